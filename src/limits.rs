@@ -1,0 +1,252 @@
+//! Every bound of the server, each a named constant with its reason, and what
+//! this machine can hold.
+//!
+//! A number that stands anywhere else is an accident. What an operator may want
+//! to change is an option (module `options`) with its default here; what the
+//! protocol fixes is a constant here and nowhere an option.
+
+use std::fmt;
+use std::time::Duration;
+
+// ---- The protocol's own (section numbers are those of [`crate::protocol`]) ----
+
+/// The longest line in bytes, without its end (section 1): the longest request
+/// is a private message, whose 2,047 characters of four bytes each, the longest
+/// name and the command word still fit, with room to spare.
+pub const LINE: usize = 8_512;
+
+/// The fewest characters of a name (section 2).
+pub const NAME_MIN: usize = 2;
+
+/// The most characters of a name (section 2).
+pub const NAME_MAX: usize = 63;
+
+/// The most characters, that is Unicode scalar values, of a text (section 2).
+pub const TEXT_CHARS: usize = 2_047;
+
+/// How much of an unknown command word is repeated in the answer, in characters
+/// (section 5).
+pub const COMMAND_SHOWN: usize = 32;
+
+/// A telnet subnegotiation that has not ended after so many bytes ends there
+/// (section 1); otherwise two bytes would silence a connection for good.
+pub const SUBNEGOTIATION: usize = 512;
+
+/// So many answers of 400 in a row close a connection (section 6): what sends
+/// them is not going to learn the protocol.
+pub const BAD_REQUESTS: u32 = 20;
+
+/// No further request is read from a connection while so many bytes of answers
+/// to it are unwritten (section 7.6).
+pub const UNWRITTEN_ANSWERS: usize = 64 * 1024;
+
+/// The most bytes that are written at once (section 3): large enough that a
+/// busy client costs few system calls, small enough to be taken soon.
+pub const BATCH: usize = 64 * 1024;
+
+/// The longest message of the server: a status line, a token, a full line.
+pub const MESSAGE: usize = "500 Internal Server Error\r\n".len() + (32 + 2) + (LINE + 2);
+
+// ---- Defaults of options ----
+
+/// Where the server listens unless it is told otherwise. Only this machine can
+/// reach it: letting others in is a decision (README, "Let others in").
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:1313";
+
+/// `--max-clients`.
+pub const DEFAULT_MAX_CLIENTS: usize = 1_000;
+
+/// `--max-per-address`.
+pub const DEFAULT_MAX_PER_ADDRESS: usize = 64;
+
+/// `--queue`, in bytes: 30 messages of the greatest length, some 2,000 of the
+/// usual one.
+pub const DEFAULT_QUEUE: usize = 256 * 1024;
+
+/// The least `--queue`, in bytes: one message of the greatest length always
+/// fits into an empty queue, or it could never be sent.
+pub const QUEUE_MIN: usize = 16 * 1024;
+
+/// `--rate`, in requests a second: faster than a person types.
+pub const DEFAULT_RATE: u32 = 10;
+
+/// `--burst`, in requests: a pasted block of lines passes without a pause.
+pub const DEFAULT_BURST: u32 = 50;
+
+/// `--login-timeout`, in seconds.
+pub const DEFAULT_LOGIN_TIMEOUT: u32 = 60;
+
+/// `--write-timeout`, in seconds.
+pub const DEFAULT_WRITE_TIMEOUT: u32 = 30;
+
+/// `--linger`, in seconds.
+pub const DEFAULT_LINGER: u32 = 60;
+
+/// `--grace`, in seconds.
+pub const DEFAULT_GRACE: u32 = 5;
+
+// ---- Sockets ----
+
+/// Connections that the kernel keeps for us until they are accepted. std asks
+/// for 128, of which a class that connects at once overflows.
+pub const BACKLOG: i32 = 1_024;
+
+/// SO_SNDBUF in bytes. Left alone, the kernel swallows up to 4 MiB for each
+/// client that does not read, which is memory that no bound of ours would see.
+pub const SEND_BUFFER: usize = 64 * 1024;
+
+/// Bytes asked of a client's socket in one read.
+pub const READ_BUFFER: usize = 4 * 1024;
+
+/// What a writer keeps of its batch buffer while it has nothing to write.
+pub const IDLE_BATCH: usize = 4 * 1024;
+
+/// How many bytes are still read, and dropped, from a client that has been told
+/// a last line. Closing a socket that holds unread input resets the connection,
+/// and a reset destroys that line before the client has read it.
+pub const DRAIN: usize = 64 * 1024;
+
+/// How long a client that has been told a last line may take to close its side.
+pub const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// The same at shutdown, for all connections together: nobody waits a second
+/// for a server to stop because netcat waits for Enter.
+pub const SHUTDOWN_DRAIN_TIME: Duration = Duration::from_millis(200);
+
+/// How long the threads may take to leave after their sockets were cut, which
+/// is a matter of milliseconds; a bound only so that no defect can keep the
+/// process alive.
+pub const LEAVE_TIME: Duration = Duration::from_secs(2);
+
+/// Refused connections that are drained at the same time; more are just closed.
+pub const FAREWELLS: usize = 16;
+
+/// The first pause after `accept` failed; it doubles up to
+/// [`ACCEPT_PAUSE_MAX`]. Without it a server that is out of descriptors spends
+/// a whole core on failing.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest pause after `accept` failed.
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+// ---- Threads and the machine ----
+
+/// The stack of each thread, in bytes. std's 2 MiB are only address space, but
+/// page tables and limits on address space count them.
+pub const STACK: usize = 256 * 1024;
+
+/// Descriptors that are not clients': stdio, listeners, the signal pipe, and
+/// refused connections in their farewell.
+pub const RESERVED_DESCRIPTORS: u64 = 32;
+
+/// Memory maps kept for what is not a client's thread: the heap, libraries, the
+/// allocator's arenas.
+pub const RESERVED_MAPS: u64 = 512;
+
+/// A thread of std takes four memory maps (the stack, the stack for signals,
+/// and a guard page for each), a client two threads.
+pub const MAPS_PER_CLIENT: u64 = 8;
+
+/// What the machine gives this process, as far as it says so.
+///
+/// The terms matter because running out of them differs: without a descriptor
+/// `accept` fails, which can be waited out; but a Rust process that runs out of
+/// memory maps in a *new thread* aborts, with every client in it
+/// (<https://github.com/rust-lang/rust/issues/78497>). So the cap is computed
+/// before the first client is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// RLIMIT_NOFILE (getrlimit(2)); `None` where there is no limit.
+    pub descriptors: Option<u64>,
+    /// vm.max_map_count (proc_sys_vm(5)); `None` where it cannot be read.
+    pub max_maps: Option<u64>,
+    /// The maps that this process has already.
+    pub maps: u64,
+}
+
+impl Machine {
+    /// Raises RLIMIT_NOFILE's soft limit to the hard one, which needs no
+    /// privilege, and reads what there is.
+    pub fn prepare() -> Machine {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        let descriptors = match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => limit.maximum,
+            Err(_) => limit.current,
+        };
+        Machine {
+            descriptors,
+            max_maps: std::fs::read_to_string("/proc/sys/vm/max_map_count")
+                .ok()
+                .and_then(|number| number.trim().parse().ok()),
+            maps: std::fs::read_to_string("/proc/self/maps")
+                .map_or(0, |maps| maps.lines().count() as u64),
+        }
+    }
+
+    /// How many clients this machine can hold, `wanted` at most.
+    pub fn clients(&self, wanted: usize) -> usize {
+        let by_descriptors = self
+            .descriptors
+            .map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED_DESCRIPTORS));
+        let by_maps = self.max_maps.map_or(u64::MAX, |limit| {
+            limit.saturating_sub(self.maps + RESERVED_MAPS) / MAPS_PER_CLIENT
+        });
+        let held = usize::try_from(by_descriptors.min(by_maps)).unwrap_or(usize::MAX);
+        wanted.min(held)
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_any =
+            |limit: Option<u64>| limit.map_or("any number of".to_owned(), |n| n.to_string());
+        let (descriptors, maps) = (or_any(self.descriptors), or_any(self.max_maps));
+        write!(
+            f,
+            "{descriptors} descriptors, {maps} memory maps of which {} in use",
+            self.maps
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cap_is_the_least_of_what_is_wanted_and_what_each_resource_allows() {
+        let machine = Machine {
+            descriptors: Some(1_024),
+            max_maps: Some(65_530),
+            maps: 60,
+        };
+        assert_eq!(machine.clients(500), 500);
+        assert_eq!(machine.clients(5_000), 1_024 - 32);
+        let roomy = Machine {
+            descriptors: None,
+            ..machine
+        };
+        assert_eq!(roomy.clients(100_000), (65_530 - 60 - 512) / 8);
+        let unknown = Machine {
+            descriptors: None,
+            max_maps: None,
+            maps: 0,
+        };
+        assert_eq!(unknown.clients(100_000), 100_000);
+        let nothing = Machine {
+            descriptors: Some(10),
+            ..machine
+        };
+        assert_eq!(nothing.clients(1), 0);
+    }
+
+    #[test]
+    fn a_full_line_still_fits_a_batch_and_the_smallest_queue() {
+        const { assert!(MESSAGE < BATCH && MESSAGE < QUEUE_MIN) };
+    }
+}

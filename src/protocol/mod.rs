@@ -1,0 +1,206 @@
+//! The chat protocol CP/0.0.0: this page is its document, the modules are its
+//! types. Nothing in here does I/O.
+//!
+//! The memo "Chat protocol -- CP/0.0.0" fixes the shape of a message, three
+//! commands and ten status codes. Where it is silent, this page decides. Texts in
+//! `code` are normative, to the byte.
+//!
+//! # 1. Framing
+//!
+//! ```text
+//! message       = status-line header body
+//! status-line   = [ status-code SP reason-phrase ] CRLF     ; empty from a client
+//! header        = [ token ] CRLF                            ; empty before there is a token
+//! body          = data CRLF
+//! token         = 32 lower-case hex digits                  ; 128 random bits
+//! ```
+//!
+//! - A message is always three lines, in both directions. The client's status
+//!   line is an empty line.
+//! - The server ends lines with CRLF. It accepts CRLF, a bare LF (netcat) and
+//!   CR NUL (telnet). A CR or a NUL anywhere else is a forbidden character.
+//! - Text is UTF-8. Forbidden characters: U+0000–U+001F but TAB, U+007F,
+//!   U+0080–U+009F (they drive other people's terminals), U+2028, U+2029, and the
+//!   directional controls U+202A–U+202E and U+2066–U+2069.
+//! - Telnet negotiation (IAC sequences, RFC 854) is removed wherever it stands,
+//!   also inside a word. `IAC DO x` is answered `IAC WONT x`; nothing else is
+//!   answered and nothing is sent unasked. `IAC IAC` is removed too. A
+//!   subnegotiation that has not ended after 512 bytes ends there.
+//! - A line is at most 8,512 bytes, without its end and after IAC removal. The
+//!   server keeps its own lines to that.
+//! - Requests may be pipelined. A connection's responses come in the order of its
+//!   requests. Deliveries and notices may stand between messages, never inside
+//!   one.
+//!
+//! # 2. Requests
+//!
+//! ```text
+//! request-data  = command [ SP arguments ]
+//! ```
+//!
+//! Command words are matched without regard to ASCII case. Exactly one SP parts
+//! the command, the name and the text; the text is kept as it was typed.
+//!
+//! | request | does | response, when it went well |
+//! |---|---|---|
+//! | `Set-name NAME` | takes the name NAME, or changes to it | `200 OK`, `You are NAME`; `304 Not Modified`, `You are already NAME` where it is spelled so already |
+//! | `Private-message NAME TEXT` | sends TEXT to NAME (oneself too) | `200 OK`, `Delivered to NAME` |
+//! | `Broadcast-message TEXT` | sends TEXT to every session but the sender's | `200 OK`, `Delivered to N` (N may be 0) |
+//! | `List-names [PREFIX]` | who is here: all sessions, or those whose name begins with PREFIX, whatever the case | `200 OK`, `N online: NAME NAME …`, sorted without regard to case; `0 online`; where the names do not fit into the line, as many as fit, then ` and M more` |
+//! | `Ping [TEXT]` | nothing | `200 OK`, `Pong`, or `Pong TEXT` with the TEXT, whatever it is |
+//! | `Help` | nothing | `200 OK` and one line with all commands and their arguments |
+//! | `Quit` | ends the session and closes the connection when all that is queued has been written | `200 OK`, `Goodbye` |
+//!
+//! `Set-name`, `Ping`, `Help` and `Quit` work without a session; the others need
+//! one. Nothing follows `Goodbye`; requests after a `Quit` are dropped.
+//!
+//! NAME: 2 to 63 characters out of `A–Z a–z 0–9 _ -`. Names that differ only in
+//! ASCII case are the same name. A refusal repeats the name as it was asked for;
+//! everything else shows its owner's spelling. `Set-name Bob` by `bob` is a change
+//! (200). TEXT: 1 to 2,047 characters (Unicode scalar values), not only white
+//! space.
+//!
+//! What the memo leaves open in these: arguments that are empty are as good as
+//! none (`Help ` is `Help`), but for `Ping`, which gives them back.
+//!
+//! # 3. Server messages
+//!
+//! A *response* answers one request. Its header is the token of the session that
+//! the request acted for; empty where there was none.
+//!
+//! A *delivery* is a message that someone sent. Its status line is `200 OK`, its
+//! header the receiving session's token, its data
+//!
+//! ```text
+//! delivery      = "Incoming-message" SP ( "private" / "broadcast" ) SP sender SP text
+//! ```
+//!
+//! The data of no response with the status 200 begins with `Incoming-message `,
+//! so the status and one word tell the two apart. (The status is needed for those
+//! who ask for it: `Incoming-message is not a command; try Help` is a 501.)
+//!
+//! A *notice* is the server speaking unasked. Its status is not 200; its header is
+//! the token of the session that the connection has, or had until that moment;
+//! empty where it never had one. A closing notice is the last message on a
+//! connection.
+//!
+//! | notice | when |
+//! |---|---|
+//! | `502 Bad Gateway`, `Missed N messages: you read too slowly` | N deliveries did not fit into this session's queue. Stands near the gap, at the latest where the queue has run empty; the counts add up exactly |
+//! | `502 Bad Gateway`, `The server is shutting down` | closing, at shutdown |
+//! | `403 Forbidden`, `The server is full` | closing, at once after connecting |
+//!
+//! # 4. Sessions and tokens
+//!
+//! - `Set-name` on a connection without a session makes one: a name, a fresh
+//!   token, a queue of deliveries. The answer carries the token and stands before
+//!   the session's first delivery.
+//! - A later request may leave its header empty, which stands for the connection's
+//!   own session, or carry a token. So netcat is usable by hand.
+//! - A token of another live session makes the request act for that session, from
+//!   any connection: the response comes back on the connection that asked;
+//!   deliveries stay where the session is. `Quit` with another session's token
+//!   ends that session and closes both connections.
+//! - A header that is neither empty nor a live session's token: `401
+//!   Unauthorized`, `Unknown token`. The request is read to its end and not carried
+//!   out.
+//! - On a connection whose session is `alice`, `Set-name` with another session's
+//!   token: `403 Forbidden`, `This connection is alice`, with alice's token. On a
+//!   connection without a session: `403 Forbidden`, `NAME is taken`.
+//! - A session ends with its connection, whatever ends that. Its name is free
+//!   before the client can see the close. After an end of input (the client closed
+//!   or half-closed) all requests already sent are still answered, then the server
+//!   closes; an unfinished request is dropped.
+//!
+//! # 5. Status codes
+//!
+//! | code, reason phrase | used for |
+//! |---|---|
+//! | `200 OK` | success; deliveries |
+//! | `304 Not Modified` | `Set-name` to the name one has |
+//! | `400 Bad Request` | anything malformed: section 6 |
+//! | `401 Unauthorized` | `Set a name first`; `Unknown token` |
+//! | `403 Forbidden` | understood and refused: `NAME is taken`; `This connection is NAME`; full |
+//! | `404 Not Found` | `No one is named NAME` |
+//! | `418 I'm a tea pocket` | an HTTP request: a line in the status-line position that ends in ` HTTP/1.0` or ` HTTP/1.1`. Data: `This is a chat server, not a web server`. Then the connection is closed, so that no web page can make a browser talk to it |
+//! | `500 Internal Server Error` | a defect: the request's handling panicked. Data: `The server failed to answer this request`. It is logged with where, the connection is closed, no one else notices |
+//! | `501 Not Implemented` | `COMMAND is not a command; try Help` (the word as it was sent, cut at 32 characters) |
+//! | `502 Bad Gateway` | the far side cannot take it: `NAME cannot take more messages now`; the notices above |
+//!
+//! # 6. Bad input
+//!
+//! Bad input gets an answer, costs only itself, and never a crash, a relay in
+//! part, or another client's time.
+//!
+//! | input | answer |
+//! |---|---|
+//! | a line in the status-line position that is not empty | 400, `A request is an empty line, a token line and a request line`, at once. Only that line is dropped; the next is a status line again. Nothing but its length and the HTTP ending is looked at |
+//! | a line over 8,512 bytes | 400, `Line too long`. The rest of the line is skipped without being kept; it counts as the line it stands for, and is answered where that line's error would be |
+//! | an empty body, or one that begins with SP | 400, `Empty request` |
+//! | not UTF-8 | 400, `Not UTF-8` |
+//! | a forbidden character | 400, `Forbidden character U+XXXX` (the first one, at least four upper-case hex digits) |
+//! | a bad name | 400, `A name is 2 to 63 of A-Z a-z 0-9 _ -` |
+//! | a text of more than 2,047 characters | 400, `A text is at most 2047 characters` |
+//! | an argument missing, a text blank, an argument where there is none | 400, `Usage: ` and the command with its arguments as in section 2 |
+//! | 20 answers of 400 in a row | the last is sent as usual, then the connection is closed |
+//! | requests faster than the rate | answered later: the server stops reading from that client for as long as it takes. Nothing is dropped |
+//!
+//! The first thing wrong names the answer, in this order: length, UTF-8 and
+//! characters of the lines; `Unknown token`; empty request; unknown command (501);
+//! `Set a name first` (401); arguments; then 403, 404, 502. A 400 carries the
+//! header that the request would have had: its token's session where the header
+//! line was good, else the connection's own.
+//!
+//! # 7. What is promised
+//!
+//! 1. Messages sent on one connection reach one recipient in the order in which
+//!    they were sent; a response follows every delivery that its request caused to
+//!    the same session. Between different senders no order is promised.
+//! 2. A message answered 200 stands once in the queue of every recipient counted.
+//!    It is written to that recipient's connection, unless the session ends first.
+//! 3. A message that a recipient's queue could not take is never dropped in
+//!    silence: a private one is answered 502, a broadcast does not count that
+//!    recipient, and the recipient is told how many it missed.
+//! 4. A name belongs to one session at any instant.
+//! 5. No client can delay another: nobody waits for anyone else's socket.
+//! 6. Memory is bounded for each client: by the line, by the queue (bytes on the
+//!    wire, from the queueing until the kernel took them; responses and notices do
+//!    not count, but no further request is read from a connection while 64 KiB of
+//!    answers to it are unwritten, telnet answers among them), by the socket's send
+//!    buffer.
+//!
+//! # 8. A session, byte for byte
+//!
+//! `>` is the client, `<` the server, every line ends in CRLF, an empty line is
+//! shown as nothing after the mark.
+//!
+//! ```text
+//! >
+//! >
+//! > Set-name alice
+//! < 200 OK
+//! < 5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4
+//! < You are alice
+//! >
+//! > 5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4
+//! > Private-message bob see you at two
+//! < 200 OK
+//! < 5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4
+//! < Delivered to bob
+//! < 200 OK
+//! < 5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4
+//! < Incoming-message broadcast bob fine
+//! >
+//! >
+//! > Private-message carol hi
+//! < 404 Not Found
+//! < 5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4
+//! < No one is named carol
+//! ```
+
+pub mod reply;
+pub mod request;
+pub mod status;
+pub mod text;
+pub mod token;
+pub mod username;

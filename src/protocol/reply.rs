@@ -1,0 +1,386 @@
+//! What the server says (section 3): responses, deliveries and notices.
+//!
+//! Each is a type whose parts are valid, so that no message can contain a line
+//! end but its own three, and the texts of the protocol stand in this file and
+//! nowhere else.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use super::request::{BadArguments, LineFault, Stray, Verb};
+use super::status::Status;
+use super::text::{Printable, Text, Unprintable};
+use super::token::Token;
+use super::username::Username;
+use crate::limits::LINE;
+
+/// A response with its header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The token of the session that the request acted for.
+    pub header: Option<Token>,
+    /// The answer itself.
+    pub response: Response,
+}
+
+/// The answer to one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// The session has this name from now on.
+    YouAre(Username),
+    /// The session had this name already, spelled so.
+    YouAreAlready(Username),
+    /// A private message stands in this one's queue.
+    Delivered(Username),
+    /// A broadcast stands in so many queues.
+    DeliveredTo(usize),
+    /// These are here, in the order in which they are to be listed.
+    Online(Vec<Username>),
+    /// To `Ping`.
+    Pong(Option<Printable>),
+    /// To `Help`.
+    Help,
+    /// To `Quit`; nothing follows it.
+    Goodbye,
+    /// A line in the position of the status line that is not as it should be.
+    Stray(Stray),
+    /// A header or body that is not good, whatever it was to mean.
+    Fault(LineFault),
+    /// An empty body, or one that begins with a space.
+    EmptyRequest,
+    /// Arguments that are not good.
+    BadArguments(BadArguments),
+    /// The command needs a session, and the connection has none.
+    SetANameFirst,
+    /// The header is no live session's token.
+    UnknownToken,
+    /// Another session has this name.
+    Taken(Username),
+    /// The connection has a session, of this name, and cannot take another's.
+    ThisConnectionIs(Username),
+    /// No session has this name.
+    NoOneIsNamed(Username),
+    /// There is no such command word.
+    NotACommand(Printable),
+    /// This recipient's queue is full.
+    CannotTakeMore(Username),
+    /// The handling of the request panicked.
+    Failed,
+}
+
+/// Whether a message was meant for one or for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// For one recipient.
+    Private,
+    /// For every session but the sender's.
+    Broadcast,
+}
+
+/// A message that someone sent: encoded once and shared, however many receive
+/// it. Only the lines before its data differ from one recipient to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    data: Arc<str>,
+}
+
+/// The server speaking unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// So many deliveries did not fit into the queue.
+    Missed(u64),
+    /// Closing: the server ends.
+    ShuttingDown,
+    /// Closing: there is no room for this connection.
+    ServerIsFull,
+}
+
+impl Reply {
+    /// Its bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(
+            self.response.status(),
+            self.header,
+            &self.response.to_string(),
+            &mut bytes,
+        );
+        bytes
+    }
+}
+
+impl Response {
+    /// The status that goes with it (section 5).
+    pub fn status(&self) -> Status {
+        match self {
+            Response::YouAre(_)
+            | Response::Delivered(_)
+            | Response::DeliveredTo(_)
+            | Response::Online(_)
+            | Response::Pong(_)
+            | Response::Help
+            | Response::Goodbye => Status::Ok,
+            Response::YouAreAlready(_) => Status::NotModified,
+            Response::Stray(Stray::TooLong | Stray::NotEmpty)
+            | Response::Fault(_)
+            | Response::EmptyRequest
+            | Response::BadArguments(_) => Status::BadRequest,
+            Response::SetANameFirst | Response::UnknownToken => Status::Unauthorized,
+            Response::Taken(_) | Response::ThisConnectionIs(_) => Status::Forbidden,
+            Response::NoOneIsNamed(_) => Status::NotFound,
+            Response::Stray(Stray::Http) => Status::TeaPocket,
+            Response::Failed => Status::InternalServerError,
+            Response::NotACommand(_) => Status::NotImplemented,
+            Response::CannotTakeMore(_) => Status::BadGateway,
+        }
+    }
+}
+
+/// The data: the third line, without its end.
+impl fmt::Display for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Response::YouAre(name) => write!(f, "You are {name}"),
+            Response::YouAreAlready(name) => write!(f, "You are already {name}"),
+            Response::Delivered(name) => write!(f, "Delivered to {name}"),
+            Response::DeliveredTo(count) => write!(f, "Delivered to {count}"),
+            Response::Online(names) => f.write_str(&online(names)),
+            Response::Pong(None) => f.write_str("Pong"),
+            Response::Pong(Some(text)) => write!(f, "Pong {}", text.as_str()),
+            Response::Help => {
+                let usages: Vec<String> = Verb::ALL.into_iter().map(Verb::usage).collect();
+                write!(f, "Commands: {}", usages.join(", "))
+            }
+            Response::Goodbye => f.write_str("Goodbye"),
+            Response::Stray(Stray::NotEmpty) => {
+                f.write_str("A request is an empty line, a token line and a request line")
+            }
+            Response::Stray(Stray::TooLong) | Response::Fault(LineFault::TooLong) => {
+                f.write_str("Line too long")
+            }
+            Response::Stray(Stray::Http) => f.write_str("This is a chat server, not a web server"),
+            Response::Fault(LineFault::Unprintable(Unprintable::NotUtf8)) => {
+                f.write_str("Not UTF-8")
+            }
+            Response::Fault(LineFault::Unprintable(Unprintable::Forbidden(c))) => {
+                write!(f, "Forbidden character U+{:04X}", u32::from(*c))
+            }
+            Response::EmptyRequest => f.write_str("Empty request"),
+            Response::BadArguments(BadArguments::BadName) => {
+                f.write_str("A name is 2 to 63 of A-Z a-z 0-9 _ -")
+            }
+            Response::BadArguments(BadArguments::TextTooLong) => {
+                f.write_str("A text is at most 2047 characters")
+            }
+            Response::BadArguments(BadArguments::Usage(verb)) => {
+                write!(f, "Usage: {}", verb.usage())
+            }
+            Response::SetANameFirst => f.write_str("Set a name first"),
+            Response::UnknownToken => f.write_str("Unknown token"),
+            Response::Taken(name) => write!(f, "{name} is taken"),
+            Response::ThisConnectionIs(name) => write!(f, "This connection is {name}"),
+            Response::NoOneIsNamed(name) => write!(f, "No one is named {name}"),
+            Response::NotACommand(word) => {
+                write!(f, "{} is not a command; try Help", word.as_str())
+            }
+            Response::CannotTakeMore(name) => write!(f, "{name} cannot take more messages now"),
+            Response::Failed => f.write_str("The server failed to answer this request"),
+        }
+    }
+}
+
+impl Delivery {
+    /// What everyone who receives this message will read.
+    pub fn new(scope: Scope, sender: &Username, text: &Text) -> Delivery {
+        let scope = match scope {
+            Scope::Private => "private",
+            Scope::Broadcast => "broadcast",
+        };
+        Delivery {
+            data: format!("Incoming-message {scope} {sender} {}", text.as_str()).into(),
+        }
+    }
+
+    /// How many bytes it takes on the wire, the same for each recipient.
+    pub fn wire_len(&self) -> usize {
+        Status::Ok.line().len() + Token::DIGITS + self.data.len() + 3 * "\r\n".len()
+    }
+
+    /// Appends the message as the session of this token receives it.
+    pub fn encode(&self, token: Option<Token>, bytes: &mut Vec<u8>) {
+        encode(Status::Ok, token, &self.data, bytes);
+    }
+}
+
+impl Notice {
+    /// The status that goes with it (section 3).
+    pub fn status(self) -> Status {
+        match self {
+            Notice::Missed(_) | Notice::ShuttingDown => Status::BadGateway,
+            Notice::ServerIsFull => Status::Forbidden,
+        }
+    }
+
+    /// Appends the message for a connection whose session has, or had, this
+    /// token.
+    pub fn encode(self, token: Option<Token>, bytes: &mut Vec<u8>) {
+        encode(self.status(), token, &self.to_string(), bytes);
+    }
+}
+
+/// The data: the third line, without its end.
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Missed(count) => write!(f, "Missed {count} messages: you read too slowly"),
+            Notice::ShuttingDown => f.write_str("The server is shutting down"),
+            Notice::ServerIsFull => f.write_str("The server is full"),
+        }
+    }
+}
+
+/// The three lines that every message is.
+fn encode(status: Status, header: Option<Token>, data: &str, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(status.line().as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+    if let Some(token) = header {
+        bytes.extend_from_slice(&token.hex());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(data.as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// `N online: NAME NAME …`; where that is over the length of a line, as many
+/// names as fit, and the count of the others.
+fn online(names: &[Username]) -> String {
+    if names.is_empty() {
+        return "0 online".to_owned();
+    }
+    let mut line = format!("{} online:", names.len());
+    let space = |name: &Username| " ".len() + name.as_str().len();
+    let all_fit = line.len() + names.iter().map(space).sum::<usize>() <= LINE;
+    for (listed, name) in names.iter().enumerate() {
+        let others = names.len() - listed - 1;
+        if !all_fit && line.len() + space(name) + and_more(others).len() > LINE {
+            line.push_str(&and_more(others + 1));
+            break;
+        }
+        let _ = write!(line, " {name}");
+    }
+    line
+}
+
+fn and_more(count: usize) -> String {
+    format!(" and {count} more")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> Username {
+        Username::new(name).unwrap()
+    }
+
+    #[test]
+    fn every_message_is_three_lines_with_their_ends() {
+        let token = Token::from_bits([0xAB; 16]);
+        let reply = Reply {
+            header: Some(token),
+            response: Response::YouAre(name("alice")),
+        };
+        let expected = format!("200 OK\r\n{}\r\nYou are alice\r\n", "ab".repeat(16));
+        assert_eq!(reply.encode(), expected.as_bytes());
+        let reply = Reply {
+            header: None,
+            response: Response::SetANameFirst,
+        };
+        assert_eq!(
+            reply.encode(),
+            b"401 Unauthorized\r\n\r\nSet a name first\r\n"
+        );
+        let mut notice = Vec::new();
+        Notice::Missed(3).encode(None, &mut notice);
+        let expected = "502 Bad Gateway\r\n\r\nMissed 3 messages: you read too slowly\r\n";
+        assert_eq!(notice, expected.as_bytes());
+    }
+
+    #[test]
+    fn a_delivery_is_as_long_as_it_says_and_no_response_begins_as_it_does() {
+        let text = Text::new(Printable::new("приве́т 🙂".as_bytes()).unwrap()).unwrap();
+        for scope in [Scope::Private, Scope::Broadcast] {
+            let delivery = Delivery::new(scope, &name("bob"), &text);
+            let mut bytes = Vec::new();
+            delivery.encode(Some(Token::from_bits([1; 16])), &mut bytes);
+            assert_eq!(bytes.len(), delivery.wire_len());
+            let data = str::from_utf8(&bytes).unwrap().lines().nth(2).unwrap();
+            let scope = format!("{scope:?}").to_lowercase();
+            assert_eq!(
+                data,
+                format!("Incoming-message {scope} bob {}", text.as_str())
+            );
+        }
+        // The data of all other responses begins with a fixed word or a count;
+        // these begin with what the client sent, and are told apart by the
+        // status, which is 200 for every delivery.
+        for response in [
+            Response::NotACommand(Printable::new(b"Incoming-message").unwrap()),
+            Response::Taken(name("Incoming-message")),
+            Response::CannotTakeMore(name("Incoming-message")),
+        ] {
+            assert_ne!(response.status(), Status::Ok);
+        }
+    }
+
+    #[test]
+    fn forbidden_characters_are_named_with_at_least_four_digits() {
+        let data =
+            |c| Response::Fault(LineFault::Unprintable(Unprintable::Forbidden(c))).to_string();
+        assert_eq!(data('\u{7}'), "Forbidden character U+0007");
+        assert_eq!(data('\u{202E}'), "Forbidden character U+202E");
+    }
+
+    /// What the protocol says, tried from the longest list down.
+    fn online_by_the_letter(names: &[Username]) -> String {
+        let count = names.len();
+        let list = |listed: usize| {
+            let names: Vec<&str> = names[..listed].iter().map(Username::as_str).collect();
+            names.join(" ")
+        };
+        (0..=count)
+            .rev()
+            .map(|listed| match count - listed {
+                0 => format!("{count} online: {}", list(count)),
+                others => format!("{count} online: {} and {others} more", list(listed)),
+            })
+            .find(|line| line.len() <= LINE)
+            .unwrap()
+    }
+
+    #[test]
+    fn as_many_names_are_listed_as_the_line_holds() {
+        assert_eq!(online(&[]), "0 online");
+        assert_eq!(online(&[name("ann"), name("Bob")]), "2 online: ann Bob");
+        // Around the length at which the last names fit, or just do not, a
+        // difference of one byte in any place would show.
+        for last in 2..=63 {
+            for count in [131, 132, 133, 134, 160, 1_000, 1_001] {
+                let mut names: Vec<Username> =
+                    (1..count).map(|n| name(&format!("{n:063}"))).collect();
+                names.push(name(&"z".repeat(last)));
+                assert_eq!(
+                    online(&names),
+                    online_by_the_letter(&names),
+                    "{count}, {last}"
+                );
+                names.push(name("zz"));
+                assert_eq!(
+                    online(&names),
+                    online_by_the_letter(&names),
+                    "{count}, {last}, 2"
+                );
+            }
+        }
+    }
+}

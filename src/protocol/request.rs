@@ -1,0 +1,514 @@
+//! What a client asks (sections 1, 2 and 6): from the three lines of a request
+//! to a [`Command`] whose parts are all valid, and back.
+//!
+//! Reading goes step by step, because between the steps stand checks that need
+//! the sessions, and the first thing wrong names the answer (section 6):
+//! [`check_status_line`]; [`Request::into_lines`], where a line may be no good;
+//! [`Header`], whose token may be unknown; [`Verb::parse`], the command word;
+//! [`Command::parse`], its arguments.
+
+use super::text::{BadText, Printable, Text, Unprintable};
+use super::token::Token;
+use super::username::{BadName, Username};
+use crate::line::Line;
+
+/// Something other than the empty status line with which a request begins. Only
+/// that line is dropped; the next one is a status line again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stray {
+    /// It is over the limit.
+    TooLong,
+    /// It is the first line of an HTTP request, or one of its later ones might
+    /// as well be: nothing after it is worth reading.
+    Http,
+    /// It is anything else.
+    NotEmpty,
+}
+
+/// A request whose lines have been read, and nothing looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The second line.
+    pub header: Result<Header, LineFault>,
+    /// The third line.
+    pub body: Result<Printable, LineFault>,
+}
+
+/// For whom a request is to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// For the connection's own session.
+    Empty,
+    /// For the session of this token, if there is one.
+    Token(Token),
+    /// Not a token, so no session's.
+    NotAToken,
+}
+
+/// Why a line is not good, whatever it was to mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineFault {
+    /// It is over the limit.
+    TooLong,
+    /// It is not printable.
+    Unprintable(Unprintable),
+}
+
+/// The commands: one row each in a table, from which the parser, the usage
+/// lines and the help text come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Takes a name, or changes to it.
+    SetName,
+    /// Sends a text to one session.
+    PrivateMessage,
+    /// Sends a text to every other session.
+    BroadcastMessage,
+    /// Tells who is here.
+    ListNames,
+    /// Does nothing, and so shows that everything before it has been done.
+    Ping,
+    /// Tells the commands.
+    Help,
+    /// Ends the session and the connection.
+    Quit,
+}
+
+/// A command with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the verb of the same name")]
+pub enum Command {
+    SetName(Username),
+    PrivateMessage {
+        to: Username,
+        text: Text,
+    },
+    BroadcastMessage(Text),
+    ListNames {
+        prefix: Printable,
+    },
+    /// Whatever stood after the word, if anything did.
+    Ping(Option<Printable>),
+    Help,
+    Quit,
+}
+
+/// Why a command's arguments are not good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadArguments {
+    /// What stands for a name is none.
+    BadName,
+    /// The text has more than 2,047 characters.
+    TextTooLong,
+    /// One is missing or blank, or there is one where there is none.
+    Usage(Verb),
+}
+
+/// Looks at a line in the position of the status line, which is empty from a
+/// client.
+pub fn check_status_line(line: Line<'_>) -> Result<(), Stray> {
+    match line {
+        Line::Whole(b"") => Ok(()),
+        Line::Whole(line) if line.ends_with(b" HTTP/1.0") || line.ends_with(b" HTTP/1.1") => {
+            Err(Stray::Http)
+        }
+        Line::Whole(_) => Err(Stray::NotEmpty),
+        Line::TooLong => Err(Stray::TooLong),
+    }
+}
+
+impl Request {
+    /// Both lines, if both are good; else the fault that names the answer: length
+    /// before encoding before characters, and of two alike the header's.
+    pub fn into_lines(self) -> Result<(Header, Printable), LineFault> {
+        let rank = |fault| match fault {
+            LineFault::TooLong => 0,
+            LineFault::Unprintable(Unprintable::NotUtf8) => 1,
+            LineFault::Unprintable(Unprintable::Forbidden(_)) => 2,
+        };
+        match (self.header, self.body) {
+            (Ok(header), Ok(body)) => Ok((header, body)),
+            (Err(fault), Ok(_)) | (Ok(_), Err(fault)) => Err(fault),
+            (Err(header), Err(body)) => Err(if rank(body) < rank(header) {
+                body
+            } else {
+                header
+            }),
+        }
+    }
+
+    /// The bytes with which a client sends `command`.
+    pub fn encode(header: Option<Token>, command: &Command) -> Vec<u8> {
+        let mut bytes = b"\r\n".to_vec();
+        if let Some(token) = header {
+            bytes.extend(token.hex());
+        }
+        bytes.extend(b"\r\n");
+        bytes.extend(command.to_body().bytes());
+        bytes.extend(b"\r\n");
+        bytes
+    }
+}
+
+impl Header {
+    /// Reads the second line of a request.
+    pub fn parse(line: Line<'_>) -> Result<Header, LineFault> {
+        let line = printable(line)?;
+        Ok(match line.as_str() {
+            "" => Header::Empty,
+            digits => Token::from_hex(digits).map_or(Header::NotAToken, Header::Token),
+        })
+    }
+}
+
+/// Reads a line that may be anything printable, as the third of a request.
+pub fn printable(line: Line<'_>) -> Result<Printable, LineFault> {
+    match line {
+        Line::Whole(line) => Printable::new(line).map_err(LineFault::Unprintable),
+        Line::TooLong => Err(LineFault::TooLong),
+    }
+}
+
+/// What is fixed about a command.
+struct Row {
+    word: &'static str,
+    arguments: &'static str,
+    needs_session: bool,
+}
+
+impl Verb {
+    /// All commands, in the order of the help text.
+    pub const ALL: [Verb; 7] = [
+        Verb::SetName,
+        Verb::PrivateMessage,
+        Verb::BroadcastMessage,
+        Verb::ListNames,
+        Verb::Ping,
+        Verb::Help,
+        Verb::Quit,
+    ];
+
+    const fn row(self) -> Row {
+        let (word, arguments, needs_session) = match self {
+            Verb::SetName => ("Set-name", "NAME", false),
+            Verb::PrivateMessage => ("Private-message", "NAME TEXT", true),
+            Verb::BroadcastMessage => ("Broadcast-message", "TEXT", true),
+            Verb::ListNames => ("List-names", "[PREFIX]", true),
+            Verb::Ping => ("Ping", "[TEXT]", false),
+            Verb::Help => ("Help", "", false),
+            Verb::Quit => ("Quit", "", false),
+        };
+        Row {
+            word,
+            arguments,
+            needs_session,
+        }
+    }
+
+    /// The verb of a command word, whatever its ASCII case.
+    pub fn parse(word: &str) -> Option<Verb> {
+        Verb::ALL
+            .into_iter()
+            .find(|verb| verb.word().eq_ignore_ascii_case(word))
+    }
+
+    /// The command word.
+    pub fn word(self) -> &'static str {
+        self.row().word
+    }
+
+    /// The command word and its arguments, as section 2 shows them.
+    pub fn usage(self) -> String {
+        let Row {
+            word, arguments, ..
+        } = self.row();
+        if arguments.is_empty() {
+            word.to_owned()
+        } else {
+            format!("{word} {arguments}")
+        }
+    }
+
+    /// Whether it can only be carried out for a session.
+    pub fn needs_session(self) -> bool {
+        self.row().needs_session
+    }
+}
+
+impl Command {
+    /// Reads the arguments of `verb`: what stands after the space that follows
+    /// the command word, `None` without such a space. Nothing after the space is
+    /// as good as no space, but for `Ping`, which gives back what it got.
+    pub fn parse(verb: Verb, arguments: Option<Printable>) -> Result<Command, BadArguments> {
+        if verb == Verb::Ping {
+            return Ok(Command::Ping(arguments));
+        }
+        let usage = BadArguments::Usage(verb);
+        match (
+            verb,
+            arguments.filter(|arguments| !arguments.as_str().is_empty()),
+        ) {
+            (Verb::SetName, Some(name)) => Ok(Command::SetName(Username::new(name.as_str())?)),
+            (Verb::PrivateMessage, Some(arguments)) => {
+                let (name, text) = arguments.split_word();
+                if name.as_str().is_empty() {
+                    return Err(usage);
+                }
+                let to = Username::new(name.as_str())?;
+                let text = text_or(usage, text.ok_or(usage)?)?;
+                Ok(Command::PrivateMessage { to, text })
+            }
+            (Verb::BroadcastMessage, Some(text)) => {
+                Ok(Command::BroadcastMessage(text_or(usage, text)?))
+            }
+            (Verb::ListNames, prefix) => Ok(Command::ListNames {
+                prefix: prefix.unwrap_or_default(),
+            }),
+            (Verb::Help, None) => Ok(Command::Help),
+            (Verb::Quit, None) => Ok(Command::Quit),
+            _ => Err(usage),
+        }
+    }
+
+    /// The third line of the request, without its end.
+    fn to_body(&self) -> String {
+        let (verb, arguments) = match self {
+            Command::SetName(name) => (Verb::SetName, Some(name.to_string())),
+            Command::PrivateMessage { to, text } => (
+                Verb::PrivateMessage,
+                Some(format!("{to} {}", text.as_str())),
+            ),
+            Command::BroadcastMessage(text) => {
+                (Verb::BroadcastMessage, Some(text.as_str().to_owned()))
+            }
+            Command::ListNames { prefix } => (
+                Verb::ListNames,
+                Some(prefix.as_str().to_owned()).filter(|p| !p.is_empty()),
+            ),
+            Command::Ping(text) => (
+                Verb::Ping,
+                text.as_ref().map(|text| text.as_str().to_owned()),
+            ),
+            Command::Help => (Verb::Help, None),
+            Command::Quit => (Verb::Quit, None),
+        };
+        match arguments {
+            Some(arguments) => format!("{} {arguments}", verb.word()),
+            None => verb.word().to_owned(),
+        }
+    }
+}
+
+fn text_or(usage: BadArguments, text: Printable) -> Result<Text, BadArguments> {
+    Text::new(text).map_err(|bad| match bad {
+        BadText::TooLong => BadArguments::TextTooLong,
+        BadText::Blank => usage,
+    })
+}
+
+impl From<BadName> for BadArguments {
+    fn from(BadName: BadName) -> BadArguments {
+        BadArguments::BadName
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::line::LineReader;
+    use proptest::prelude::*;
+
+    fn print(text: &str) -> Printable {
+        Printable::new(text.as_bytes()).unwrap()
+    }
+
+    fn parse(body: &str) -> Result<Command, BadArguments> {
+        let (word, arguments) = print(body).split_word();
+        Command::parse(Verb::parse(word.as_str()).expect("a command"), arguments)
+    }
+
+    #[test]
+    fn the_status_line_is_looked_at_for_length_and_http_alone() {
+        let check = |line: &[u8]| check_status_line(Line::Whole(line));
+        assert_eq!(check(b""), Ok(()));
+        assert_eq!(check(b"GET / HTTP/1.1"), Err(Stray::Http));
+        assert_eq!(check(b"\xFF\x07 HTTP/1.0"), Err(Stray::Http));
+        for other in [
+            "GET / HTTP/2",
+            "HTTP/1.1",
+            "GET / http/1.1",
+            "GET / HTTP/1.1 ",
+            " ",
+            "\u{7}",
+        ] {
+            assert_eq!(check(other.as_bytes()), Err(Stray::NotEmpty), "{other:?}");
+        }
+        assert_eq!(check_status_line(Line::TooLong), Err(Stray::TooLong));
+    }
+
+    #[test]
+    fn a_header_is_empty_or_a_token_or_neither() {
+        let parse = |line: &[u8]| Header::parse(Line::Whole(line));
+        assert_eq!(parse(b""), Ok(Header::Empty));
+        let digits = "00112233445566778899aabbccddeeff";
+        assert_eq!(
+            parse(digits.as_bytes()),
+            Ok(Header::Token(Token::from_hex(digits).unwrap()))
+        );
+        assert_eq!(
+            parse(digits.to_uppercase().as_bytes()),
+            Ok(Header::NotAToken)
+        );
+        assert_eq!(parse(b" "), Ok(Header::NotAToken));
+        let fault = LineFault::Unprintable(Unprintable::Forbidden('\r'));
+        assert_eq!(parse(b"\r"), Err(fault));
+        assert_eq!(Header::parse(Line::TooLong), Err(LineFault::TooLong));
+    }
+
+    #[test]
+    fn of_two_faults_the_one_that_is_looked_for_first_names_the_answer() {
+        let [too_long, not_utf8, one, two] = [
+            LineFault::TooLong,
+            LineFault::Unprintable(Unprintable::NotUtf8),
+            LineFault::Unprintable(Unprintable::Forbidden('\u{1}')),
+            LineFault::Unprintable(Unprintable::Forbidden('\u{2}')),
+        ];
+        let fault = |header, body| {
+            let (header, body): (Option<LineFault>, Option<LineFault>) = (header, body);
+            Request {
+                header: header.map_or(Ok(Header::Empty), Err),
+                body: body.map_or(Ok(print("x")), Err),
+            }
+            .into_lines()
+            .err()
+        };
+        assert_eq!(fault(None, None), None);
+        assert_eq!(fault(Some(two), None), Some(two));
+        assert_eq!(fault(Some(two), Some(one)), Some(two));
+        assert_eq!(fault(Some(one), Some(not_utf8)), Some(not_utf8));
+        assert_eq!(fault(Some(not_utf8), Some(too_long)), Some(too_long));
+    }
+
+    #[test]
+    fn words_are_matched_without_regard_to_case_and_with_it_shown() {
+        assert_eq!(Verb::parse("sEt-NAME"), Some(Verb::SetName));
+        assert_eq!(Verb::parse("Set-name "), None);
+        assert_eq!(Verb::PrivateMessage.usage(), "Private-message NAME TEXT");
+        assert_eq!(Verb::Quit.usage(), "Quit");
+    }
+
+    #[test]
+    fn the_text_is_kept_as_it_was_typed() {
+        let Ok(Command::PrivateMessage { to, text }) = parse("private-message Bob  a  b ") else {
+            panic!("a private message")
+        };
+        assert_eq!((to.as_str(), text.as_str()), ("Bob", " a  b "));
+    }
+
+    #[test]
+    fn bad_arguments_are_told_apart() {
+        let usage = |verb| Err(BadArguments::Usage(verb));
+        for body in ["Set-name", "Set-name "] {
+            assert_eq!(parse(body), usage(Verb::SetName), "{body:?}");
+        }
+        for body in ["Private-message", "Private-message ", "Private-message  hi"] {
+            assert_eq!(parse(body), usage(Verb::PrivateMessage), "{body:?}");
+        }
+        for body in [
+            "Private-message bob",
+            "Private-message bob ",
+            "Private-message bob \t ",
+        ] {
+            assert_eq!(parse(body), usage(Verb::PrivateMessage), "{body:?}");
+        }
+        for body in [
+            "Broadcast-message",
+            "Broadcast-message ",
+            "Broadcast-message   ",
+        ] {
+            assert_eq!(parse(body), usage(Verb::BroadcastMessage), "{body:?}");
+        }
+        assert_eq!(parse("Help me"), usage(Verb::Help));
+        assert_eq!(parse("Quit  "), usage(Verb::Quit));
+        for body in [
+            "Set-name x",
+            "Set-name  bob",
+            "Set-name bob smith",
+            "Private-message b hi",
+        ] {
+            assert_eq!(parse(body), Err(BadArguments::BadName), "{body:?}");
+        }
+        let long = "x".repeat(2_048);
+        assert_eq!(
+            parse(&format!("Broadcast-message {long}")),
+            Err(BadArguments::TextTooLong)
+        );
+        assert_eq!(
+            parse(&format!("Private-message b! {long}")),
+            Err(BadArguments::BadName)
+        );
+    }
+
+    #[test]
+    fn ping_gives_back_whatever_it_got() {
+        for (body, text) in [
+            ("Ping", None),
+            ("Ping ", Some("")),
+            ("Ping  x ", Some(" x ")),
+        ] {
+            assert_eq!(parse(body), Ok(Command::Ping(text.map(print))));
+        }
+    }
+
+    fn names() -> impl Strategy<Value = Username> {
+        "[A-Za-z0-9_-]{2,63}".prop_map(|name| Username::new(&name).unwrap())
+    }
+
+    fn printables() -> impl Strategy<Value = Printable> {
+        "[^\\pC\u{2028}\u{2029}]{0,80}".prop_map(|text| print(&text))
+    }
+
+    fn texts() -> impl Strategy<Value = Text> {
+        printables().prop_filter_map("blank", |text| Text::new(text).ok())
+    }
+
+    fn commands() -> impl Strategy<Value = Command> {
+        prop_oneof![
+            names().prop_map(Command::SetName),
+            (names(), texts()).prop_map(|(to, text)| Command::PrivateMessage { to, text }),
+            texts().prop_map(Command::BroadcastMessage),
+            printables().prop_map(|prefix| Command::ListNames { prefix }),
+            prop::option::of(printables()).prop_map(Command::Ping),
+            Just(Command::Help),
+            Just(Command::Quit),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_client_encodes_is_what_the_server_reads(
+            bits: Option<[u8; 16]>,
+            command in commands(),
+        ) {
+            let token = bits.map(Token::from_bits);
+            let bytes = Request::encode(token, &command);
+            let mut lines = LineReader::new(&bytes[..]);
+            prop_assert_eq!(check_status_line(lines.next_line().unwrap().unwrap()), Ok(()));
+            let header = Header::parse(lines.next_line().unwrap().unwrap()).unwrap();
+            prop_assert_eq!(header, token.map_or(Header::Empty, Header::Token));
+            let body = printable(lines.next_line().unwrap().unwrap()).unwrap();
+            prop_assert_eq!(parse(body.as_str()), Ok(command));
+            prop_assert_eq!(lines.next_line().unwrap(), None);
+        }
+
+        #[test]
+        fn no_body_panics(body: Vec<u8>) {
+            if let Ok(body) = printable(Line::Whole(&body)) {
+                let (_, arguments) = body.split_word();
+                for verb in Verb::ALL {
+                    let _ = Command::parse(verb, arguments.clone());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Text that is safe to show (section 1) and the text of a message (section 2).
+
+use crate::limits::TEXT_CHARS;
+
+/// UTF-8 without the characters that drive other people's terminals: what every
+/// line of a request has to be, and so every piece of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Printable(Box<str>);
+
+/// Why a line is not [`Printable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unprintable {
+    /// Its bytes are not UTF-8.
+    NotUtf8,
+    /// It contains a forbidden character; this is the first.
+    Forbidden(char),
+}
+
+/// The text of a message: 1 to 2,047 characters, not only white space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text(Printable);
+
+/// Why something printable is not a [`Text`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadText {
+    /// It is empty or only white space.
+    Blank,
+    /// It has more than 2,047 characters.
+    TooLong,
+}
+
+impl Printable {
+    /// Checks the bytes of a line.
+    pub fn new(line: &[u8]) -> Result<Printable, Unprintable> {
+        let line = str::from_utf8(line).map_err(|_| Unprintable::NotUtf8)?;
+        match line.chars().find(|&c| is_forbidden(c)) {
+            Some(c) => Err(Unprintable::Forbidden(c)),
+            None => Ok(Printable(line.into())),
+        }
+    }
+
+    /// Parts the first word from what follows the first space, which is kept as
+    /// it is; `None` where there is no space.
+    pub fn split_word(&self) -> (Printable, Option<Printable>) {
+        match self.0.split_once(' ') {
+            Some((word, rest)) => (Printable(word.into()), Some(Printable(rest.into()))),
+            None => (self.clone(), None),
+        }
+    }
+
+    /// The first `count` characters, or all where there are fewer.
+    pub fn first_chars(&self, count: usize) -> Printable {
+        Printable(self.0.chars().take(count).collect())
+    }
+
+    /// The characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Text {
+    /// Checks the length, then that there is something to see.
+    pub fn new(text: Printable) -> Result<Text, BadText> {
+        if text.as_str().chars().count() > TEXT_CHARS {
+            Err(BadText::TooLong)
+        } else if text.as_str().trim().is_empty() {
+            Err(BadText::Blank)
+        } else {
+            Ok(Text(text))
+        }
+    }
+
+    /// The characters.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// Whether section 1 forbids it: the control characters but TAB, the line and paragraph separators, and the
+/// directional controls, with which a text can be made to read as another.
+pub(crate) fn is_forbidden(c: char) -> bool {
+    match c {
+        '\t' => false,
+        '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => true,
+        _ => c.is_control(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Section 1, written out as the protocol writes it.
+    fn forbidden_by_the_letter(c: char) -> bool {
+        let code = u32::from(c);
+        (code <= 0x1F && code != 0x09)
+            || code == 0x7F
+            || (0x80..=0x9F).contains(&code)
+            || code == 0x2028
+            || code == 0x2029
+            || (0x202A..=0x202E).contains(&code)
+            || (0x2066..=0x2069).contains(&code)
+    }
+
+    #[test]
+    fn exactly_the_named_characters_are_forbidden() {
+        for c in '\0'..=char::MAX {
+            let line = format!("a{c}b");
+            let expected = forbidden_by_the_letter(c).then_some(Unprintable::Forbidden(c));
+            assert_eq!(
+                Printable::new(line.as_bytes()).err(),
+                expected,
+                "U+{:04X}",
+                u32::from(c)
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_forbidden_character_is_named() {
+        let line = "ok\u{85}\u{7}".as_bytes();
+        assert_eq!(Printable::new(line), Err(Unprintable::Forbidden('\u{85}')));
+        assert_eq!(Printable::new(b"\xC3"), Err(Unprintable::NotUtf8));
+        assert_eq!(Printable::new(b"\x07\xFF"), Err(Unprintable::NotUtf8));
+    }
+
+    #[test]
+    fn a_text_has_1_to_2047_characters_and_something_to_see() {
+        let text = |text: &str| Text::new(Printable::new(text.as_bytes()).unwrap());
+        for good in ["x", " x ", &"я".repeat(2_047), &"🙂".repeat(2_047)] {
+            assert_eq!(text(good).unwrap().as_str(), good);
+        }
+        for blank in ["", " ", "\t \u{A0}\u{3000}"] {
+            assert_eq!(text(blank), Err(BadText::Blank), "{blank:?}");
+        }
+        assert_eq!(text(&"я".repeat(2_048)), Err(BadText::TooLong));
+        assert_eq!(text(&" ".repeat(2_048)), Err(BadText::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(line: Vec<u8>) {
+            if let Ok(line) = Printable::new(&line) {
+                let (word, rest) = line.split_word();
+                prop_assert!(!word.as_str().contains(' '));
+                let joined = rest.map_or(String::new(), |rest| format!(" {}", rest.as_str()));
+                prop_assert_eq!(format!("{}{joined}", word.as_str()), line.as_str());
+            }
+        }
+    }
+}

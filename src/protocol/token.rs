@@ -1,0 +1,80 @@
+//! Tokens (section 1).
+
+use std::fmt;
+
+/// The 128 random bits that stand for a session.
+///
+/// Who knows a token is that session. So it has no `Display`, and its `Debug`
+/// shows nothing: it reaches the wire through [`hex`](Token::hex) alone, and
+/// never a log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token([u8; 16]);
+
+impl Token {
+    /// The hex digits of a token on the wire.
+    pub const DIGITS: usize = 32;
+
+    /// The token of these bits, which are to be random.
+    pub fn from_bits(bits: [u8; 16]) -> Token {
+        Token(bits)
+    }
+
+    /// The token that these 32 lower-case hex digits write; `None` if they are
+    /// anything else.
+    pub fn from_hex(digits: &str) -> Option<Token> {
+        let lower_case_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if digits.len() != Token::DIGITS || !digits.bytes().all(lower_case_hex) {
+            return None;
+        }
+        u128::from_str_radix(digits, 16)
+            .ok()
+            .map(|bits| Token(bits.to_be_bytes()))
+    }
+
+    /// The 32 digits.
+    pub fn hex(&self) -> [u8; Token::DIGITS] {
+        let mut digits = [0; Token::DIGITS];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            pair[1] = b"0123456789abcdef"[usize::from(byte & 0xF)];
+        }
+        digits
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(bits: [u8; 16]) {
+            let token = Token::from_bits(bits);
+            let digits = token.hex();
+            prop_assert_eq!(Token::from_hex(str::from_utf8(&digits).unwrap()), Some(token));
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_a_token() {
+        let good = "5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4";
+        assert!(Token::from_hex(good).is_some());
+        let upper = good.to_uppercase();
+        let signed = format!("+{}", &good[1..]);
+        for bad in ["", "x", &good[1..], &upper, &signed, &format!("{good} ")] {
+            assert_eq!(Token::from_hex(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Token::from_bits([7; 16])), "Token(..)");
+    }
+}

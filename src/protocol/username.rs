@@ -1,0 +1,92 @@
+//! Names (section 2).
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::limits::{NAME_MAX, NAME_MIN};
+
+/// A valid name: 2 to 63 characters out of `A–Z a–z 0–9 _ -`, as its owner
+/// spells it.
+///
+/// Equality is that of the spelling. Whether two names are *the same name* is a
+/// question to their [`key`](Username::key)s.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Username(Arc<str>);
+
+/// What two names have in common that differ only in ASCII case; the order of
+/// keys is the order in which names are listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameKey(Box<str>);
+
+/// The characters do not make a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadName;
+
+impl Username {
+    /// The name that is spelled so.
+    pub fn new(spelling: &str) -> Result<Username, BadName> {
+        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let fits = (NAME_MIN..=NAME_MAX).contains(&spelling.len());
+        if fits && spelling.bytes().all(good) {
+            Ok(Username(spelling.into()))
+        } else {
+            Err(BadName)
+        }
+    }
+
+    /// What this name has in common with its other spellings.
+    pub fn key(&self) -> NameKey {
+        NameKey(self.0.to_ascii_lowercase().into())
+    }
+
+    /// The spelling.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the name begins with `prefix`, whatever the case.
+    pub fn starts_with(&self, prefix: &str) -> bool {
+        let start = self.0.as_bytes().get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_2_to_63_of_its_alphabet() {
+        for good in ["ab", "A_-9", &"x".repeat(63), "--", "007"] {
+            assert_eq!(Username::new(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "a",
+            &"x".repeat(64),
+            "a b",
+            "a.b",
+            "боб",
+            "a\t",
+            " ab",
+            "ab ",
+        ] {
+            assert_eq!(Username::new(bad), Err(BadName), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn case_is_the_owners_and_does_not_tell_names_apart() {
+        let (bob, shouted) = (Username::new("bob").unwrap(), Username::new("BOB").unwrap());
+        assert_ne!(bob, shouted);
+        assert_eq!(bob.key(), shouted.key());
+        assert!(shouted.starts_with("bo") && shouted.starts_with("") && !bob.starts_with("bobb"));
+        assert!(!bob.starts_with("б"));
+    }
+}

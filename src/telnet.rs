@@ -1,0 +1,163 @@
+//! The telnet filter (section 1): takes negotiation out of a client's bytes.
+//!
+//! A pure state machine over bytes, which knows neither lines nor sockets. It
+//! keeps its place between calls, so that a sequence may be cut anywhere. The
+//! byte 255 (IAC) never occurs in UTF-8, so what it removes cannot have been
+//! text.
+//!
+//! `IAC DO x` is the one thing that is answered, with `IAC WONT x`: telnet sends
+//! `IAC DO TIMING-MARK` when Ctrl-C is pressed and shows nothing more until it
+//! has an answer (RFC 860). Everything else is an offer or an order that may go
+//! unanswered (RFC 854), and nothing is sent unasked, because netcat would show
+//! it.
+
+use crate::limits::SUBNEGOTIATION;
+
+const IAC: u8 = 255;
+const DONT: u8 = 254;
+const DO: u8 = 253;
+const WONT: u8 = 252;
+const WILL: u8 = 251;
+const SB: u8 = 250;
+const SE: u8 = 240;
+
+/// Where in a sequence the filter stands.
+#[derive(Clone, Copy, Debug, Default)]
+enum State {
+    /// In the text.
+    #[default]
+    Text,
+    /// After IAC.
+    Command,
+    /// After IAC WILL, WONT or DONT.
+    Option,
+    /// After IAC DO.
+    Do,
+    /// In a subnegotiation, of which so many bytes have come.
+    Subnegotiation(usize),
+    /// After an IAC in a subnegotiation, the IAC counted.
+    SubnegotiationCommand(usize),
+}
+
+/// The filter of one connection.
+#[derive(Debug, Default)]
+pub struct Telnet {
+    state: State,
+}
+
+impl Telnet {
+    /// Moves the text of `bytes` to their front and returns its length. What is
+    /// to be answered is added to `answers`.
+    pub fn filter(&mut self, bytes: &mut [u8], answers: &mut Vec<u8>) -> usize {
+        if matches!(self.state, State::Text) && !bytes.contains(&IAC) {
+            return bytes.len();
+        }
+        let mut kept = 0;
+        for at in 0..bytes.len() {
+            let byte = bytes[at];
+            self.state = match (self.state, byte) {
+                (State::Text, IAC) => State::Command,
+                (State::Text, _) => {
+                    bytes[kept] = byte;
+                    kept += 1;
+                    State::Text
+                }
+                (State::Command, DO) => State::Do,
+                (State::Command, WILL | WONT | DONT) => State::Option,
+                (State::Command, SB) => State::Subnegotiation(0),
+                (State::Do, option) => {
+                    answers.extend([IAC, WONT, option]);
+                    State::Text
+                }
+                (State::Command | State::Option, _) => State::Text,
+                (State::SubnegotiationCommand(_), SE) => State::Text,
+                (State::Subnegotiation(len) | State::SubnegotiationCommand(len), _)
+                    if len + 1 == SUBNEGOTIATION =>
+                {
+                    State::Text
+                }
+                (State::Subnegotiation(len), IAC) => State::SubnegotiationCommand(len + 1),
+                (State::Subnegotiation(len) | State::SubnegotiationCommand(len), _) => {
+                    State::Subnegotiation(len + 1)
+                }
+            };
+        }
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What remains of pieces that arrive one after the other, and the answers.
+    fn filtered<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<u8>) {
+        let (mut telnet, mut text, mut answers) = (Telnet::default(), Vec::new(), Vec::new());
+        for piece in pieces {
+            let mut piece = piece.to_vec();
+            let kept = telnet.filter(&mut piece, &mut answers);
+            text.extend_from_slice(&piece[..kept]);
+        }
+        (text, answers)
+    }
+
+    #[track_caller]
+    fn check(bytes: &[u8], text: &[u8], answers: &[u8]) {
+        let expected = (text.to_vec(), answers.to_vec());
+        assert_eq!(filtered([bytes]), expected, "in one piece");
+        assert_eq!(filtered(bytes.chunks(1)), expected, "byte by byte");
+        for cut in 0..bytes.len() {
+            assert_eq!(
+                filtered([&bytes[..cut], &bytes[cut..]]),
+                expected,
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn putty_and_ctrl_c_leave_nothing_in_the_text() {
+        let putty =
+            b"\xFF\xFB\x1F\xFF\xFB\x20\xFF\xFB\x18\xFF\xFB\x27\xFF\xFD\x01\xFF\xFB\x03\xFF\xFD\x03";
+        check(putty, b"", b"\xFF\xFC\x01\xFF\xFC\x03");
+        check(b"he\xFF\xF4\xFF\xFD\x06llo", b"hello", b"\xFF\xFC\x06");
+    }
+
+    #[test]
+    fn every_kind_of_sequence_is_removed_and_only_do_is_answered() {
+        check(
+            b"a\xFF\xFBxb\xFF\xFCxc\xFF\xFExd\xFF\xFDxe",
+            b"abcde",
+            b"\xFF\xFCx",
+        );
+        check(b"a\xFF\xFFb\xFF\xF1c\xFF\xF6d", b"abcd", b"");
+        check(b"\xFF\xFD\xFF.", b".", b"\xFF\xFC\xFF");
+    }
+
+    #[test]
+    fn a_subnegotiation_goes_to_its_end_and_may_contain_a_doubled_iac() {
+        check(b"a\xFF\xFA\x18\x00xterm\xFF\xFF\xF0\xFF\xF0b", b"ab", b"");
+    }
+
+    #[test]
+    fn a_subnegotiation_without_an_end_ends_after_512_bytes() {
+        let begun = |bytes: usize| [b"\xFF\xFA".to_vec(), vec![b'x'; bytes]].concat();
+        check(&begun(512), b"", b"");
+        check(&begun(513), b"x", b"");
+        check(&[begun(510), b"\xFF\xF0hi".to_vec()].concat(), b"hi", b"");
+        check(&[begun(511), b"\xFFhi".to_vec()].concat(), b"hi", b"");
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_untouched_and_cuts_change_nothing(bytes: Vec<u8>, cut: prop::sample::Index) {
+            let cut = cut.index(bytes.len() + 1);
+            let whole = filtered([&bytes[..]]);
+            prop_assert_eq!(&whole, &filtered([&bytes[..cut], &bytes[cut..]]));
+            if !bytes.contains(&IAC) {
+                prop_assert_eq!(&whole, &(bytes, Vec::new()));
+            }
+        }
+    }
+}
