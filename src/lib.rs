@@ -1,10 +1,77 @@
-//! A chat server for the protocol CP/0.0.0: so far its pure parts, bytes and
-//! strings in, values out.
+//! A chat server for the protocol CP/0.0.0: synchronous, with a thread for each
+//! connection, and meant to be read.
+//!
+//! # Where to begin
+//!
+//! The modules in the order in which they explain one another. The first five
+//! are pure: bytes and strings in, values out, no I/O.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`protocol`] | the protocol: its document, its types, what is read and what is said |
+//! | [`limits`] | every bound, with its reason; what the machine can hold |
+//! | [`line`](mod@line) | one line of bounded length from anything that can be read |
+//! | [`telnet`] | the filter that takes telnet's negotiation out of a client's bytes |
+//! | [`rate`] | how fast a client may ask |
+//! | [`outbox`] | a client's queue, and the writer thread that drains it |
+//! | [`sessions`] | who is here, behind the one lock |
+//! | [`commands`] | what a request does |
+//! | [`connection`] | the life of one client, from the accept to the close |
+//! | [`farewell`] | refusing a connection so that the client can read why |
+//! | [`server`] | binding, accepting, shutting down |
+//! | [`options`], [`logging`], [`signals`] | what a program needs besides |
+//!
+//! # The threads
+//!
+//! ```text
+//!   main      binds, then waits for the shutdown and carries it out
+//!   signals   blocks on SIGINT and SIGTERM
+//!   accept    blocks in accept(2), one for each port
+//!      │ spawns
+//!      ▼
+//!   reader-N  blocks in read(2): reads a request, carries it out, answers;
+//!      │      owns the connection and its session
+//!      │ spawns
+//!      ▼
+//!   writer-N  blocks on its client's channel, then in write(2)
+//!   farewell  sees refused connections off
+//! ```
+//!
+//! A loop ends because a channel or a socket ends, never because a flag is
+//! polled. Each thread has a name, a stack size and an owner, who is told where it
+//! is spawned; that a thread cannot be had is an ordinary refusal.
+//!
+//! # A message's way
+//!
+//! ```text
+//!   alice's socket ─► reader-1 ──── sessions, read() ────► who is to have it
+//!                        │               (copied out, the lock is free again)
+//!                        ├─ send ─► bob's outbox ──► writer-2 ─► bob's socket
+//!                        ├─ send ─► carol's outbox ► writer-3 ─► carol's socket
+//!                        └─ answer ► alice's outbox ► writer-1 ─► alice's socket
+//! ```
+//!
+//! # The lock rule
+//!
+//! The threads share one lock, that of [`sessions`]. While it is held there is no
+//! I/O, no logging, nothing that can block, no second `read()`, and nothing that
+//! can panic half-way through an update. Besides it, each outbox has a mutex of
+//! its own that is held for a few instructions, never while writing; it may be
+//! taken under the session lock, and never the other way round.
 
 #![forbid(unsafe_code)]
 
+pub mod commands;
+pub mod connection;
+pub mod farewell;
 pub mod limits;
 pub mod line;
+pub mod logging;
+pub mod options;
+pub mod outbox;
 pub mod protocol;
 pub mod rate;
+pub mod server;
+pub mod sessions;
+pub mod signals;
 pub mod telnet;

@@ -2,7 +2,7 @@
 //! this machine can hold.
 //!
 //! A number that stands anywhere else is an accident. What an operator may want
-//! to change is an option (module `options`) with its default here; what the
+//! to change is an option ([`crate::options`]) with its default here; what the
 //! protocol fixes is a constant here and nowhere an option.
 
 use std::fmt;

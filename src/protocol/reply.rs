@@ -334,6 +334,13 @@ mod tests {
     }
 
     #[test]
+    fn a_delivery_is_encoded_once_however_many_receive_it() {
+        let text = Text::new(Printable::new(b"hi").unwrap()).unwrap();
+        let delivery = Delivery::new(Scope::Broadcast, &name("bob"), &text);
+        assert!(Arc::ptr_eq(&delivery.data, &delivery.clone().data));
+    }
+
+    #[test]
     fn forbidden_characters_are_named_with_at_least_four_digits() {
         let data =
             |c| Response::Fault(LineFault::Unprintable(Unprintable::Forbidden(c))).to_string();

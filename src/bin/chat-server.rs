@@ -1,0 +1,52 @@
+//! The server's command line: parse, set up logging, run, exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use chat::options::{self, Config, Operation};
+use chat::server::Server;
+use chat::{logging, signals};
+
+fn main() -> ExitCode {
+    match options::parse(std::env::args_os().skip(1)) {
+        Ok(Operation::Run { config, verbosity }) => {
+            logging::init(verbosity);
+            match serve(config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(problem) => fail(&problem, ExitCode::FAILURE),
+            }
+        }
+        Ok(Operation::Print(text)) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(problem) => fail(
+            &format!("{problem} (chat-server --help lists the options)"),
+            ExitCode::from(2),
+        ),
+    }
+}
+
+fn serve(config: Config) -> Result<(), String> {
+    let server = Server::bind(config).map_err(|e| e.to_string())?;
+    signals::shut_down_on_signals(server.shutdown_handle())
+        .map_err(|e| format!("cannot wait for signals: {e}"))?;
+    let addresses = server.local_addrs().map_err(|e| e.to_string())?;
+    for address in addresses {
+        print(&format!("listening on {address}\n"));
+    }
+    server.run().map_err(|e| format!("cannot start: {e}"))
+}
+
+fn fail(problem: &str, code: ExitCode) -> ExitCode {
+    // Not eprintln!, which panics where nobody reads any more; the same below.
+    let _ = writeln!(io::stderr(), "chat-server: {problem}");
+    code
+}
+
+fn print(text: &str) {
+    let mut stdout = io::stdout();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+}

@@ -1,0 +1,194 @@
+//! What a request does: one function a command, request and sessions in, answer
+//! out.
+//!
+//! Knows no sockets, threads or bytes. The checks stand in the order of section 6
+//! of the [protocol](crate::protocol), where the first thing wrong names the
+//! answer; the functions below them are the commands.
+
+use log::info;
+
+use crate::limits::COMMAND_SHOWN;
+use crate::outbox::NotQueued;
+use crate::protocol::reply::{Delivery, Reply, Response, Scope};
+use crate::protocol::request::{Command, Header, Request, Verb};
+use crate::protocol::text::{Printable, Text};
+use crate::protocol::token::Token;
+use crate::protocol::username::Username;
+use crate::sessions::{Admission, Rename, Session};
+
+/// What is to be done with the answer to a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Queue it, and read on.
+    Send(Reply),
+    /// It has been queued, at the only moment that was right for it. Read on.
+    Sent,
+    /// Queue it as the last message, and close the connection.
+    Last(Reply),
+}
+
+/// Carries a request out for the connection that it came from.
+pub fn answer(connection: &mut Admission, request: Request) -> Answer {
+    // A header line that is not good stands for nobody, as an empty one does.
+    let acting = match request.header.unwrap_or(Header::Empty) {
+        Header::Empty => connection.token(),
+        Header::Token(token) => Some(token),
+        Header::NotAToken => None,
+    }
+    .and_then(|token| connection.sessions().by_token(token));
+
+    let (header, body) = match request.into_lines() {
+        Ok(lines) => lines,
+        Err(fault) => {
+            let header = acting.map_or(connection.token(), |session| Some(session.token));
+            return Answer::Send(Reply {
+                header,
+                response: Response::Fault(fault),
+            });
+        }
+    };
+    if header != Header::Empty && acting.is_none() {
+        return Answer::Send(Reply {
+            header: None,
+            response: Response::UnknownToken,
+        });
+    }
+    match command(&body, acting.is_some()) {
+        Ok(command) => carry_out(connection, acting, command),
+        Err(response) => Answer::Send(reply(acting.as_ref(), response)),
+    }
+}
+
+/// Reads a command from a good body, for a session or for none.
+fn command(body: &Printable, for_a_session: bool) -> Result<Command, Response> {
+    let (word, arguments) = body.split_word();
+    if word.as_str().is_empty() {
+        return Err(Response::EmptyRequest);
+    }
+    let Some(verb) = Verb::parse(word.as_str()) else {
+        return Err(Response::NotACommand(word.first_chars(COMMAND_SHOWN)));
+    };
+    if verb.needs_session() && !for_a_session {
+        return Err(Response::SetANameFirst);
+    }
+    Command::parse(verb, arguments).map_err(Response::BadArguments)
+}
+
+fn carry_out(connection: &mut Admission, acting: Option<Session>, command: Command) -> Answer {
+    let response = match (command, &acting) {
+        (Command::SetName(name), _) => return set_name(connection, acting, name),
+        (Command::Quit, _) => return quit(connection, acting),
+        (Command::Ping(text), _) => Response::Pong(text),
+        (Command::Help, _) => Response::Help,
+        (Command::PrivateMessage { to, text }, Some(sender)) => {
+            private_message(connection, sender, to, &text)
+        }
+        (Command::BroadcastMessage(text), Some(sender)) => {
+            broadcast_message(connection, sender, &text)
+        }
+        (Command::ListNames { prefix }, Some(_)) => list_names(connection, prefix.as_str()),
+        // Asked before the arguments were read, so it does not come to this.
+        (_, None) => Response::SetANameFirst,
+    };
+    Answer::Send(reply(acting.as_ref(), response))
+}
+
+fn set_name(connection: &mut Admission, acting: Option<Session>, name: Username) -> Answer {
+    let own = connection.token();
+    match (own, acting) {
+        (None, None) => {
+            // Drawn before the claim, because the lock is no place for a system
+            // call. Without a random source there are no sessions: a defect of
+            // the machine, which is answered as ours.
+            let mut bits = [0; 16];
+            getrandom::fill(&mut bits).expect("the operating system gives random bytes");
+            match connection.claim(&name, Token::from_bits(bits)) {
+                Ok(()) => {
+                    info!("is {name}");
+                    Answer::Sent
+                }
+                Err(_) => Answer::Send(reply(None, Response::Taken(name))),
+            }
+        }
+        (Some(own), Some(session)) if session.token == own => {
+            let response = match connection.sessions().rename(own, &name) {
+                Rename::Done => {
+                    info!("is {name}, was {}", session.name);
+                    Response::YouAre(name)
+                }
+                Rename::Unchanged => Response::YouAreAlready(name),
+                Rename::Taken => Response::Taken(name),
+                // Ended between the lookup and here; the connection closes.
+                Rename::Gone => Response::UnknownToken,
+            };
+            Answer::Send(reply(Some(&session), response))
+        }
+        (Some(own), foreign) => match connection.sessions().by_token(own) {
+            Some(own) => {
+                let response = Response::ThisConnectionIs(own.name.clone());
+                Answer::Send(reply(Some(&own), response))
+            }
+            // Its own session was ended from elsewhere; the connection closes.
+            None => Answer::Send(reply(foreign.as_ref(), Response::UnknownToken)),
+        },
+        // Another connection's session cannot be had from here.
+        (None, Some(session)) => Answer::Send(reply(Some(&session), Response::Taken(name))),
+    }
+}
+
+fn private_message(
+    connection: &Admission,
+    sender: &Session,
+    to: Username,
+    text: &Text,
+) -> Response {
+    let Some(recipient) = connection.sessions().by_name(&to) else {
+        return Response::NoOneIsNamed(to);
+    };
+    match recipient
+        .outbox
+        .send(&Delivery::new(Scope::Private, &sender.name, text))
+    {
+        Ok(()) => Response::Delivered(recipient.name),
+        Err(NotQueued::Full) => Response::CannotTakeMore(to),
+        Err(NotQueued::Closed) => Response::NoOneIsNamed(to),
+    }
+}
+
+fn broadcast_message(connection: &Admission, sender: &Session, text: &Text) -> Response {
+    let delivery = Delivery::new(Scope::Broadcast, &sender.name, text);
+    let others = connection.sessions().all_but(sender.token);
+    let queued = others
+        .iter()
+        .filter(|outbox| outbox.send(&delivery).is_ok());
+    Response::DeliveredTo(queued.count())
+}
+
+fn list_names(connection: &Admission, prefix: &str) -> Response {
+    let mut names = connection.sessions().names();
+    names.retain(|name| name.starts_with(prefix));
+    names.sort_by_cached_key(Username::key);
+    Response::Online(names)
+}
+
+/// Ends the session that the request acts for, and this connection; if the
+/// session is another connection's, that one too, when it has been written what
+/// is queued for it.
+fn quit(connection: &Admission, acting: Option<Session>) -> Answer {
+    if let Some(session) = &acting {
+        connection.sessions().end(session.token);
+        if connection.token() != Some(session.token) {
+            info!("ends the session of {}", session.name);
+            session.outbox.finish();
+        }
+    }
+    Answer::Last(reply(acting.as_ref(), Response::Goodbye))
+}
+
+/// A response for the session that the request acted for.
+fn reply(acting: Option<&Session>, response: Response) -> Reply {
+    Reply {
+        header: acting.map(|session| session.token),
+        response,
+    }
+}

@@ -1,0 +1,350 @@
+//! The life of one client, from the accept to the close.
+//!
+//! This is the thread `reader-N`. It reads requests, has them carried out, queues
+//! the answers, and at the end leaves in an order on which promises rest. It
+//! knows nothing of other clients, and never writes to a socket: that is the
+//! writer's part ([`crate::outbox`]).
+//!
+//! The invariant: whatever ends the conversation, an end of input, an error, a
+//! closed outbox or a panic, the session is gone before the client can see the
+//! connection close, and both threads are gone with it.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::{debug, error, info, trace};
+
+use crate::commands::{self, Answer};
+use crate::farewell::Farewell;
+use crate::limits::{BAD_REQUESTS, DRAIN, SEND_BUFFER};
+use crate::line::{Line, LineReader};
+use crate::logging::Wire;
+use crate::outbox::Outbox;
+use crate::protocol::reply::{Notice, Reply, Response};
+use crate::protocol::request::{self, Header, Request, Stray};
+use crate::protocol::status::Status;
+use crate::rate::Rate;
+use crate::sessions::Admission;
+use crate::telnet::Telnet;
+
+/// What has been accepted, with all it needs to be served.
+pub struct Connection {
+    /// The client's socket: one descriptor, shared by the two threads and by
+    /// whoever cuts the connection.
+    pub socket: Arc<TcpStream>,
+    /// Where it comes from, as `accept` said: asking the socket fails once the
+    /// client has reset it.
+    pub peer: SocketAddr,
+    /// Its place among the others.
+    pub admission: Admission,
+    /// How fast it may ask.
+    pub rate: Rate,
+    /// Where it goes if there is no thread for its writer.
+    pub farewell: Farewell,
+}
+
+/// Serves one client until it is gone.
+pub fn serve(connection: Connection) {
+    serve_with(connection, commands::answer);
+}
+
+/// Why a conversation ended.
+enum Ending {
+    /// The client closed its side, or all of it.
+    EndOfInput,
+    /// A last answer was queued.
+    LastAnswer(Status),
+    /// Somebody else finished the outbox: the shutdown, a `Quit` from another
+    /// connection, or the writer, because the client cannot be written to.
+    Closed,
+}
+
+fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Request) -> Answer) {
+    let Connection {
+        socket,
+        peer,
+        mut admission,
+        rate,
+        farewell,
+    } = connection;
+    info!("came from {peer}");
+    prepare(&socket);
+    let outbox = Arc::clone(admission.outbox());
+    let writer = format!("writer-{}", admission.number());
+    let Ok(attachment) = outbox.attach(Arc::clone(&socket), writer) else {
+        info!("refused: no thread for its writer");
+        return farewell.refuse(socket, Notice::ServerIsFull);
+    };
+
+    let input = Input {
+        socket: &socket,
+        outbox: &outbox,
+        telnet: Telnet::default(),
+    };
+    let ending = converse(input, &mut admission, rate, carry_out);
+
+    // The session ends before the outbox does, so the name is free before the
+    // client can see the close; the outbox before the drain, because what the
+    // client waits for in order to close its side is our end of input. The place
+    // is given up last: while the threads live, they count.
+    let name = admission
+        .end_session()
+        .map_or(String::new(), |session| format!(" as {}", session.name));
+    outbox.finish();
+    if !matches!(ending, Ok(Ending::EndOfInput)) {
+        drain(&socket);
+    }
+    match (ending, attachment.wait_for_writer()) {
+        (_, Err(e)) => info!("left{name}: cannot be written to: {e}"),
+        (Err(e), _) => info!("left{name}: cannot be read from: {e}"),
+        (Ok(Ending::EndOfInput), _) => info!("left{name}: end of input"),
+        (Ok(Ending::LastAnswer(status)), _) => info!("left{name}: after the answer {status}"),
+        (Ok(Ending::Closed), _) => info!("left{name}: closed from elsewhere"),
+    }
+    drop(admission);
+}
+
+/// Sets what is not the kernel's default. A socket that refuses, because the
+/// client is gone already, fails in the next read all the same.
+fn prepare(socket: &TcpStream) {
+    // A batch is one write and wants to leave at once, not to wait for the
+    // acknowledgement of the last one (Nagle's algorithm, 40 ms).
+    let nodelay = socket.set_nodelay(true);
+    let buffer = rustix::net::sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER);
+    if let Err(e) = nodelay.and(buffer.map_err(io::Error::from)) {
+        debug!("cannot set socket options: {e}");
+    }
+}
+
+/// Reads requests and answers them, one after the other.
+fn converse(
+    input: impl Read,
+    admission: &mut Admission,
+    mut rate: Rate,
+    mut carry_out: impl FnMut(&mut Admission, Request) -> Answer,
+) -> io::Result<Ending> {
+    let outbox = Arc::clone(admission.outbox());
+    let mut lines = LineReader::new(input);
+    let mut bad_requests = 0;
+    while let Some(asked) = read_request(&mut lines)? {
+        let wait = rate.wait(Instant::now());
+        if !wait.is_zero() {
+            debug!("asks too fast: waits {} ms", wait.as_millis());
+            outbox.pause(wait);
+        }
+        if !outbox.wait_for_room() {
+            return Ok(Ending::Closed);
+        }
+        let answer = match asked {
+            Ok(request) => answer_or_500(admission, request, &mut carry_out),
+            Err(stray) => answer_to_stray(admission, stray),
+        };
+        let reply = match answer {
+            Answer::Sent => {
+                bad_requests = 0;
+                continue;
+            }
+            Answer::Send(reply) => {
+                let bad = reply.response.status() == Status::BadRequest;
+                bad_requests = if bad { bad_requests + 1 } else { 0 };
+                if bad_requests < BAD_REQUESTS {
+                    debug!("answered {}", reply.response.status());
+                    outbox.answer(&reply);
+                    continue;
+                }
+                reply
+            }
+            Answer::Last(reply) => reply,
+        };
+        outbox.finish_with_answer(&reply);
+        return Ok(Ending::LastAnswer(reply.response.status()));
+    }
+    Ok(if outbox.is_open() {
+        Ending::EndOfInput
+    } else {
+        Ending::Closed
+    })
+}
+
+/// Reads the three lines of a request, or one that stands where a request should
+/// begin. `None` at the end of input; what has begun by then is dropped.
+fn read_request(lines: &mut LineReader<impl Read>) -> io::Result<Option<Result<Request, Stray>>> {
+    let Some(status_line) = next_line(lines)? else {
+        return Ok(None);
+    };
+    if let Err(stray) = request::check_status_line(status_line) {
+        return Ok(Some(Err(stray)));
+    }
+    let Some(header) = next_line(lines)? else {
+        return Ok(None);
+    };
+    let header = Header::parse(header);
+    let Some(body) = next_line(lines)? else {
+        return Ok(None);
+    };
+    let body = request::printable(body);
+    Ok(Some(Ok(Request { header, body })))
+}
+
+fn next_line<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<Line<'_>>> {
+    let line = lines.next_line()?;
+    match line {
+        Some(Line::Whole(bytes)) => trace!("> {}", Wire(bytes)),
+        Some(Line::TooLong) => trace!("> (too long)"),
+        None => {}
+    }
+    Ok(line)
+}
+
+/// The guard around all that a request can set off: a panic in it is a defect of
+/// ours, costs this connection, and no other.
+///
+/// What the handler had half done may be left so. That is why the connection is
+/// closed; what it shares with others is the session map, whose sections cannot
+/// panic.
+fn answer_or_500(
+    admission: &mut Admission,
+    request: Request,
+    carry_out: &mut impl FnMut(&mut Admission, Request) -> Answer,
+) -> Answer {
+    panic::catch_unwind(AssertUnwindSafe(|| carry_out(admission, request))).unwrap_or_else(|_| {
+        error!("a request's handling panicked; closing its connection");
+        Answer::Last(Reply {
+            header: admission.token(),
+            response: Response::Failed,
+        })
+    })
+}
+
+fn answer_to_stray(admission: &Admission, stray: Stray) -> Answer {
+    let reply = Reply {
+        header: admission.token(),
+        response: Response::Stray(stray),
+    };
+    match stray {
+        // A browser sends more lines, of which one might be a request.
+        Stray::Http => Answer::Last(reply),
+        Stray::TooLong | Stray::NotEmpty => Answer::Send(reply),
+    }
+}
+
+/// The client's bytes without telnet's, which are answered on the way.
+struct Input<'a> {
+    socket: &'a TcpStream,
+    outbox: &'a Outbox,
+    telnet: Telnet,
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.outbox.wait_for_room() {
+                return Ok(0);
+            }
+            let count = self.socket.read(buffer)?;
+            let mut answers = Vec::new();
+            let kept = self.telnet.filter(&mut buffer[..count], &mut answers);
+            if !answers.is_empty() {
+                self.outbox.answer_telnet(answers);
+            }
+            // Nothing but telnet's is not the end of input.
+            if kept > 0 || count == 0 {
+                return Ok(kept);
+            }
+        }
+    }
+}
+
+/// Reads and drops what the client has still under way, so that its last line is
+/// not destroyed by a reset. Ends with the client's side of the connection, when
+/// it was too much, or when the writer has waited long enough and cuts it.
+fn drain(mut socket: &TcpStream) {
+    let _ = io::copy(&mut Read::take(&mut socket, DRAIN as u64), &mut io::sink());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::DEFAULT_QUEUE;
+    use crate::sessions::Sessions;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread::{self, JoinHandle};
+    use std::time::Duration;
+
+    /// A handler with a defect: one text makes it panic.
+    fn defective(connection: &mut Admission, request: Request) -> Answer {
+        if request
+            .body
+            .as_ref()
+            .is_ok_and(|body| body.as_str() == "Ping panic")
+        {
+            panic!("a defect");
+        }
+        commands::answer(connection, request)
+    }
+
+    /// A client that is served with the defect.
+    fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let (socket, peer) = listener.accept().unwrap();
+        let connection = Connection {
+            socket: Arc::new(socket),
+            peer,
+            admission: sessions
+                .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)))
+                .unwrap(),
+            rate: Rate::new(0, 1, Instant::now()),
+            farewell: Farewell::start().unwrap(),
+        };
+        (client, thread::spawn(|| serve_with(connection, defective)))
+    }
+
+    fn ask(client: &mut TcpStream, request: &str) -> String {
+        client
+            .write_all(format!("\r\n\r\n{request}\r\n").as_bytes())
+            .unwrap();
+        let mut answer = Vec::new();
+        while answer.iter().filter(|&&byte| byte == b'\n').count() < 3 {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[test]
+    fn a_panic_is_answered_500_and_costs_one_connection() {
+        let sessions = Sessions::new(10);
+        let (mut other, other_reader) = connect(&sessions);
+        let (mut client, reader) = connect(&sessions);
+        assert!(ask(&mut other, "Set-name other").ends_with("You are other\r\n"));
+        let named = ask(&mut client, "Set-name victim");
+        let header = named.lines().nth(1).unwrap();
+
+        let answer = ask(&mut client, "Ping panic");
+        let expected = "The server failed to answer this request";
+        assert_eq!(
+            answer,
+            format!("500 Internal Server Error\r\n{header}\r\n{expected}\r\n")
+        );
+        assert_eq!(
+            client.read(&mut [0]).unwrap(),
+            0,
+            "then the connection is closed"
+        );
+        drop(client);
+        reader.join().expect("the panic has been caught");
+
+        assert!(ask(&mut other, "Set-name victim").ends_with("You are victim\r\n"));
+        drop(other);
+        other_reader.join().unwrap();
+    }
+}

@@ -1,0 +1,78 @@
+//! Refusing a connection so that the client can read why.
+//!
+//! The refusal is one small write into an empty send buffer, which cannot block.
+//! What takes time is the end of it: a socket that is closed while the client's
+//! first bytes are on their way is reset, and the reset destroys the refusal. So
+//! one thread, `farewell`, holds refused connections until the client has closed
+//! them too, a second at most, [`FAREWELLS`] at a time; more are just closed.
+
+use std::io;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::limits::{DRAIN, DRAIN_TIME, FAREWELLS, STACK};
+use crate::protocol::reply::Notice;
+
+/// A way to the `farewell` thread, which ends when the last of them is dropped.
+#[derive(Clone)]
+pub struct Farewell {
+    refused: Sender<Refused>,
+}
+
+struct Refused {
+    socket: Arc<TcpStream>,
+    /// When it is closed, whatever the client does.
+    deadline: Instant,
+}
+
+impl Farewell {
+    /// Starts the thread.
+    pub fn start() -> io::Result<Farewell> {
+        let (refused, queue) = bounded(FAREWELLS);
+        thread::Builder::new()
+            .name("farewell".to_owned())
+            .stack_size(STACK)
+            .spawn(move || see_off(&queue))?;
+        Ok(Farewell { refused })
+    }
+
+    /// Sends the notice as the only message of a connection, and sees it off.
+    pub fn refuse(&self, socket: Arc<TcpStream>, notice: Notice) {
+        let mut message = Vec::new();
+        notice.encode(None, &mut message);
+        let told = (&*socket)
+            .write_all(&message)
+            .and_then(|()| socket.shutdown(Shutdown::Write));
+        if told.is_ok() {
+            let deadline = Instant::now() + DRAIN_TIME;
+            // No room: dropped, and so closed.
+            let _ = self.refused.try_send(Refused { socket, deadline });
+        }
+    }
+}
+
+/// One after the other, and yet all within a second of their refusal: by the time
+/// that a slow one has used its second up, so have those that wait behind it.
+fn see_off(queue: &Receiver<Refused>) {
+    for Refused { socket, deadline } in queue {
+        let mut unread = Read::take(&*socket, DRAIN as u64);
+        let mut buffer = [0; 4096];
+        loop {
+            // A timeout of zero is an error to std; the least is one look at what
+            // has already come.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = left.max(Duration::from_millis(1));
+            let read = socket
+                .set_read_timeout(Some(timeout))
+                .and_then(|()| unread.read(&mut buffer));
+            if !matches!(read, Ok(1..)) || left.is_zero() {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The command line of `chat-server`: a getopts table, and what it comes to.
+//!
+//! Everything is checked here, so that a [`Config`] that exists is valid.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
+use std::time::Duration;
+
+use getopts::{Fail, Matches, Options};
+
+use crate::limits;
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Serve.
+    Run {
+        /// How.
+        config: Config,
+        /// How often `-v` was given.
+        verbosity: usize,
+    },
+    /// Print this on stdout, and end.
+    Print(String),
+}
+
+/// How to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen: `HOST:PORT`, at least one.
+    pub listen: Vec<String>,
+    /// How many clients, at least one; lowered to what the machine can hold.
+    pub max_clients: usize,
+    /// How many of them from one address, loopback excepted; `None` for any.
+    pub max_per_address: Option<usize>,
+    /// Bytes of deliveries that wait for one client, at least
+    /// [`limits::QUEUE_MIN`].
+    pub queue: usize,
+    /// Requests a second of one client; 0 for any.
+    pub rate: u32,
+    /// Requests that may come at once, at least one.
+    pub burst: u32,
+    /// From the accept to the first name.
+    pub login_timeout: Duration,
+    /// For a batch to be taken by a client.
+    pub write_timeout: Duration,
+    /// How long a broken session can be resumed; zero for not at all.
+    pub linger: Duration,
+    /// For the last words at shutdown.
+    pub grace: Duration,
+}
+
+/// A command line that is not good, in one line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadUsage(String);
+
+/// Reads the arguments, without the program's name.
+pub fn parse<A: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Operation, BadUsage> {
+    let table = table();
+    let matches = table.parse(arguments)?;
+    if matches.opt_present("help") {
+        return Ok(Operation::Print(help(&table)));
+    }
+    if matches.opt_present("version") {
+        return Ok(Operation::Print(format!(
+            "chat-server {}\n",
+            env!("CARGO_PKG_VERSION")
+        )));
+    }
+    if let Some(argument) = matches.free.first() {
+        return Err(BadUsage(format!("{argument:?} is not an option")));
+    }
+    let verbosity = matches.opt_count("verbose");
+    Ok(Operation::Run {
+        config: Config::from_matches(&matches)?,
+        verbosity,
+    })
+}
+
+fn table() -> Options {
+    let mut table = Options::new();
+    table.optmulti(
+        "l",
+        "listen",
+        &format!(
+            "where to listen ({}); may be given more than once",
+            limits::DEFAULT_LISTEN
+        ),
+        "ADDR:PORT",
+    );
+    let least = limits::QUEUE_MIN;
+    for (name, argument, meaning, default) in [
+        (
+            "max-clients",
+            "N",
+            "clients at a time",
+            limits::DEFAULT_MAX_CLIENTS,
+        ),
+        (
+            "max-per-address",
+            "N",
+            "of them from one address, 0 = any",
+            limits::DEFAULT_MAX_PER_ADDRESS,
+        ),
+        (
+            "queue",
+            "BYTES",
+            &format!("deliveries waiting for one client, at least {least}"),
+            limits::DEFAULT_QUEUE,
+        ),
+        (
+            "rate",
+            "N",
+            "requests a second of one client, 0 = any",
+            limits::DEFAULT_RATE as usize,
+        ),
+        (
+            "burst",
+            "N",
+            "requests of one client that may come at once",
+            limits::DEFAULT_BURST as usize,
+        ),
+        (
+            "login-timeout",
+            "S",
+            "from the accept to the first name",
+            limits::DEFAULT_LOGIN_TIMEOUT as usize,
+        ),
+        (
+            "write-timeout",
+            "S",
+            "for a client to take a batch",
+            limits::DEFAULT_WRITE_TIMEOUT as usize,
+        ),
+        (
+            "linger",
+            "S",
+            "for which a broken session can be resumed",
+            limits::DEFAULT_LINGER as usize,
+        ),
+        (
+            "grace",
+            "S",
+            "for the last words at shutdown",
+            limits::DEFAULT_GRACE as usize,
+        ),
+    ] {
+        table.optopt("", name, &format!("{meaning} ({default})"), argument);
+    }
+    table
+        .optflagmulti("v", "verbose", "log more; -vv logs each line on the wire")
+        .optflag("h", "help", "print this")
+        .optflag("V", "version", "print the version");
+    table
+}
+
+fn help(table: &Options) -> String {
+    let brief = "\
+Serves chat by the protocol CP/0.0.0: synchronous, a thread for each connection.
+
+Usage: chat-server [OPTION ...]";
+    let notes = "
+S is a whole number of seconds. Not in force yet: --max-per-address,
+--login-timeout, --write-timeout and --linger.
+Logging goes to stderr; RUST_LOG rules where it is set.
+";
+    table.usage(brief) + notes
+}
+
+impl Config {
+    fn from_matches(matches: &Matches) -> Result<Config, BadUsage> {
+        let mut listen = matches.opt_strs("listen");
+        if listen.is_empty() {
+            listen.push(limits::DEFAULT_LISTEN.to_owned());
+        }
+        for address in &listen {
+            check_address(address)?;
+        }
+        let seconds = |name, least, default| {
+            number(matches, name, least, default).map(|n: u32| Duration::from_secs(n.into()))
+        };
+        let per_address = number(
+            matches,
+            "max-per-address",
+            0,
+            limits::DEFAULT_MAX_PER_ADDRESS,
+        )?;
+        Ok(Config {
+            listen,
+            max_clients: number(matches, "max-clients", 1, limits::DEFAULT_MAX_CLIENTS)?,
+            max_per_address: (per_address > 0).then_some(per_address),
+            queue: number(matches, "queue", limits::QUEUE_MIN, limits::DEFAULT_QUEUE)?,
+            rate: number(matches, "rate", 0, limits::DEFAULT_RATE)?,
+            burst: number(matches, "burst", 1, limits::DEFAULT_BURST)?,
+            login_timeout: seconds("login-timeout", 1, limits::DEFAULT_LOGIN_TIMEOUT)?,
+            write_timeout: seconds("write-timeout", 1, limits::DEFAULT_WRITE_TIMEOUT)?,
+            linger: seconds("linger", 0, limits::DEFAULT_LINGER)?,
+            grace: seconds("grace", 0, limits::DEFAULT_GRACE)?,
+        })
+    }
+}
+
+/// `HOST:PORT`, of which the host is looked up when it is bound.
+fn check_address(address: &str) -> Result<(), BadUsage> {
+    let good = address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let bad = || {
+        BadUsage(format!(
+            "--listen {address:?}: ADDR:PORT is wanted, as 127.0.0.1:1313"
+        ))
+    };
+    good.then_some(()).ok_or_else(bad)
+}
+
+/// The value of an option that is a number of at least `least`.
+fn number<N>(matches: &Matches, name: &str, least: N, default: N) -> Result<N, BadUsage>
+where
+    N: FromStr<Err = ParseIntError> + PartialOrd + fmt::Display,
+{
+    let Some(value) = matches.opt_str(name) else {
+        return Ok(default);
+    };
+    match value.parse() {
+        Ok(number) if number >= least => Ok(number),
+        Err(e) if *e.kind() == IntErrorKind::PosOverflow => {
+            Err(BadUsage(format!("--{name} {value}: that is too much")))
+        }
+        _ => Err(BadUsage(format!(
+            "--{name} {value:?}: a number is wanted, at least {least}"
+        ))),
+    }
+}
+
+impl From<Fail> for BadUsage {
+    fn from(fail: Fail) -> BadUsage {
+        BadUsage(fail.to_string())
+    }
+}
+
+impl fmt::Display for BadUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadUsage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Result<Config, String> {
+        match parse(arguments) {
+            Ok(Operation::Run { config, .. }) => Ok(config),
+            Ok(Operation::Print(text)) => panic!("prints {text:?}"),
+            Err(BadUsage(problem)) => Err(problem),
+        }
+    }
+
+    #[test]
+    fn without_options_the_defaults_hold() {
+        let seconds = |s| Duration::from_secs(s);
+        let expected = Config {
+            listen: vec!["127.0.0.1:1313".to_owned()],
+            max_clients: 1_000,
+            max_per_address: Some(64),
+            queue: 262_144,
+            rate: 10,
+            burst: 50,
+            login_timeout: seconds(60),
+            write_timeout: seconds(30),
+            linger: seconds(60),
+            grace: seconds(5),
+        };
+        assert_eq!(
+            parse::<&str>([]),
+            Ok(Operation::Run {
+                config: expected,
+                verbosity: 0
+            })
+        );
+    }
+
+    #[test]
+    fn every_option_is_taken() {
+        let config = config(&[
+            "-l",
+            "[::1]:0",
+            "--listen",
+            "localhost:7000",
+            "--max-clients=7",
+            "--max-per-address",
+            "0",
+            "--queue",
+            "16384",
+            "--rate",
+            "0",
+            "--burst",
+            "1",
+            "--login-timeout",
+            "1",
+            "--write-timeout",
+            "2",
+            "--linger",
+            "0",
+            "--grace",
+            "3",
+        ]);
+        let seconds = |s| Duration::from_secs(s);
+        let expected = Config {
+            listen: vec!["[::1]:0".to_owned(), "localhost:7000".to_owned()],
+            max_clients: 7,
+            max_per_address: None,
+            queue: 16_384,
+            rate: 0,
+            burst: 1,
+            login_timeout: seconds(1),
+            write_timeout: seconds(2),
+            linger: seconds(0),
+            grace: seconds(3),
+        };
+        assert_eq!(config, Ok(expected));
+        let Ok(Operation::Run { verbosity: 3, .. }) = parse(["-vv", "--verbose"]) else {
+            panic!("-v counts")
+        };
+    }
+
+    #[test]
+    fn a_bad_option_is_named_in_one_line() {
+        for (arguments, problem) in [
+            (
+                vec!["--queue", "100"],
+                "--queue \"100\": a number is wanted, at least 16384",
+            ),
+            (
+                vec!["--burst", "0"],
+                "--burst \"0\": a number is wanted, at least 1",
+            ),
+            (
+                vec!["--max-clients", "0"],
+                "--max-clients \"0\": a number is wanted, at least 1",
+            ),
+            (
+                vec!["--rate", "-1"],
+                "--rate \"-1\": a number is wanted, at least 0",
+            ),
+            (
+                vec!["--rate", "5000000000"],
+                "--rate 5000000000: that is too much",
+            ),
+            (
+                vec!["--grace", "1.5"],
+                "--grace \"1.5\": a number is wanted, at least 0",
+            ),
+            (
+                vec!["--grace", "a\nb"],
+                "--grace \"a\\nb\": a number is wanted, at least 0",
+            ),
+            (
+                vec!["-l", "1313"],
+                "--listen \"1313\": ADDR:PORT is wanted, as 127.0.0.1:1313",
+            ),
+            (
+                vec!["-l", ":1313"],
+                "--listen \":1313\": ADDR:PORT is wanted, as 127.0.0.1:1313",
+            ),
+            (
+                vec!["-l", "x:65536"],
+                "--listen \"x:65536\": ADDR:PORT is wanted, as 127.0.0.1:1313",
+            ),
+            (vec!["1313"], "\"1313\" is not an option"),
+            (vec!["--nope"], "Unrecognized option: 'nope'"),
+            (vec!["--rate"], "Argument to option 'rate' missing"),
+            (
+                vec!["--rate", "1", "--rate", "2"],
+                "Option 'rate' given more than once",
+            ),
+        ] {
+            assert_eq!(config(&arguments), Err(problem.to_owned()));
+        }
+    }
+
+    #[test]
+    fn help_and_version_come_before_what_is_wrong_with_the_rest() {
+        let Ok(Operation::Print(help)) = parse(["--help", "--queue", "1"]) else {
+            panic!("help")
+        };
+        for name in [
+            "listen",
+            "max-clients",
+            "max-per-address",
+            "queue",
+            "rate",
+            "burst",
+        ] {
+            assert!(help.contains(&format!("--{name} ")), "{name} in {help}");
+        }
+        for name in [
+            "login-timeout",
+            "write-timeout",
+            "linger",
+            "grace",
+            "verbose",
+            "version",
+        ] {
+            assert!(help.contains(&format!("--{name}")), "{name} in {help}");
+        }
+        assert_eq!(
+            parse(["-V"]),
+            Ok(Operation::Print("chat-server 0.1.0\n".to_owned()))
+        );
+    }
+}

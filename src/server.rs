@@ -1,0 +1,294 @@
+//! The server: binds, accepts, and ends in good order.
+//!
+//! Knows connections as something that is started and cut, and nothing of what is
+//! said on them. Its invariant: accepting never ends but by a shutdown, and never
+//! waits for a client.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use log::{info, warn};
+
+use crate::connection::{self, Connection};
+use crate::farewell::Farewell;
+use crate::limits::{self, Machine};
+use crate::options::Config;
+use crate::outbox::Outbox;
+use crate::protocol::reply::Notice;
+use crate::rate::Rate;
+use crate::sessions::Sessions;
+
+/// A server that has its ports and does not accept yet.
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    config: Config,
+    stop: (Sender<()>, Receiver<()>),
+}
+
+/// Why there is no server.
+#[derive(Debug)]
+pub struct BindError {
+    address: String,
+    error: io::Error,
+}
+
+/// Ends a running server, from any thread.
+#[derive(Clone)]
+pub struct ShutdownHandle {
+    stop: Sender<()>,
+}
+
+impl Server {
+    /// Takes the ports of `config.listen`.
+    pub fn bind(config: Config) -> Result<Server, BindError> {
+        let mut listeners = Vec::new();
+        for address in &config.listen {
+            let listener = TcpListener::bind(address.as_str())
+                .and_then(|listener| {
+                    // std has asked for a backlog of 128; a second listen(2)
+                    // changes nothing else.
+                    rustix::net::listen(&listener, limits::BACKLOG)?;
+                    Ok(listener)
+                })
+                .map_err(|error| BindError {
+                    address: address.clone(),
+                    error,
+                })?;
+            listeners.push(listener);
+        }
+        Ok(Server {
+            listeners,
+            config,
+            stop: bounded(1),
+        })
+    }
+
+    /// Where it listens, with the real port where port 0 was asked for.
+    pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// What ends it.
+    pub fn shutdown_handle(&self) -> ShutdownHandle {
+        ShutdownHandle {
+            stop: self.stop.0.clone(),
+        }
+    }
+
+    /// Serves until the shutdown, which it carries out: everyone is told, what is
+    /// queued is written within the grace, and all threads leave.
+    ///
+    /// An error means that it could not begin, for want of threads.
+    pub fn run(self) -> io::Result<()> {
+        let Server {
+            listeners,
+            config,
+            stop: (_keeps_it_connected, stop),
+        } = self;
+        let machine = Machine::prepare();
+        let capacity = machine.clients(config.max_clients);
+        info!(
+            "room for {capacity} clients: {} wanted, {machine}",
+            config.max_clients
+        );
+
+        let grace = config.grace;
+        let sessions = Sessions::new(capacity);
+        // Nothing is ever sent on these two. Each ends what waits for it by being
+        // dropped: `stopping` the pauses of the accept threads; and the last
+        // clone of `leaving`, of which every reader has one, the shutdown.
+        let (stopping, stopped) = bounded(0);
+        let (leaving, left) = bounded(0);
+        let host = Arc::new(Host {
+            sessions: Arc::clone(&sessions),
+            config,
+            farewell: Farewell::start()?,
+            leaving,
+        });
+        let accepting = Accepting::start(listeners, &host, &stopped)?;
+        drop(host);
+
+        // Fails only without a sender, and one is kept above.
+        let _ = stop.recv();
+        info!("shutting down");
+        drop(stopping);
+        accepting.end();
+        close(&sessions, grace, &left);
+        info!("ended");
+        Ok(())
+    }
+}
+
+impl ShutdownHandle {
+    /// Begins the shutdown, and does not wait for it.
+    pub fn shutdown(&self) {
+        // Fails if it has been asked for before, or has ended.
+        let _ = self.stop.try_send(());
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BindError { address, error } = self;
+        match error.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "{address} is in use; choose another with -l ADDR:PORT \
+                 (-l 127.0.0.1:0 takes any free port)"
+            ),
+            _ => write!(f, "cannot listen on {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// What the accept threads share.
+struct Host {
+    sessions: Arc<Sessions>,
+    config: Config,
+    farewell: Farewell,
+    leaving: Sender<Infallible>,
+}
+
+/// The accept threads, one for each port.
+struct Accepting {
+    threads: Vec<(JoinHandle<()>, Arc<TcpListener>)>,
+}
+
+impl Accepting {
+    fn start(
+        listeners: Vec<TcpListener>,
+        host: &Arc<Host>,
+        stopped: &Receiver<Infallible>,
+    ) -> io::Result<Accepting> {
+        let mut threads = Vec::new();
+        for listener in listeners {
+            let listener = Arc::new(listener);
+            let (accepted, host) = (Arc::clone(&listener), Arc::clone(host));
+            let stopped = stopped.clone();
+            let thread = thread::Builder::new()
+                .name("accept".to_owned())
+                .stack_size(limits::STACK)
+                .spawn(move || accept(&accepted, &host, &stopped))?;
+            threads.push((thread, listener));
+        }
+        Ok(Accepting { threads })
+    }
+
+    /// Wakes the threads and waits for them; then the ports are free.
+    fn end(self) {
+        for (thread, listener) in self.threads {
+            wake(&listener);
+            // A panic in it has been logged, and is no reason not to end.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Makes `accept` return. Signals do not (std goes on after EINTR); shutdown(2) on
+/// the listener does on Linux, and elsewhere a connection.
+fn wake(listener: &TcpListener) {
+    if rustix::net::shutdown(listener, rustix::net::Shutdown::Read).is_err()
+        && let Ok(address) = listener.local_addr()
+    {
+        let _ = TcpStream::connect_timeout(&address, limits::DRAIN_TIME);
+    }
+}
+
+/// The life of an accept thread.
+fn accept(listener: &TcpListener, host: &Host, stopped: &Receiver<Infallible>) {
+    let mut pause = limits::ACCEPT_PAUSE;
+    loop {
+        let accepted = listener.accept();
+        if all_dropped(stopped, Duration::ZERO) {
+            return;
+        }
+        match accepted {
+            Ok((socket, peer)) => {
+                pause = limits::ACCEPT_PAUSE;
+                host.welcome(Arc::new(socket), peer);
+            }
+            Err(e) => {
+                warn!("cannot accept: {e}; again in {} ms", pause.as_millis());
+                if all_dropped(stopped, pause) {
+                    return;
+                }
+                pause = (pause * 2).min(limits::ACCEPT_PAUSE_MAX);
+            }
+        }
+    }
+}
+
+/// Whether every sender of this channel is dropped within so long.
+fn all_dropped(channel: &Receiver<Infallible>, time: Duration) -> bool {
+    channel.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
+}
+
+impl Host {
+    /// Starts the thread of a connection, or refuses it.
+    fn welcome(&self, socket: Arc<TcpStream>, peer: SocketAddr) {
+        let outbox = Arc::new(Outbox::new(self.config.queue));
+        let admission = match self.sessions.admit(outbox) {
+            Ok(admission) => admission,
+            Err(notice) => {
+                info!("refused {peer}: {notice}");
+                return self.farewell.refuse(socket, notice);
+            }
+        };
+        let connection = Connection {
+            socket: Arc::clone(&socket),
+            peer,
+            rate: Rate::new(self.config.rate, self.config.burst, Instant::now()),
+            farewell: self.farewell.clone(),
+            admission,
+        };
+        let leaving = self.leaving.clone();
+        let reader = thread::Builder::new()
+            .name(format!("reader-{}", connection.admission.number()))
+            .stack_size(limits::STACK)
+            .spawn(move || {
+                connection::serve(connection);
+                drop(leaving);
+            });
+        if let Err(e) = reader {
+            warn!("refused {peer}: no thread for it: {e}");
+            self.farewell.refuse(socket, Notice::ServerIsFull);
+        }
+    }
+}
+
+/// Tells everyone, lets the writers write, and sees the threads off.
+fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infallible>) {
+    let outboxes = sessions.close();
+    for outbox in &outboxes {
+        outbox.finish_with_notice(Notice::ShuttingDown);
+    }
+    let deadline = Instant::now() + grace;
+    let written = outboxes
+        .iter()
+        .filter(|outbox| outbox.wait_until_written(deadline))
+        .count();
+    if written < outboxes.len() {
+        warn!(
+            "{} clients did not take what was queued for them",
+            outboxes.len() - written
+        );
+    }
+    // Everyone has the last line before them; those who close their side now,
+    // leave by the normal path.
+    if !all_dropped(left, limits::SHUTDOWN_DRAIN_TIME) {
+        for outbox in &outboxes {
+            outbox.cut();
+        }
+        if !all_dropped(left, limits::LEAVE_TIME) {
+            warn!("some threads did not leave");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! SIGINT and SIGTERM, in a thread that blocks on them.
+
+use std::io;
+use std::thread;
+
+use log::info;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level;
+
+use crate::limits::STACK;
+use crate::server::ShutdownHandle;
+
+/// Lets the first signal shut the server down, and the second end the process at
+/// once, as a signal does that nobody handles.
+///
+/// The thread, `signals`, lives as long as the process.
+pub fn shut_down_on_signals(server: ShutdownHandle) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            let mut signals = signals.forever();
+            if let Some(signal) = signals.next() {
+                info!("signal {signal}");
+                server.shutdown();
+            }
+            if let Some(signal) = signals.next() {
+                let _ = low_level::emulate_default_handler(signal);
+            }
+        })?;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+use crate::support::{Client, Server};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{self, BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+
+/// Exit code, stdout and stderr of a run that ends by itself.
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_chat-server"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn a_bad_option_is_one_line_with_a_hint_and_exit_2() {
+    for arguments in [
+        &["--queue", "1"][..],
+        &["--nope"],
+        &["1313"],
+        &["-l", "nowhere"],
+    ] {
+        let (code, stdout, stderr) = run(arguments);
+        assert_eq!((code, &*stdout), (Some(2), ""), "{arguments:?}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(stderr.starts_with("chat-server: "), "{stderr}");
+        assert!(stderr.contains("chat-server --help"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_one_line_that_helps_and_exit_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let (code, stdout, stderr) = run(&["-l", &address]);
+    assert_eq!((code, &*stdout), (Some(1), ""));
+    let expected = format!(
+        "chat-server: {address} is in use; choose another with -l ADDR:PORT \
+         (-l 127.0.0.1:0 takes any free port)\n"
+    );
+    assert_eq!(stderr, expected);
+}
+
+#[test]
+fn an_address_that_is_not_here_is_one_line_and_exit_1() {
+    // From the block that is reserved for documentation (RFC 5737).
+    let (code, stdout, stderr) = run(&["-l", "192.0.2.1:1313"]);
+    assert_eq!((code, &*stdout, stderr.lines().count()), (Some(1), "", 1));
+    assert!(
+        stderr.starts_with("chat-server: cannot listen on 192.0.2.1:1313: "),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let (code, help, stderr) = run(&["-h"]);
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert!(help.contains("Usage: chat-server [OPTION ...]") && help.contains("--max-clients N"));
+    assert!(
+        help.lines().all(|line| line.len() <= 80),
+        "it fits a terminal:\n{help}"
+    );
+    let version = format!("chat-server {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run(&["--version"]), (Some(0), version, String::new()));
+}
+
+#[test]
+fn it_listens_on_every_address_and_says_so() {
+    let mut server = Server::start(&["-l", "127.0.0.1:0", "-l", "localhost:0"]);
+    let mut clients = vec![server.named("user0")];
+    for n in 1..3 {
+        let line = server.stdout_line();
+        let address = line.trim_end().strip_prefix("listening on ").expect(&line);
+        let mut client = Client::connect(address.parse().expect("an address"));
+        client.set_name(&format!("user{n}"));
+        clients.push(client);
+    }
+    clients[2].ask("Broadcast-message hi", "200 OK", "Delivered to 2");
+    clients[0].expect_delivery("broadcast", "user2", "hi");
+    clients[1].expect_delivery("broadcast", "user2", "hi");
+}
+
+#[test]
+fn a_stdout_that_nobody_reads_is_no_reason_to_fail() {
+    let closed = || {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        writer
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
+    let output = command
+        .arg("--help")
+        .stdout(closed())
+        .output()
+        .expect("it starts");
+    assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
+    command
+        .args(["-l", "127.0.0.1:0"])
+        .stdout(closed())
+        .stderr(Stdio::piped());
+    let mut server = command.spawn().expect("it starts");
+    let mut log = BufReader::new(server.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    log.read_line(&mut line).expect("its log");
+    assert!(line.contains("room for"), "{line}");
+    let pid = Pid::from_raw(server.id().try_into().expect("a process id"));
+    kill_process(pid.expect("a process id"), Signal::TERM).expect("it serves");
+    assert_eq!(server.wait().expect("its status").code(), Some(0));
+}

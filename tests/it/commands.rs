@@ -1,0 +1,203 @@
+use crate::support::Server;
+
+#[test]
+fn set_name_makes_a_session_and_changes_its_name() {
+    let server = Server::start(&[]);
+    let mut client = server.named("bob");
+    client.ask("Set-name bob", "304 Not Modified", "You are already bob");
+    client.ask("Set-name Bob", "200 OK", "You are Bob");
+    client.ask("Set-name carol", "200 OK", "You are carol");
+    // The old name is free, whatever the case, and the new one is not.
+    server.named("BOB");
+    server
+        .connect()
+        .ask("Set-name CAROL", "403 Forbidden", "CAROL is taken");
+}
+
+#[test]
+fn a_name_is_taken_whatever_the_case_and_refused_as_it_was_asked_for() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("Alice");
+    let mut bob = server.named("bob");
+    bob.ask("Set-name aLICE", "403 Forbidden", "aLICE is taken");
+    let mut nobody = server.connect();
+    nobody.ask("Set-name alice", "403 Forbidden", "alice is taken");
+    nobody.ask("Ping", "200 OK", "Pong");
+    alice.ask("Set-name BOB", "403 Forbidden", "BOB is taken");
+}
+
+#[test]
+fn a_private_message_reaches_one() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob, mut carol) = (
+        server.named("alice"),
+        server.named("Bob"),
+        server.named("carol"),
+    );
+    alice.ask(
+        "Private-message bOB  two  spaces ",
+        "200 OK",
+        "Delivered to Bob",
+    );
+    bob.expect_delivery("private", "alice", " two  spaces ");
+    carol.barrier();
+    alice.ask(
+        "Private-message dave hi",
+        "404 Not Found",
+        "No one is named dave",
+    );
+    alice.ask(
+        "Private-message DAVE hi",
+        "404 Not Found",
+        "No one is named DAVE",
+    );
+}
+
+#[test]
+fn a_private_message_to_oneself_comes_before_its_answer() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    alice.send("Private-message ALICE note");
+    alice.expect_delivery("private", "alice", "note");
+    alice.expect("200 OK", "Delivered to alice");
+}
+
+#[test]
+fn a_broadcast_reaches_every_session_but_the_senders() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    alice.ask("Broadcast-message anyone?", "200 OK", "Delivered to 0");
+    let (mut bob, mut carol) = (server.named("bob"), server.named("carol"));
+    let mut nobody = server.connect();
+    alice.ask(
+        "broadcast-MESSAGE приве́т 🙂\tall",
+        "200 OK",
+        "Delivered to 2",
+    );
+    bob.expect_delivery("broadcast", "alice", "приве́т 🙂\tall");
+    carol.expect_delivery("broadcast", "alice", "приве́т 🙂\tall");
+    alice.barrier();
+    nobody.barrier();
+}
+
+#[test]
+fn a_message_shows_the_name_that_its_sender_had() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    alice.ask("Broadcast-message one", "200 OK", "Delivered to 1");
+    alice.ask("Set-name Alice2", "200 OK", "You are Alice2");
+    alice.ask("Broadcast-message two", "200 OK", "Delivered to 1");
+    bob.expect_delivery("broadcast", "alice", "one");
+    bob.expect_delivery("broadcast", "Alice2", "two");
+}
+
+#[test]
+fn list_names_tells_who_is_here() {
+    let server = Server::start(&[]);
+    let mut client = server.named("bob");
+    client.ask("List-names", "200 OK", "1 online: bob");
+    let _others = ["Bo", "alice", "BOBBY", "a-1", "Zoe"].map(|name| server.named(name));
+    client.ask(
+        "List-names",
+        "200 OK",
+        "6 online: a-1 alice Bo bob BOBBY Zoe",
+    );
+    client.ask("List-names bO", "200 OK", "3 online: Bo bob BOBBY");
+    client.ask("List-names bobby", "200 OK", "1 online: BOBBY");
+    client.ask("List-names x", "200 OK", "0 online");
+    client.ask("List-names b b", "200 OK", "0 online");
+    client.ask(
+        "List-names ",
+        "200 OK",
+        "6 online: a-1 alice Bo bob BOBBY Zoe",
+    );
+}
+
+#[test]
+fn names_that_do_not_fit_into_a_line_are_counted() {
+    let server = Server::start(&[]);
+    let name = |n: usize| format!("{n:063}");
+    let _others: Vec<_> = (0..140).map(|n| server.named(&name(n))).collect();
+    let mut client = server.named("zz");
+    client.send("List-names");
+    let data = client.next().data;
+    assert!(
+        data.len() <= 8_512 && data.len() > 8_512 - 64,
+        "{} bytes",
+        data.len()
+    );
+    let listed = (0..132).map(name).collect::<Vec<_>>().join(" ");
+    assert_eq!(data, format!("141 online: {listed} and 9 more"));
+}
+
+#[test]
+fn ping_gives_its_text_back_whatever_it_is() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.ask("Ping", "200 OK", "Pong");
+    client.ask("pInG  two  spaces ", "200 OK", "Pong  two  spaces ");
+    client.ask("Ping ", "200 OK", "Pong ");
+    let long = "x".repeat(3_000);
+    client.ask(&format!("Ping {long}"), "200 OK", &format!("Pong {long}"));
+}
+
+#[test]
+fn help_lists_all_commands_with_their_arguments_in_one_line() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.ask(
+        "Help",
+        "200 OK",
+        "Commands: Set-name NAME, Private-message NAME TEXT, Broadcast-message TEXT, \
+         List-names [PREFIX], Ping [TEXT], Help, Quit",
+    );
+}
+
+#[test]
+fn quit_says_goodbye_and_nothing_follows() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    alice.send_raw("\n\nQuit\n\n\nPing\n\n\nBroadcast-message never\n");
+    alice.expect("200 OK", "Goodbye");
+    alice.expect_end();
+    // The name was free before the end could be seen.
+    server.named("alice");
+    let mut nobody = server.connect();
+    nobody.ask("Quit", "200 OK", "Goodbye");
+    nobody.expect_end();
+}
+
+#[test]
+fn what_needs_a_session_asks_for_a_name_first() {
+    let server = Server::start(&[]);
+    let mut nobody = server.connect();
+    for body in [
+        "Broadcast-message hi",
+        "Private-message alice hi",
+        "List-names",
+    ] {
+        nobody.ask(body, "401 Unauthorized", "Set a name first");
+    }
+    nobody.ask("Help me", "400 Bad Request", "Usage: Help");
+    nobody.ask("Ping", "200 OK", "Pong");
+}
+
+#[test]
+fn an_unknown_command_is_named_as_it_was_sent_and_cut_at_32_characters() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let answer = "501 Not Implemented";
+    client.ask("Hello there", answer, "Hello is not a command; try Help");
+    client.ask(
+        "Set-name\talice",
+        answer,
+        "Set-name\talice is not a command; try Help",
+    );
+    let word = "Я".repeat(33);
+    let shown = "Я".repeat(32);
+    client.ask(
+        &word,
+        answer,
+        &format!("{shown} is not a command; try Help"),
+    );
+}

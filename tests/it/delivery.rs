@@ -1,0 +1,298 @@
+use crate::support::{Client, Message, Server, wait_for};
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+/// Reads the messages of a flood: how many deliveries came, in order from 0, and
+/// how many the gap notices count.
+#[track_caller]
+fn read_flood(client: &mut Client, total: usize) -> (Vec<usize>, usize) {
+    let (mut numbers, mut missed) = (Vec::new(), 0);
+    while numbers.len() + missed < total {
+        let Message {
+            status,
+            header,
+            data,
+        } = client.next();
+        assert_eq!(header, client.token);
+        if let Some(text) = data.strip_prefix("Incoming-message private flood ") {
+            assert_eq!(status, "200 OK");
+            numbers.push(
+                text.split(' ')
+                    .next()
+                    .expect("a number")
+                    .parse()
+                    .expect("a number"),
+            );
+        } else {
+            assert_eq!(status, "502 Bad Gateway");
+            let count = data.strip_prefix("Missed ").expect(&data);
+            let count = count
+                .strip_suffix(" messages: you read too slowly")
+                .expect(&data);
+            missed += count.parse::<usize>().expect("a count");
+        }
+    }
+    (numbers, missed)
+}
+
+#[test]
+fn a_full_queue_is_told_to_both_sides_exactly() {
+    let server = Server::start(&["--queue", "16384"]);
+    let mut slow = server.named("slow");
+    let mut flood = server.named("flood");
+    let mut other = server.named("other");
+    let filling = "x".repeat(1_900);
+    let (mut taken, mut refused) = (Vec::new(), 0);
+    // Until the kernel's buffers are full, then the queue, then some more.
+    for n in 0.. {
+        flood.send(&format!("Private-message SLOW {n} {filling}"));
+        let answer = flood.next();
+        match &*answer.data {
+            "Delivered to slow" => taken.push(n),
+            "SLOW cannot take more messages now" => {
+                assert_eq!(answer.status, "502 Bad Gateway");
+                refused += 1;
+            }
+            data => panic!("{data}"),
+        }
+        if refused == 100 {
+            break;
+        }
+        assert!(n < 100_000, "the queue has no bound");
+    }
+    // A broadcast does not count who could not take it, and reaches the others.
+    flood.ask(
+        &format!("Broadcast-message {filling}"),
+        "200 OK",
+        "Delivered to 1",
+    );
+    other.expect_delivery("broadcast", "flood", &filling);
+    let (numbers, missed) = read_flood(&mut slow, taken.len() + refused + 1);
+    assert_eq!(numbers, taken);
+    assert_eq!(missed, refused + 1);
+    // It is told of no gap twice, and receives again.
+    slow.barrier();
+    flood.ask("Private-message slow again", "200 OK", "Delivered to slow");
+    slow.expect_delivery("private", "flood", "again");
+}
+
+#[test]
+fn a_notice_of_a_gap_stands_in_the_gap() {
+    let server = Server::start(&["--queue", "16384"]);
+    let mut slow = server.named("slow");
+    let mut flood = server.named("flood");
+    let (long, mut n) = ("x".repeat(1_900), 0);
+    loop {
+        flood.send(&format!("Private-message slow {n} {long}"));
+        n += 1;
+        if flood.next().status != "200 OK" {
+            break;
+        }
+    }
+    // What is short still fits beside what is long, and stands behind the gap.
+    flood.ask(
+        &format!("Private-message slow {n} short"),
+        "200 OK",
+        "Delivered to slow",
+    );
+    for expected in 0..n - 1 {
+        slow.expect_delivery("private", "flood", &format!("{expected} {long}"));
+    }
+    slow.expect("502 Bad Gateway", "Missed 1 messages: you read too slowly");
+    slow.expect_delivery("private", "flood", &format!("{n} short"));
+    slow.barrier();
+}
+
+#[test]
+fn who_reads_nothing_delays_nobody() {
+    let server = Server::start(&["--queue", "16384"]);
+    let _stalled: Vec<Client> = (0..10)
+        .map(|n| server.named(&format!("stalled{n}")))
+        .collect();
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let text = "x".repeat(2_000);
+    let mut full = false;
+    for n in 0..2_000 {
+        alice.send(&format!("Broadcast-message {n} {text}"));
+        bob.expect_delivery("broadcast", "alice", &format!("{n} {text}"));
+        full |= alice.next().data == "Delivered to 1";
+    }
+    assert!(full, "the stalled ones have never been full");
+    // Neither can they keep others from coming and going.
+    server.named("carol").ask("Quit", "200 OK", "Goodbye");
+}
+
+#[test]
+fn who_does_not_take_its_answers_is_not_read_on() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let before = server.figure("VmHWM");
+    client
+        .stream()
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .expect("a timeout");
+    let text = "x".repeat(8_000);
+    let request = format!("\n\nPing {text}\n");
+    let (mut sent, mut rest) = (0, request.as_bytes());
+    // The kernel's buffers of both directions are some MiB at most.
+    while sent < 10_000 {
+        match client.stream().write(rest) {
+            Ok(count) if count < rest.len() => rest = &rest[count..],
+            Ok(_) => (sent, rest) = (sent + 1, request.as_bytes()),
+            Err(_) => break,
+        }
+    }
+    assert!(sent < 10_000, "all was read, and nothing of the answers");
+    let grown = server.figure("VmHWM").saturating_sub(before);
+    assert!(grown < 4_096, "the process grew by {grown} kB");
+    // Others are served; and once it reads, every request is answered.
+    server.connect().barrier();
+    for _ in 0..sent {
+        client.expect("200 OK", &format!("Pong {text}"));
+    }
+    client.send_raw(rest);
+    client.expect("200 OK", &format!("Pong {text}"));
+    client.barrier();
+}
+
+#[test]
+fn an_answer_follows_every_delivery_that_its_request_caused() {
+    let server = Server::start(&["--queue", "4194304"]);
+    let mut alice = server.named("alice");
+    let all: String = (0..1_000)
+        .map(|n| format!("\n\nPrivate-message alice {n}\n"))
+        .collect();
+    let mut writer = alice.stream().try_clone().expect("a second handle");
+    let sender = thread::spawn(move || writer.write_all(all.as_bytes()));
+    for n in 0..1_000 {
+        alice.expect_delivery("private", "alice", &n.to_string());
+        alice.expect("200 OK", "Delivered to alice");
+    }
+    sender.join().expect("no panic").expect("all is sent");
+}
+
+#[test]
+fn private_and_broadcast_of_one_sender_keep_their_order() {
+    let server = Server::start(&["--queue", "4194304"]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    for n in 0..500 {
+        alice.send(&format!("Private-message bob {n}"));
+        alice.send(&format!("Broadcast-message {n}"));
+    }
+    for n in 0..500 {
+        bob.expect_delivery("private", "alice", &n.to_string());
+        bob.expect_delivery("broadcast", "alice", &n.to_string());
+    }
+}
+
+#[test]
+fn the_answer_to_the_first_name_stands_before_the_first_delivery() {
+    let server = Server::start(&["--queue", "4194304"]);
+    let mut talker = server.named("talker");
+    let mut writer = talker.stream().try_clone().expect("a second handle");
+    thread::scope(|scope| {
+        // A flood to a name that comes and goes.
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        scope.spawn(move || {
+            while stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Empty) {
+                writer
+                    .write_all(&b"\n\nPrivate-message newcomer hi\n".repeat(50))
+                    .expect("it is read");
+            }
+            writer.write_all(b"\n\nQuit\n").expect("it is read");
+        });
+        scope.spawn(move || while talker.next().data != "Goodbye" {});
+        for _ in 0..200 {
+            // It checks that the first thing to come is the answer.
+            let mut newcomer = server.named("newcomer");
+            newcomer.send("Quit");
+            loop {
+                let message = newcomer.next();
+                assert_eq!(message.header, newcomer.token);
+                if message.data == "Goodbye" {
+                    break;
+                }
+                assert_eq!(message.data, "Incoming-message private talker hi");
+            }
+            newcomer.expect_end();
+        }
+        drop(stop);
+    });
+}
+
+#[test]
+fn two_hundred_clients_get_all_they_should_in_order_and_nothing_twice() {
+    const CLIENTS: usize = 200;
+    const BROADCASTS: usize = 20;
+    let server = Server::start(&["--queue", "4194304"]);
+    let clients: Vec<Client> = (0..CLIENTS)
+        .map(|n| server.named(&format!("user{n}")))
+        .collect();
+    thread::scope(|scope| {
+        for (own, mut client) in clients.into_iter().enumerate() {
+            scope.spawn(move || {
+                let all: String = (0..BROADCASTS)
+                    .map(|n| format!("\n\nBroadcast-message {n}\n"))
+                    .collect();
+                client.send_raw(all);
+                let mut next_of = HashMap::new();
+                let mut answers = 0;
+                for _ in 0..BROADCASTS * CLIENTS {
+                    let message = client.next();
+                    assert_eq!(
+                        (&*message.status, &*message.header),
+                        ("200 OK", &*client.token)
+                    );
+                    let mut words = message.data.split(' ');
+                    if message.data == format!("Delivered to {}", CLIENTS - 1) {
+                        answers += 1;
+                    } else {
+                        assert_eq!(words.next(), Some("Incoming-message"), "{message:?}");
+                        assert_eq!(words.next(), Some("broadcast"));
+                        let sender = words.next().expect("a sender").to_owned();
+                        let next = next_of.entry(sender).or_insert(0);
+                        assert_eq!(words.next(), Some(&*next.to_string()), "{message:?}");
+                        *next += 1;
+                    }
+                }
+                assert_eq!(answers, BROADCASTS);
+                assert_eq!(next_of.len(), CLIENTS - 1);
+                assert!(!next_of.contains_key(&format!("user{own}")));
+                assert!(next_of.values().all(|&count| count == BROADCASTS));
+                client.barrier();
+            });
+        }
+    });
+}
+
+#[test]
+fn who_leaves_leaves_no_thread_and_no_descriptor() {
+    let server = Server::start(&[]);
+    server.connect().barrier();
+    wait_for("the first client's threads to end", || {
+        server.log().contains("left")
+    });
+    let baseline = || (server.figure("Threads"), server.descriptors());
+    wait_for("the baseline", || baseline().1 <= 10);
+    let before = baseline();
+    for _ in 0..3 {
+        let mut clients: Vec<Client> = (0..50).map(|n| server.named(&format!("user{n}"))).collect();
+        for (n, client) in clients.iter_mut().enumerate() {
+            match n % 3 {
+                0 => client.close_input(),
+                1 => client.send("Quit"),
+                _ => reset(client.stream()),
+            }
+        }
+        drop(clients);
+        wait_for("the baseline", || baseline() == before);
+    }
+}
+
+/// Makes the close that follows a reset.
+fn reset(stream: &TcpStream) {
+    rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).expect("an open socket");
+}

@@ -1,0 +1,261 @@
+use crate::support::{Client, Server, wait_for};
+use chat::options::{self, Operation};
+use rustix::process::Signal;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::thread;
+use std::time::Duration;
+
+const SHUTDOWN: &str = "The server is shutting down";
+
+#[test]
+fn after_the_end_of_input_all_is_answered_and_the_rest_dropped() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send_raw("\n\nSet-name bot\n\n\nBroadcast-message hi\n\n\nPing unfinished");
+    client.close_input();
+    client.token = client.next().header;
+    client.expect("200 OK", "Delivered to 0");
+    client.expect_end();
+    server.named("bot");
+}
+
+#[test]
+fn thousands_of_requests_before_the_end_of_input_are_answered() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send_raw(
+        (0..3_000)
+            .map(|n| format!("\n\nPing {n}\n"))
+            .collect::<String>(),
+    );
+    client.close_input();
+    for n in 0..3_000 {
+        client.expect("200 OK", &format!("Pong {n}"));
+    }
+    client.expect_end();
+}
+
+#[test]
+fn the_name_is_free_before_the_close_can_be_seen() {
+    let server = Server::start(&[]);
+    for _ in 0..100 {
+        let mut client = server.named("alice");
+        client.close_input();
+        client.expect_end();
+    }
+}
+
+#[test]
+fn a_session_ends_with_a_reset_connection() {
+    let server = Server::start(&[]);
+    let client = server.named("alice");
+    rustix::net::sockopt::set_socket_linger(client.stream(), Some(Duration::ZERO)).expect("open");
+    drop(client);
+    server.expect_log("left as alice");
+    server.named("alice");
+}
+
+#[test]
+fn a_last_line_is_read_although_more_was_on_its_way() {
+    let server = Server::start(&[]);
+    // Up to 64 KiB that the server will not look at.
+    let unread = "x".repeat(60_000);
+    for _ in 0..50 {
+        let mut client = server.connect();
+        client.send_raw(format!("GET / HTTP/1.1\r\n{unread}"));
+        client.expect(
+            "418 I'm a tea pocket",
+            "This is a chat server, not a web server",
+        );
+        client.expect_end();
+        let mut client = server.connect();
+        client.send_raw(format!("\n\nQuit\n{unread}"));
+        client.expect("200 OK", "Goodbye");
+        client.expect_end();
+    }
+}
+
+#[test]
+fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.ask("Quit", "200 OK", "Goodbye");
+    client.expect_end();
+    server.expect_log("left: after the answer 200 OK");
+    wait_for("its thread to end", || {
+        server.figure("Threads") == server_threads()
+    });
+}
+
+/// main, signals, farewell, accept.
+fn server_threads() -> u64 {
+    4
+}
+
+#[test]
+fn a_full_server_says_so_and_has_room_again_when_one_leaves() {
+    let server = Server::start(&["--max-clients", "2"]);
+    let (mut alice, bob) = (server.named("alice"), server.named("bob"));
+    for _ in 0..20 {
+        let mut third = server.connect();
+        // Sent before it can know.
+        third.send_raw(format!("\n\nSet-name carol\n{}", "x".repeat(10_000)));
+        third.expect("403 Forbidden", "The server is full");
+        third.expect_end();
+    }
+    alice.barrier();
+    drop(bob);
+    wait_for("room", || {
+        let mut third = server.connect();
+        third.send("Ping");
+        third.next().data == "Pong"
+    });
+}
+
+#[test]
+fn more_are_refused_at_once_than_are_seen_off() {
+    let server = Server::start(&["--max-clients", "1"]);
+    let mut alice = server.named("alice");
+    let refused: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    for mut client in refused {
+        client.expect("403 Forbidden", "The server is full");
+        client.expect_end();
+    }
+    alice.barrier();
+    wait_for("their descriptors", || server.descriptors() <= 12);
+}
+
+#[test]
+fn sigterm_and_sigint_tell_everyone_and_end_with_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Server::start(&[]);
+        let (mut alice, mut bob, mut nobody) =
+            (server.named("alice"), server.named("bob"), server.connect());
+        nobody.barrier();
+        alice.ask("Private-message bob bye", "200 OK", "Delivered to bob");
+        server.signal(signal);
+        alice.expect("502 Bad Gateway", SHUTDOWN);
+        alice.expect_end();
+        bob.expect_delivery("private", "alice", "bye");
+        bob.expect("502 Bad Gateway", SHUTDOWN);
+        bob.expect_end();
+        nobody.expect("502 Bad Gateway", SHUTDOWN);
+        nobody.expect_end();
+        assert_eq!(server.expect_exit().code(), Some(0));
+        assert_eq!(server.rest_of_stdout(), "");
+        assert!(
+            server.log().trim_end().ends_with("ended"),
+            "{}",
+            server.log()
+        );
+    }
+}
+
+#[test]
+fn what_is_queued_is_written_within_the_grace() {
+    let mut server = Server::start(&["--grace", "60", "--queue", "4194304"]);
+    let (mut alice, mut slow) = (server.named("alice"), server.named("slow"));
+    let text = "x".repeat(2_000);
+    for n in 0..1_000 {
+        alice.ask(
+            &format!("Private-message slow {n} {text}"),
+            "200 OK",
+            "Delivered to slow",
+        );
+    }
+    server.signal(Signal::TERM);
+    alice.expect("502 Bad Gateway", SHUTDOWN);
+    for n in 0..1_000 {
+        slow.expect_delivery("private", "alice", &format!("{n} {text}"));
+    }
+    slow.expect("502 Bad Gateway", SHUTDOWN);
+    slow.expect_end();
+    assert_eq!(server.expect_exit().code(), Some(0));
+}
+
+/// A client for which more is queued than the kernel takes.
+fn stalled(server: &Server, alice: &mut Client) -> Client {
+    let stalled = server.named("stalled");
+    let text = "x".repeat(2_000);
+    loop {
+        alice.send(&format!("Private-message stalled {text}"));
+        if alice.next().status != "200 OK" {
+            return stalled;
+        }
+    }
+}
+
+#[test]
+fn who_takes_nothing_keeps_the_server_for_the_grace_and_no_longer() {
+    let mut server = Server::start(&["--grace", "1"]);
+    let mut alice = server.named("alice");
+    let _stalled = stalled(&server, &mut alice);
+    server.signal(Signal::TERM);
+    alice.expect("502 Bad Gateway", SHUTDOWN);
+    assert_eq!(server.expect_exit().code(), Some(0));
+    assert!(
+        server.log().contains("1 clients did not take"),
+        "{}",
+        server.log()
+    );
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut server = Server::start(&["--grace", "3600"]);
+    let mut alice = server.named("alice");
+    let _stalled = stalled(&server, &mut alice);
+    server.signal(Signal::TERM);
+    alice.expect("502 Bad Gateway", SHUTDOWN);
+    server.signal(Signal::INT);
+    assert_eq!(server.expect_exit().signal(), Some(Signal::INT.as_raw()));
+}
+
+#[test]
+fn the_port_is_free_while_the_last_words_are_said() {
+    let server = Server::start(&["--grace", "3600"]);
+    let mut alice = server.named("alice");
+    let _stalled = stalled(&server, &mut alice);
+    server.signal(Signal::TERM);
+    alice.expect("502 Bad Gateway", SHUTDOWN);
+    let refused = std::net::TcpStream::connect(server.address).expect_err("nobody accepts");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn who_waits_for_the_rate_hears_of_the_shutdown_at_once() {
+    let mut server = Server::start_with(&["--rate", "1", "--burst", "1"], |_| {});
+    let mut client = server.connect();
+    client.send_raw("\n\nPing\n".repeat(100));
+    client.expect("200 OK", "Pong");
+    server.signal(Signal::TERM);
+    let rest = String::from_utf8(client.rest().expect("an orderly end")).expect("UTF-8");
+    assert!(
+        rest.ends_with(&format!("502 Bad Gateway\r\n\r\n{SHUTDOWN}\r\n")),
+        "{rest}"
+    );
+    assert_eq!(server.expect_exit().code(), Some(0));
+}
+
+#[test]
+fn the_library_serves_and_ends_without_signals() {
+    let arguments = ["-l", "127.0.0.1:0", "-l", "127.0.0.1:0"];
+    let Ok(Operation::Run { config, .. }) = options::parse(arguments) else {
+        panic!("it runs")
+    };
+    let server = chat::server::Server::bind(config).expect("two free ports");
+    let addresses = server.local_addrs().expect("they are bound");
+    let handle = server.shutdown_handle();
+    let running = thread::spawn(move || server.run());
+    let [mut one, mut two] = [addresses[0], addresses[1]].map(Client::connect);
+    one.set_name("alice");
+    two.set_name("bob");
+    one.ask("Private-message bob hi", "200 OK", "Delivered to bob");
+    two.expect_delivery("private", "alice", "hi");
+    handle.shutdown();
+    handle.shutdown();
+    two.expect("502 Bad Gateway", SHUTDOWN);
+    assert_eq!(two.stream().read(&mut [0]).expect("an orderly end"), 0);
+    running.join().expect("no panic").expect("it served");
+}

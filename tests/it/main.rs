@@ -1,0 +1,28 @@
+//! The server as its clients see it: each test starts the real binary on a free
+//! port and talks to it through real sockets. One file a topic; the numbers in
+//! comments are the sections of the protocol (`src/protocol/mod.rs`).
+
+/// Bad input: what is answered, in which order, and what it costs (6).
+mod bad_input;
+/// The command line: options, its errors, what is printed where.
+mod command_line;
+/// The seven commands, and each status code (2, 5).
+mod commands;
+/// Order, bounds and gaps of what is delivered (7).
+mod delivery;
+/// How connections and the server end (4, and the signals).
+mod endings;
+/// Lines and requests, however they are cut (1).
+mod framing;
+/// What is logged, and what is not.
+mod logs;
+/// The README's conversation, the demo and the Makefile, replayed.
+mod readme;
+/// Starting servers, being clients.
+mod support;
+/// Telnet's bytes (1).
+mod telnet;
+/// Acting for a session by its token (4).
+mod tokens;
+/// The real netcat, telnet and curl.
+mod tools;

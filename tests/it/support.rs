@@ -1,0 +1,373 @@
+//! A server to talk to and clients that talk to it.
+//!
+//! Everything that waits has a deadline; a failure prints the client's dialogue
+//! and the server's log; and nothing sleeps: that something has happened, or not,
+//! is known by a `Ping`, first on the sender, then on the receiver.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Long enough for a loaded machine, short enough for a test run to end.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The real binary, on a free port of 127.0.0.1, until it is dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    log: PathBuf,
+}
+
+impl Server {
+    /// With these options and no limit on the rate, which most tests would meet.
+    #[track_caller]
+    pub(crate) fn start(options: &[&str]) -> Server {
+        Server::start_with(&[&["--rate", "0"], options].concat(), |_| {})
+    }
+
+    /// With these options and whatever else is to be set for the process.
+    #[track_caller]
+    pub(crate) fn start_with(options: &[&str], prepare: impl FnOnce(&mut Command)) -> Server {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("server-{}-{number}.log", std::process::id()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
+        command
+            .args(["-l", "127.0.0.1:0"])
+            .args(options)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log).expect("a file for the log"));
+        prepare(&mut command);
+        let mut child = command.spawn().expect("the server starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("its first line");
+        let address = line
+            .strip_prefix("listening on ")
+            .and_then(|rest| rest.trim_end().parse().ok());
+        let address = address.unwrap_or_else(|| panic!("it says {line:?} first"));
+        Server {
+            address,
+            child,
+            stdout,
+            log,
+        }
+    }
+
+    /// The next line on its stdout.
+    pub(crate) fn stdout_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("a line");
+        line
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).expect("its log")).into_owned()
+    }
+
+    /// Waits for a line in the log that contains this.
+    #[track_caller]
+    pub(crate) fn expect_log(&self, part: &str) {
+        wait_for(&format!("{part:?} in the log"), || {
+            self.log().lines().any(|line| line.contains(part))
+        });
+    }
+
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// A client with a session.
+    #[track_caller]
+    pub(crate) fn named(&self, name: &str) -> Client {
+        let mut client = self.connect();
+        client.set_name(name);
+        client
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().expect("a process id"));
+        kill_process(pid.expect("a process id"), signal).expect("it is there");
+    }
+
+    /// Waits for the process to end by itself.
+    #[track_caller]
+    pub(crate) fn expect_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_for("the server's exit", || {
+            status = self.child.try_wait().expect("its status");
+            status.is_some()
+        });
+        status.expect("just seen")
+    }
+
+    /// What it printed on stdout after the first line, once it has ended.
+    pub(crate) fn rest_of_stdout(&mut self) -> String {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("text");
+        rest
+    }
+
+    /// A figure of /proc/PID/status: kB, or a count.
+    #[track_caller]
+    pub(crate) fn figure(&self, name: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("Linux");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let value = line.and_then(|line| line.split_whitespace().next());
+        value.expect("the figure").parse().expect("a number")
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .expect("Linux")
+            .count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the server's log\n{}---", self.log());
+        }
+        let _ = fs::remove_file(&self.log);
+    }
+}
+
+/// A message of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) status: String,
+    pub(crate) header: String,
+    pub(crate) data: String,
+}
+
+/// A client that speaks the protocol by hand, and writes down what was said.
+pub(crate) struct Client {
+    socket: BufReader<TcpStream>,
+    /// The token that it was given.
+    pub(crate) token: String,
+    dialogue: String,
+    pings: u32,
+}
+
+impl Client {
+    #[track_caller]
+    pub(crate) fn connect(address: SocketAddr) -> Client {
+        let socket = TcpStream::connect(address).expect("the server accepts");
+        socket.set_nodelay(true).expect("an open socket");
+        socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        socket.set_write_timeout(Some(DEADLINE)).expect("a timeout");
+        Client {
+            socket: BufReader::new(socket),
+            token: String::new(),
+            dialogue: String::new(),
+            pings: 0,
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.socket.get_ref()
+    }
+
+    #[track_caller]
+    pub(crate) fn send_raw(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        let shown = bytes[..bytes.len().min(200)].escape_ascii();
+        let _ = writeln!(self.dialogue, "> {shown}");
+        if let Err(e) = self.stream().write_all(bytes) {
+            self.fail(&format!("cannot send: {e}"));
+        }
+    }
+
+    /// Sends a request for the connection's own session.
+    #[track_caller]
+    pub(crate) fn send(&mut self, body: &str) {
+        self.send_raw(format!("\r\n\r\n{body}\r\n"));
+    }
+
+    /// Sends a request for the session of a token.
+    #[track_caller]
+    pub(crate) fn send_as(&mut self, token: &str, body: &str) {
+        self.send_raw(format!("\r\n{token}\r\n{body}\r\n"));
+    }
+
+    /// Takes a name, and remembers the token.
+    #[track_caller]
+    pub(crate) fn set_name(&mut self, name: &str) {
+        self.send(&format!("Set-name {name}"));
+        let message = self.next();
+        if message.status != "200 OK" || message.data != format!("You are {name}") {
+            self.fail(&format!("wanted the name {name}, got {message:?}"));
+        }
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if message.header.len() != 32 || !message.header.bytes().all(digit) {
+            self.fail("that is not a token");
+        }
+        self.token = message.header;
+    }
+
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> Message {
+        let [status, header, data] = [(); 3].map(|()| self.next_line());
+        Message {
+            status,
+            header,
+            data,
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn next_line(&mut self) -> String {
+        let mut line = Vec::new();
+        let result = self.socket.read_until(b'\n', &mut line);
+        let _ = writeln!(
+            self.dialogue,
+            "< {}",
+            String::from_utf8_lossy(&line).trim_end()
+        );
+        match (result, line.strip_suffix(b"\r\n")) {
+            (Ok(_), Some(line)) => match String::from_utf8(line.to_vec()) {
+                Ok(line) => line,
+                Err(_) => self.fail("the server sent what is not UTF-8"),
+            },
+            (Ok(0), None) => self.fail("the server closed the connection"),
+            (Ok(_), None) => self.fail("that line does not end in CRLF"),
+            (Err(e), _) => self.fail(&format!("cannot read: {e}")),
+        }
+    }
+
+    /// Expects a message with the client's own token, if it has one.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, status: &str, data: &str) {
+        let token = self.token.clone();
+        self.expect_with(&token, status, data);
+    }
+
+    /// Expects a message with this header.
+    #[track_caller]
+    pub(crate) fn expect_with(&mut self, header: &str, status: &str, data: &str) {
+        let message = self.next();
+        if (&*message.status, &*message.header, &*message.data) != (status, header, data) {
+            self.fail(&format!("expected {status:?}, {header:?}, {data:?}"));
+        }
+    }
+
+    /// Expects a message that someone sent.
+    #[track_caller]
+    pub(crate) fn expect_delivery(&mut self, scope: &str, sender: &str, text: &str) {
+        self.expect(
+            "200 OK",
+            &format!("Incoming-message {scope} {sender} {text}"),
+        );
+    }
+
+    /// Asks and expects the answer.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, body: &str, status: &str, data: &str) {
+        self.send(body);
+        self.expect(status, data);
+    }
+
+    /// Everything that was asked before has been done, and nothing has come that
+    /// was not expected.
+    #[track_caller]
+    pub(crate) fn barrier(&mut self) {
+        self.pings += 1;
+        let text = format!("barrier {}", self.pings);
+        self.ask(&format!("Ping {text}"), "200 OK", &format!("Pong {text}"));
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn close_input(&self) {
+        self.stream()
+            .shutdown(Shutdown::Write)
+            .expect("an open socket");
+    }
+
+    /// Expects an orderly end, with nothing before it.
+    #[track_caller]
+    pub(crate) fn expect_end(&mut self) {
+        match self.rest() {
+            Ok(rest) if rest.is_empty() => {}
+            Ok(rest) => self.fail(&format!("expected the end, got {}", rest.escape_ascii())),
+            Err(e) => self.fail(&format!("expected the end, got {e}")),
+        }
+    }
+
+    /// All that still comes before the end.
+    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        self.socket.read_to_end(&mut rest)?;
+        Ok(rest)
+    }
+
+    #[track_caller]
+    fn fail(&self, problem: &str) -> ! {
+        panic!("{problem}\n--- the dialogue\n{}---", self.dialogue);
+    }
+}
+
+/// Waits until something holds that has no message to wait for.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a tool that a test needs is there. Where `CI` is set, it has to be.
+pub(crate) fn has_tool(name: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()));
+    assert!(
+        found || std::env::var_os("CI").is_none(),
+        "{name} is not installed"
+    );
+    if !found {
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// Waits for a child to end, and gives what it printed.
+#[track_caller]
+pub(crate) fn output_of(mut child: Child) -> String {
+    let mut stdout = child.stdout.take().expect("a pipe");
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        stdout
+            .read_to_end(&mut bytes)
+            .map(|_| String::from_utf8_lossy(&bytes).into_owned())
+    });
+    let deadline = Instant::now() + DEADLINE;
+    while child.try_wait().expect("its status").is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("it does not end; it printed {:?}", reader.join());
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    reader.join().expect("no panic").expect("its output")
+}

@@ -1,0 +1,144 @@
+use crate::support::Server;
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+const PUTTY: &[u8] =
+    b"\xFF\xFB\x1F\xFF\xFB\x20\xFF\xFB\x18\xFF\xFB\x27\xFF\xFD\x01\xFF\xFB\x03\xFF\xFD\x03";
+
+#[test]
+fn what_putty_opens_with_leaves_a_usable_session() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send_raw(PUTTY);
+    let mut answer = [0; 6];
+    client
+        .stream()
+        .read_exact(&mut answer)
+        .expect("both answers");
+    assert_eq!(&answer, b"\xFF\xFC\x01\xFF\xFC\x03");
+    client.set_name("putty");
+    client.barrier();
+}
+
+#[test]
+fn ctrl_c_in_telnet_is_answered_and_leaves_a_usable_session() {
+    let server = Server::start(&[]);
+    let mut client = server.named("alice");
+    client.send_raw(b"\r\n\r\nPing he\xFF\xF4\xFF\xFD\x06llo\r\n");
+    let mut answer = [0; 3];
+    client.stream().read_exact(&mut answer).expect("the answer");
+    assert_eq!(&answer, b"\xFF\xFC\x06");
+    client.expect("200 OK", "Pong hello");
+    client.barrier();
+}
+
+#[test]
+fn sequences_are_removed_wherever_they_stand_and_however_they_are_cut() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let request =
+        b"\xFF\xFB\x01\r\xFF\xF1\n\xFF\xFF\r\nPi\xFF\xFA\x18\0xterm\xFF\xFF\xFF\xF0ng \xD0\xFF\xFE\x01\x96\r\n";
+    client.send_raw(request);
+    client.expect("200 OK", "Pong \u{416}");
+    for byte in request {
+        client.send_raw([*byte]);
+    }
+    client.expect("200 OK", "Pong \u{416}");
+}
+
+#[test]
+fn a_subnegotiation_without_an_end_ends_after_512_bytes() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send_raw([b"\n\nPing \xFF\xFA", &[b'x'; 512][..], b"text\n"].concat());
+    client.expect("200 OK", "Pong text");
+}
+
+#[test]
+fn sequences_do_not_count_into_the_length_of_a_line() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let text = "x".repeat(8_512 - "Ping ".len());
+    client.send_raw(
+        [
+            b"\n\nPing ",
+            text.as_bytes(),
+            &b"\xFF\xF1".repeat(1_000),
+            b"\n",
+        ]
+        .concat(),
+    );
+    client.expect("200 OK", &format!("Pong {text}"));
+}
+
+#[test]
+fn nothing_is_sent_unasked() {
+    let server = Server::start(&[]);
+    let client = server.connect();
+    server.connect().barrier();
+    client
+        .stream()
+        .set_nonblocking(true)
+        .expect("an open socket");
+    let kind = client
+        .stream()
+        .read(&mut [0])
+        .expect_err("nothing to read")
+        .kind();
+    assert_eq!(kind, ErrorKind::WouldBlock);
+}
+
+#[test]
+fn telnet_answers_that_nobody_reads_stop_the_reading() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    let stream = client.stream();
+    stream
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .expect("a timeout");
+    let before = server.figure("VmHWM");
+    let flood = b"\xFF\xFD\x01".repeat(20_000);
+    let mut sent = 0;
+    let mut stuck = false;
+    while sent < 64 << 20 && !stuck {
+        match stream.take_some(&flood[sent % flood.len()..]) {
+            Some(count) => sent += count,
+            None => stuck = true,
+        }
+    }
+    assert!(stuck, "{sent} bytes were read and nothing of the answers");
+    let grown = server.figure("VmHWM").saturating_sub(before);
+    assert!(grown < 4_096, "the process grew by {grown} kB");
+    // Every question is answered once the client reads.
+    let mut answers = vec![0; sent / 3 * 3];
+    client
+        .stream()
+        .read_exact(&mut answers)
+        .expect("all answers");
+    assert!(answers.chunks(3).all(|answer| answer == b"\xFF\xFC\x01"));
+    let rest = &b"\xFF\xFD\x01"[sent % 3..];
+    if sent % 3 > 0 {
+        client.send_raw(rest);
+        client
+            .stream()
+            .read_exact(&mut [0; 3])
+            .expect("the last answer");
+    }
+    client.barrier();
+}
+
+trait TakeSome {
+    fn take_some(&self, bytes: &[u8]) -> Option<usize>;
+}
+
+impl TakeSome for std::net::TcpStream {
+    /// Writes what the socket takes within its timeout; `None` if that is nothing.
+    fn take_some(&self, bytes: &[u8]) -> Option<usize> {
+        let mut stream = self;
+        match stream.write(bytes) {
+            Ok(count) => Some(count),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => None,
+            Err(e) => panic!("cannot send: {e}"),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+use crate::support::Server;
+use std::collections::HashSet;
+
+#[test]
+fn tokens_differ() {
+    let server = Server::start(&[]);
+    let clients: Vec<_> = (0..50).map(|n| server.named(&format!("user{n}"))).collect();
+    let tokens: HashSet<&str> = clients.iter().map(|client| &*client.token).collect();
+    assert_eq!(tokens.len(), 50);
+}
+
+#[test]
+fn an_empty_header_and_the_own_token_are_the_same() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let token = alice.token.clone();
+    alice.send_as(&token, "Set-name alice2");
+    alice.expect("200 OK", "You are alice2");
+    alice.send_as("", "Ping");
+    alice.expect("200 OK", "Pong");
+}
+
+#[test]
+fn a_token_acts_for_its_session_from_any_connection() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (token, mut script) = (alice.token.clone(), server.connect());
+    // The answer comes back on the connection that asked, the delivery goes where
+    // the session is.
+    script.send_as(&token, "Private-message bob hi");
+    script.expect_with(&token, "200 OK", "Delivered to bob");
+    bob.expect_delivery("private", "alice", "hi");
+    script.send_as(&token, "Private-message alice note");
+    script.expect_with(&token, "200 OK", "Delivered to alice");
+    alice.expect_delivery("private", "alice", "note");
+    script.send_as(&token, "Broadcast-message all");
+    script.expect_with(&token, "200 OK", "Delivered to 1");
+    bob.expect_delivery("broadcast", "alice", "all");
+    script.send_as(&token, "List-names");
+    script.expect_with(&token, "200 OK", "2 online: alice bob");
+    // It has no session of its own for that.
+    script.ask("List-names", "401 Unauthorized", "Set a name first");
+    // The same from a connection that has one.
+    bob.send_as(&token, "Broadcast-message through bob");
+    bob.expect("200 OK", "Incoming-message broadcast alice through bob");
+    bob.expect_with(&token, "200 OK", "Delivered to 1");
+    bob.send_as(&token, "Nonsense");
+    bob.expect_with(
+        &token,
+        "501 Not Implemented",
+        "Nonsense is not a command; try Help",
+    );
+    bob.barrier();
+    alice.barrier();
+}
+
+#[test]
+fn an_unknown_token_is_401_and_nothing_is_carried_out() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let upper = alice.token.to_uppercase();
+    let zeros = "0".repeat(32);
+    for header in [
+        "x",
+        " ",
+        &zeros,
+        &upper,
+        &bob.token[1..],
+        &format!("{} ", bob.token),
+    ] {
+        for body in ["Broadcast-message never", "Quit", "Set-name other"] {
+            alice.send_as(header, body);
+            alice.expect_with("", "401 Unauthorized", "Unknown token");
+        }
+    }
+    alice.barrier();
+    bob.barrier();
+    alice.ask("List-names", "200 OK", "2 online: alice bob");
+}
+
+#[test]
+fn a_token_dies_with_its_session() {
+    let server = Server::start(&[]);
+    let (mut alice, bob) = (server.named("alice"), server.named("bob"));
+    let token = bob.token.clone();
+    alice.send_as(&token, "Ping");
+    alice.expect_with(&token, "200 OK", "Pong");
+    let mut bob = bob;
+    bob.ask("Quit", "200 OK", "Goodbye");
+    alice.send_as(&token, "Ping");
+    alice.expect_with("", "401 Unauthorized", "Unknown token");
+}
+
+#[test]
+fn a_connection_with_a_session_cannot_take_anothers() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let token = bob.token.clone();
+    alice.send_as(&token, "Set-name bob");
+    alice.expect("403 Forbidden", "This connection is alice");
+    alice.send_as(&token, "Set-name x");
+    alice.expect_with(
+        &token,
+        "400 Bad Request",
+        "A name is 2 to 63 of A-Z a-z 0-9 _ -",
+    );
+    alice.barrier();
+    bob.barrier();
+}
+
+#[test]
+fn a_session_cannot_be_had_from_another_connection() {
+    let server = Server::start(&[]);
+    let mut bob = server.named("bob");
+    let mut nobody = server.connect();
+    let token = bob.token.clone();
+    for name in ["bob", "free"] {
+        nobody.send_as(&token, &format!("Set-name {name}"));
+        nobody.expect_with(&token, "403 Forbidden", &format!("{name} is taken"));
+    }
+    bob.barrier();
+    nobody.set_name("free");
+}
+
+#[test]
+fn quit_with_anothers_token_ends_both_connections() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let token = bob.token.clone();
+    alice.ask(
+        "Private-message bob last words",
+        "200 OK",
+        "Delivered to bob",
+    );
+    alice.send_as(&token, "Quit");
+    alice.expect_with(&token, "200 OK", "Goodbye");
+    alice.expect_end();
+    // What was queued for bob is written first, and nothing after it.
+    bob.expect_delivery("private", "alice", "last words");
+    bob.expect_end();
+    server.named("alice");
+    server.named("bob");
+}

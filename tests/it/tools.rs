@@ -1,0 +1,172 @@
+use crate::support::{Server, has_tool, output_of};
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+/// A program that talks to the server, as a person with a terminal would use it.
+struct Tool {
+    child: Child,
+    seen: String,
+    output: Receiver<String>,
+}
+
+impl Tool {
+    #[track_caller]
+    fn start(command: &mut Command) -> Tool {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut stdout = child.stdout.take().expect("a pipe");
+        let (sender, output) = channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4_096];
+            while let Ok(count @ 1..) = std::io::Read::read(&mut stdout, &mut buffer) {
+                let _ = sender.send(String::from_utf8_lossy(&buffer[..count]).into_owned());
+            }
+        });
+        Tool {
+            child,
+            seen: String::new(),
+            output,
+        }
+    }
+
+    fn nc(server: &Server) -> Tool {
+        let port = server.address.port().to_string();
+        Tool::start(Command::new("nc").args(["127.0.0.1", &port]))
+    }
+
+    /// Telnet wants a terminal for Ctrl-C, which script(1) gives it.
+    fn telnet(server: &Server) -> Tool {
+        let telnet = format!("telnet 127.0.0.1 {}", server.address.port());
+        Tool::start(Command::new("script").args(["-q", "-f", "-c", &telnet, "/dev/null"]))
+    }
+
+    #[track_caller]
+    fn types(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().expect("a pipe");
+        stdin
+            .write_all(keys.as_bytes())
+            .and_then(|()| stdin.flush())
+            .expect("it reads");
+    }
+
+    /// Waits until this has appeared since the last time.
+    #[track_caller]
+    fn shows(&mut self, text: &str) {
+        while !self.seen.contains(text) {
+            match self.output.recv_timeout(crate::support::DEADLINE) {
+                Ok(more) => self.seen.push_str(&more),
+                Err(e) => panic!("{e}; expected {text:?} in {:?}", self.seen),
+            }
+        }
+        let end = self.seen.find(text).expect("just seen") + text.len();
+        self.seen.drain(..end);
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn two_netcats_and_a_telnet_hold_a_conversation() {
+    if !["nc", "telnet", "script"].into_iter().all(has_tool) {
+        return;
+    }
+    let server = Server::start(&[]);
+    let (mut alice, mut bob, mut carol) =
+        (Tool::nc(&server), Tool::nc(&server), Tool::telnet(&server));
+    carol.shows("Escape character is '^]'.");
+    alice.types("\n\nSet-name alice\n");
+    alice.shows("You are alice\r\n");
+    bob.types("\n\nSet-name боб\n");
+    bob.shows("A name is 2 to 63 of A-Z a-z 0-9 _ -");
+    bob.types("\n\nSet-name bob\n");
+    bob.shows("You are bob\r\n");
+    carol.types("\n\nSet-name carol\n");
+    carol.shows("You are carol");
+
+    alice.types("\n\nBroadcast-message приве́т всем 🙂\n");
+    alice.shows("Delivered to 2\r\n");
+    bob.shows("Incoming-message broadcast alice приве́т всем 🙂\r\n");
+    carol.shows("Incoming-message broadcast alice приве́т всем 🙂");
+    carol.types("\n\nPrivate-message bob только тебе\n");
+    carol.shows("Delivered to bob");
+    bob.shows("Incoming-message private carol только тебе\r\n");
+
+    // Ctrl-C in telnet, and on it goes.
+    carol.types("\x03");
+    server.expect_log("is carol");
+    carol.types("\n\nBroadcast-message still here\n");
+    carol.shows("Delivered to 2");
+    alice.shows("Incoming-message broadcast carol still here\r\n");
+    bob.types("\n\nPrivate-message carol I see you\n");
+    carol.shows("Incoming-message private bob I see you");
+    carol.types("\n\nQuit\n");
+    carol.shows("Goodbye");
+    carol.shows("Connection closed by foreign host.");
+}
+
+#[test]
+fn netcat_prints_both_answers_of_a_script() {
+    if !has_tool("nc") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let command = format!(
+        r"printf '\n\nSet-name bot\n\n\nBroadcast-message hi\n' | nc -N 127.0.0.1 {}",
+        server.address.port()
+    );
+    let shell = Command::new("sh")
+        .args(["-c", &command])
+        .stdout(Stdio::piped())
+        .spawn();
+    let output = output_of(shell.expect("a shell"));
+    let lines: Vec<&str> = output.split("\r\n").collect();
+    let token = lines[1];
+    assert_eq!(
+        lines,
+        [
+            "200 OK",
+            token,
+            "You are bot",
+            "200 OK",
+            token,
+            "Delivered to 0",
+            ""
+        ]
+    );
+}
+
+#[test]
+fn curl_shows_the_418() {
+    if !has_tool("curl") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let url = format!("http://{}/", server.address);
+    let curl = Command::new("curl")
+        .args([
+            "--silent",
+            "--show-error",
+            "--http0.9",
+            "--noproxy",
+            "*",
+            &url,
+        ])
+        .stdout(Stdio::piped())
+        .spawn();
+    let output = output_of(curl.expect("it starts"));
+    assert_eq!(
+        output,
+        "418 I'm a tea pocket\r\n\r\nThis is a chat server, not a web server\r\n"
+    );
+}
