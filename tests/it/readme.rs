@@ -1,1 +1,209 @@
+use crate::support::{Client, Server, has_tool, output_of};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README.md")
+}
+
+/// The lines of each block that is marked as a transcript, with its mark.
+fn transcripts(readme: &str) -> Vec<(String, Vec<String>)> {
+    let mut blocks = Vec::new();
+    let mut lines = readme.lines();
+    while let Some(line) = lines.next() {
+        if let Some(mark) = line.strip_prefix("```text ") {
+            let block = lines
+                .by_ref()
+                .take_while(|line| *line != "```")
+                .map(str::to_owned);
+            blocks.push((mark.to_owned(), block.collect()));
+        }
+    }
+    blocks
+}
+
+/// The tokens of the README, each with the one that the server gave instead.
+#[derive(Default)]
+struct Tokens(HashMap<String, String>);
+
+impl Tokens {
+    /// Whether a line is what the README shows; a token has to be the same
+    /// wherever the README has the same.
+    fn matches(&mut self, shown: &str, line: &str) -> bool {
+        let is_token = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if is_token(shown) && is_token(line) {
+            self.0.entry(shown.to_owned()).or_insert(line.to_owned()) == line
+        } else {
+            shown == line
+        }
+    }
+}
+
+#[test]
+fn the_conversation_goes_as_the_readme_shows_it() {
+    let server = Server::start_with(&[], |_| {});
+    let (mut people, mut tokens) = (HashMap::<String, Client>::new(), Tokens::default());
+    let mut shell = None;
+    for (who, lines) in transcripts(&readme()) {
+        if who == "shell" {
+            shell = Some(lines);
+            continue;
+        }
+        let person = people
+            .entry(who.clone())
+            .or_insert_with(|| server.connect());
+        for line in lines {
+            match line.split_at(1) {
+                (">", typed) => {
+                    person.send_raw(format!("{}\n", typed.strip_prefix(' ').unwrap_or("")))
+                }
+                ("<", shown) => {
+                    let (shown, line) = (shown.trim_start_matches(' '), person.next_line());
+                    assert!(
+                        tokens.matches(shown, &line),
+                        "{who} sees {line:?}, not {shown:?}"
+                    );
+                }
+                _ => panic!("{line:?} is neither typed nor seen"),
+            }
+        }
+    }
+    assert_eq!((people.len(), tokens.0.len()), (2, 2), "alice and bob");
+    // Nobody has seen more than the README shows.
+    people.remove("bob").expect("bob").expect_end();
+    let mut alice = people.remove("alice").expect("alice");
+    alice.token = tokens.0["5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4"].clone();
+    alice.barrier();
+
+    // The script comes while alice is still there.
+    let shell = shell.expect("a script");
+    if !has_tool("nc") {
+        return;
+    }
+    let command = shell[0].strip_prefix("$ ").expect("a command");
+    assert!(command.contains("127.0.0.1 1313"), "{command}");
+    let command = command.replace("1313", &server.address.port().to_string());
+    let child = Command::new("sh")
+        .args(["-c", &command])
+        .stdout(Stdio::piped())
+        .spawn();
+    let output = output_of(child.expect("a shell"));
+    let output: Vec<&str> = output.split_terminator("\r\n").collect();
+    assert_eq!(output.len(), shell.len() - 1, "{output:?}");
+    for (shown, line) in shell[1..].iter().zip(output) {
+        assert!(
+            tokens.matches(shown, line),
+            "it prints {line:?}, not {shown:?}"
+        );
+    }
+}
+
+#[test]
+fn what_the_readme_names_is_there() {
+    let readme = readme();
+    assert!(readme.contains("    make run ") && readme.contains("    make test "));
+    for (_, rest) in readme
+        .match_indices("](")
+        .map(|(at, _)| readme.split_at(at + 2))
+    {
+        let target = rest.split(')').next().expect("a link");
+        let known = target.starts_with("https://") || Path::new(ROOT).join(target).exists();
+        assert!(known, "{target} is not there");
+    }
+    let patterns = readme
+        .split("## Patterns of blocking I/O")
+        .nth(1)
+        .expect("the patterns");
+    let patterns = patterns.split("\n## ").next().expect("their section");
+    let mut rows = 0;
+    for row in patterns.lines().filter(|line| line.contains(".rs`")) {
+        let cells: Vec<&str> = row.split('`').rev().collect();
+        let (function, file) = (cells[1], cells[3]);
+        let source = fs::read_to_string(Path::new(ROOT).join(file)).expect(file);
+        assert!(
+            source.contains(&format!("fn {function}(")),
+            "{file} has no {function}"
+        );
+        rows += 1;
+    }
+    assert!(rows > 10, "{rows} patterns");
+}
+
+#[test]
+fn the_readme_lists_the_options_of_the_help_text() {
+    let help = Command::new(env!("CARGO_BIN_EXE_chat-server"))
+        .arg("--help")
+        .output();
+    let help = String::from_utf8(help.expect("it starts").stdout).expect("UTF-8");
+    let readme = readme();
+    let table = readme.split("\n## Options").nth(1).expect("the options");
+    let table = table.split("\n## ").next().expect("their section");
+    let options = |text: &str| -> Vec<String> {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        let mut options: Vec<_> = words
+            .filter(|word| word.starts_with("--") && !word.ends_with('-'))
+            .map(str::to_owned)
+            .collect();
+        options.sort();
+        options.dedup();
+        options
+    };
+    assert_eq!(options(table), options(&help));
+}
+
+#[test]
+fn the_demo_shows_a_conversation_and_ends() {
+    if !has_tool("bash") {
+        return;
+    }
+    let demo = Command::new(Path::new(ROOT).join("scripts/demo"))
+        .env("DEMO_SERVER", env!("CARGO_BIN_EXE_chat-server"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let output = output_of(demo.expect("it starts"));
+    for line in [
+        "alice > Broadcast-message Tea at four? 🫖",
+        "carol < 200 OK | Incoming-message broadcast alice Tea at four? 🫖",
+        "alice < 200 OK | Incoming-message private bob Only if there is cake.",
+    ] {
+        assert!(
+            output.lines().any(|shown| shown == line),
+            "{line:?} in {output}"
+        );
+    }
+    assert!(
+        output.ends_with("carol < 502 Bad Gateway | The server is shutting down\n"),
+        "{output}"
+    );
+}
+
+#[test]
+fn without_cargo_make_says_in_one_line_how_to_get_it() {
+    if !has_tool("make") {
+        return;
+    }
+    let make = Command::new("sh")
+        .args(["-c", "command -v make"])
+        .output()
+        .expect("a shell");
+    let make = String::from_utf8(make.stdout).expect("UTF-8");
+    let output = Command::new(make.trim())
+        .args(["--no-print-directory", "-C", ROOT, "run"])
+        .env_remove("MAKEFLAGS")
+        .env("PATH", "/nonexistent")
+        .env("HOME", "/nonexistent")
+        .output()
+        .expect("make");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    let line = said.lines().next().expect("a line");
+    assert_eq!(
+        line,
+        "Rust is missing: install it from https://rustup.rs, then try again"
+    );
+    assert!(!output.status.success());
+}

@@ -1,0 +1,28 @@
+# Everything there is to run; `make help` lists it.
+
+# rustup installs here, and a shell that was open before does not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check doc demo cargo
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: cargo ## serve on 127.0.0.1:1313; options in ARGS, as in make run ARGS='--help'
+	cargo run --release --locked --no-default-features --bin chat-server -- $(ARGS)
+
+test: cargo ## run the tests (less than a minute after the build)
+	cargo test --locked
+
+check: cargo ## format, lints, docs, a build without default features, the tests: what CI runs
+	scripts/check
+
+doc: cargo ## write the crate's documentation to target/doc/chat/index.html
+	cargo doc --locked --no-deps --document-private-items
+
+demo: cargo ## watch three scripted users chat (half a minute)
+	@scripts/demo
+
+cargo:
+	@command -v cargo >/dev/null || { echo 'Rust is missing: install it from https://rustup.rs, then try again' >&2; exit 1; }
