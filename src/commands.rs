@@ -171,16 +171,16 @@ fn list_names(connection: &Admission, prefix: &str) -> Response {
     Response::Online(names)
 }
 
-/// Ends the session that the request acts for, and this connection; if the
-/// session is another connection's, that one too, when it has been written what
-/// is queued for it.
+/// Ends this connection, with which its own session ends; and the session that
+/// the request acts for if that is another connection's, which closes too when it
+/// has been written what is queued for it.
 fn quit(connection: &Admission, acting: Option<Session>) -> Answer {
-    if let Some(session) = &acting {
-        connection.sessions().end(session.token);
-        if connection.token() != Some(session.token) {
-            info!("ends the session of {}", session.name);
-            session.outbox.finish();
-        }
+    if let Some(session) = &acting
+        && connection.token() != Some(session.token)
+        && connection.sessions().end(session.token).is_some()
+    {
+        info!("ends the session of {}", session.name);
+        session.outbox.finish();
     }
     Answer::Last(reply(acting.as_ref(), Response::Goodbye))
 }

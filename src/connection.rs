@@ -55,8 +55,8 @@ pub fn serve(connection: Connection) {
 enum Ending {
     /// The client closed its side, or all of it.
     EndOfInput,
-    /// A last answer was queued.
-    LastAnswer(Status),
+    /// This answer is to be the last.
+    LastAnswer(Reply),
     /// Somebody else finished the outbox: the shutdown, a `Quit` from another
     /// connection, or the writer, because the client cannot be written to.
     Closed,
@@ -93,7 +93,10 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
     let name = admission
         .end_session()
         .map_or(String::new(), |session| format!(" as {}", session.name));
-    outbox.finish();
+    match &ending {
+        Ok(Ending::LastAnswer(reply)) => outbox.finish_with_answer(reply),
+        _ => outbox.finish(),
+    }
     if !matches!(ending, Ok(Ending::EndOfInput)) {
         drain(&socket);
     }
@@ -101,7 +104,9 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
         (_, Err(e)) => info!("left{name}: cannot be written to: {e}"),
         (Err(e), _) => info!("left{name}: cannot be read from: {e}"),
         (Ok(Ending::EndOfInput), _) => info!("left{name}: end of input"),
-        (Ok(Ending::LastAnswer(status)), _) => info!("left{name}: after the answer {status}"),
+        (Ok(Ending::LastAnswer(Reply { response, .. })), _) => {
+            info!("left{name}: answered {}, {response}", response.status());
+        }
         (Ok(Ending::Closed), _) => info!("left{name}: closed from elsewhere"),
     }
     drop(admission);
@@ -142,25 +147,19 @@ fn converse(
             Ok(request) => answer_or_500(admission, request, &mut carry_out),
             Err(stray) => answer_to_stray(admission, stray),
         };
-        let reply = match answer {
-            Answer::Sent => {
-                bad_requests = 0;
-                continue;
-            }
+        match answer {
+            Answer::Sent => bad_requests = 0,
             Answer::Send(reply) => {
                 let bad = reply.response.status() == Status::BadRequest;
                 bad_requests = if bad { bad_requests + 1 } else { 0 };
-                if bad_requests < BAD_REQUESTS {
-                    debug!("answered {}", reply.response.status());
-                    outbox.answer(&reply);
-                    continue;
+                if bad_requests == BAD_REQUESTS {
+                    return Ok(Ending::LastAnswer(reply));
                 }
-                reply
+                debug!("answered {}", reply.response.status());
+                outbox.answer(&reply);
             }
-            Answer::Last(reply) => reply,
-        };
-        outbox.finish_with_answer(&reply);
-        return Ok(Ending::LastAnswer(reply.response.status()));
+            Answer::Last(reply) => return Ok(Ending::LastAnswer(reply)),
+        }
     }
     Ok(if outbox.is_open() {
         Ending::EndOfInput

@@ -22,8 +22,8 @@ fn who_came_took_which_name_and_left_why_is_logged() {
         &format!("INFO  reader-1: came from 127.0.0.1:{port}"),
         "INFO  reader-1: is alice",
         "INFO  reader-1: is Alice2, was alice",
-        "INFO  reader-1: left: after the answer 200 OK",
-        "INFO  reader-2: left: after the answer 418 I'm a tea pocket",
+        "INFO  reader-1: left as Alice2: answered 200 OK, Goodbye",
+        "INFO  reader-2: left: answered 418 I'm a tea pocket, This is a chat server",
         "INFO  reader-3: left: end of input",
     ] {
         server.expect_log(line);
