@@ -295,7 +295,10 @@ impl Outbox {
             .name(name)
             .stack_size(limits::STACK)
             .spawn(move || outbox.write_until_end(&socket, &reader_gone))
-            .inspect_err(|_| self.detach())?;
+            .inspect_err(|_| {
+                self.account.lock().socket = None;
+                self.say_done();
+            })?;
         Ok(Attachment {
             outbox: Arc::clone(self),
             reading: Some(reading),
@@ -309,20 +312,19 @@ impl Outbox {
         socket: &TcpStream,
         reader_gone: &Receiver<Infallible>,
     ) -> io::Result<()> {
-        let result = self.drain(socket);
-        self.detach();
-        if result.is_ok() {
-            // The client reads the end of input behind the last line, and closes
-            // its side. Until then the socket must stay open, with the reader
-            // reading from it: closing it with unread input in it would reset
-            // the connection and destroy that line (tcp(7) does not say so;
-            // RFC 1122, 4.2.2.13 does).
-            let _ = socket.shutdown(Shutdown::Write);
-            let _ = reader_gone.recv_timeout(limits::DRAIN_TIME);
-        }
-        // Whatever the reader is blocked in, it leaves now.
-        let _ = socket.shutdown(Shutdown::Both);
-        result
+        let _detach = DetachOnDrop {
+            outbox: self,
+            socket,
+        };
+        self.drain(socket)?;
+        self.say_done();
+        // The client reads the end of input behind the last line, and closes its
+        // side. Until then the socket must stay open, with the reader reading from
+        // it: closing it with unread input in it would reset the connection and
+        // destroy that line (RFC 1122, 4.2.2.13).
+        let _ = socket.shutdown(Shutdown::Write);
+        let _ = reader_gone.recv_timeout(limits::DRAIN_TIME);
+        Ok(())
     }
 
     /// Writes batches until the item that ends the queue.
@@ -361,13 +363,26 @@ impl Outbox {
         self.changed.notify_all();
     }
 
-    /// The writer has come to its end, orderly or not: nothing will be written
-    /// any more, and nobody waits for it.
-    fn detach(&self) {
-        let mut account = self.account.lock();
-        account.state = State::Done;
-        account.socket = None;
+    /// The writer has come to the end of the queue, or there is none any more:
+    /// nobody waits for it.
+    fn say_done(&self) {
+        self.account.lock().state = State::Done;
         self.changed.notify_all();
+    }
+}
+
+/// Ends a writer thread, by whichever way it leaves, a panic included: whatever
+/// the reader is blocked in, it leaves now too.
+struct DetachOnDrop<'a> {
+    outbox: &'a Outbox,
+    socket: &'a TcpStream,
+}
+
+impl Drop for DetachOnDrop<'_> {
+    fn drop(&mut self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.outbox.account.lock().socket = None;
+        self.outbox.say_done();
     }
 }
 

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SHUTDOWN: &str = "The server is shutting down";
 
@@ -150,6 +150,23 @@ fn sigterm_and_sigint_tell_everyone_and_end_with_0() {
             server.log()
         );
     }
+}
+
+#[test]
+fn who_keeps_its_side_open_does_not_keep_the_server() {
+    // The best of a few, because a busy machine may be slow, but never faster
+    // than the second that a client has at other times.
+    let shutdown = || {
+        let mut server = Server::start(&[]);
+        let clients = ["alice", "bob"].map(|name| server.named(name));
+        let begun = Instant::now();
+        server.signal(Signal::TERM);
+        assert_eq!(server.expect_exit().code(), Some(0));
+        drop(clients);
+        begun.elapsed()
+    };
+    let fastest = (0..5).map(|_| shutdown()).min().expect("some");
+    assert!(fastest < Duration::from_secs(1), "{fastest:?}");
 }
 
 #[test]
