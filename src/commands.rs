@@ -10,7 +10,7 @@ use log::info;
 use crate::limits::COMMAND_SHOWN;
 use crate::outbox::NotQueued;
 use crate::protocol::reply::{Delivery, Reply, Response, Scope};
-use crate::protocol::request::{Command, Header, Request, Verb};
+use crate::protocol::request::{Command, Header, LineFault, Request, Verb};
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
@@ -29,14 +29,7 @@ pub enum Answer {
 
 /// Carries a request out for the connection that it came from.
 pub fn answer(connection: &mut Admission, request: Request) -> Answer {
-    // A header line that is not good stands for nobody, as an empty one does.
-    let acting = match request.header.unwrap_or(Header::Empty) {
-        Header::Empty => connection.token(),
-        Header::Token(token) => Some(token),
-        Header::NotAToken => None,
-    }
-    .and_then(|token| connection.sessions().by_token(token));
-
+    let acting = acting(connection, request.header);
     let (header, body) = match request.into_lines() {
         Ok(lines) => lines,
         Err(fault) => {
@@ -57,6 +50,17 @@ pub fn answer(connection: &mut Admission, request: Request) -> Answer {
         Ok(command) => carry_out(connection, acting, command),
         Err(response) => Answer::Send(reply(acting.as_ref(), response)),
     }
+}
+
+/// The session that a request with this header acts for.
+pub fn acting(connection: &Admission, header: Result<Header, LineFault>) -> Option<Session> {
+    // A line that is not good stands for the connection's own, as an empty one.
+    let token = match header.unwrap_or(Header::Empty) {
+        Header::Empty => connection.token(),
+        Header::Token(token) => Some(token),
+        Header::NotAToken => None,
+    };
+    connection.sessions().by_token(token?)
 }
 
 /// Reads a command from a good body, for a session or for none.
@@ -177,10 +181,9 @@ fn list_names(connection: &Admission, prefix: &str) -> Response {
 fn quit(connection: &Admission, acting: Option<Session>) -> Answer {
     if let Some(session) = &acting
         && connection.token() != Some(session.token)
-        && connection.sessions().end(session.token).is_some()
+        && connection.sessions().end_and_finish(session.token)
     {
         info!("ends the session of {}", session.name);
-        session.outbox.finish();
     }
     Answer::Last(reply(acting.as_ref(), Response::Goodbye))
 }

@@ -98,6 +98,8 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
         _ => outbox.finish(),
     }
     if !matches!(ending, Ok(Ending::EndOfInput)) {
+        // While the writer is at it, the rest of the input is safe in the kernel.
+        outbox.wait_until_done();
         drain(&socket);
     }
     match (ending, attachment.wait_for_writer()) {
@@ -209,10 +211,12 @@ fn answer_or_500(
     request: Request,
     carry_out: &mut impl FnMut(&mut Admission, Request) -> Answer,
 ) -> Answer {
+    let header = request.header;
     panic::catch_unwind(AssertUnwindSafe(|| carry_out(admission, request))).unwrap_or_else(|_| {
         error!("a request's handling panicked; closing its connection");
+        let acting = commands::acting(admission, header);
         Answer::Last(Reply {
-            header: admission.token(),
+            header: acting.map_or(admission.token(), |session| Some(session.token)),
             response: Response::Failed,
         })
     })
@@ -261,7 +265,7 @@ impl Read for Input<'_> {
 /// not destroyed by a reset. Ends with the client's side of the connection, when
 /// it was too much, or when the writer has waited long enough and cuts it.
 fn drain(mut socket: &TcpStream) {
-    let _ = io::copy(&mut Read::take(&mut socket, DRAIN as u64), &mut io::sink());
+    let _ = io::copy(&mut Read::take(&mut socket, DRAIN), &mut io::sink());
 }
 
 #[cfg(test)]
@@ -288,12 +292,7 @@ mod tests {
 
     /// A client that is served with the defect.
     fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        client
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        let (socket, peer) = listener.accept().unwrap();
+        let (client, socket, peer) = socket_pair();
         let connection = Connection {
             socket: Arc::new(socket),
             peer,
@@ -306,34 +305,53 @@ mod tests {
         (client, thread::spawn(|| serve_with(connection, defective)))
     }
 
-    fn ask(client: &mut TcpStream, request: &str) -> String {
+    fn socket_pair() -> (TcpStream, TcpStream, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client
-            .write_all(format!("\r\n\r\n{request}\r\n").as_bytes())
+            .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        let mut answer = Vec::new();
-        while answer.iter().filter(|&&byte| byte == b'\n').count() < 3 {
-            let mut byte = [0];
-            client.read_exact(&mut byte).unwrap();
-            answer.push(byte[0]);
-        }
-        String::from_utf8(answer).unwrap()
+        let (socket, peer) = listener.accept().unwrap();
+        (client, socket, peer)
     }
+
+    /// Sends a request and reads the three lines of its answer.
+    fn ask(client: &mut TcpStream, header: &str, body: &str) -> [String; 3] {
+        client
+            .write_all(format!("\r\n{header}\r\n{body}\r\n").as_bytes())
+            .unwrap();
+        [(); 3].map(|()| {
+            let mut line = Vec::new();
+            while !line.ends_with(b"\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                line.push(byte[0]);
+            }
+            String::from_utf8(line).unwrap().trim_end().to_owned()
+        })
+    }
+
+    fn set_name(client: &mut TcpStream, name: &str) -> String {
+        let [status, token, _] = ask(client, "", &format!("Set-name {name}"));
+        assert_eq!(status, "200 OK");
+        token
+    }
+
+    const FAILED: [&str; 2] = [
+        "500 Internal Server Error",
+        "The server failed to answer this request",
+    ];
 
     #[test]
     fn a_panic_is_answered_500_and_costs_one_connection() {
         let sessions = Sessions::new(10);
         let (mut other, other_reader) = connect(&sessions);
         let (mut client, reader) = connect(&sessions);
-        assert!(ask(&mut other, "Set-name other").ends_with("You are other\r\n"));
-        let named = ask(&mut client, "Set-name victim");
-        let header = named.lines().nth(1).unwrap();
+        set_name(&mut other, "other");
+        let token = set_name(&mut client, "victim");
 
-        let answer = ask(&mut client, "Ping panic");
-        let expected = "The server failed to answer this request";
-        assert_eq!(
-            answer,
-            format!("500 Internal Server Error\r\n{header}\r\n{expected}\r\n")
-        );
+        let answer = ask(&mut client, "", "Ping panic");
+        assert_eq!(answer, [FAILED[0], &*token, FAILED[1]]);
         assert_eq!(
             client.read(&mut [0]).unwrap(),
             0,
@@ -342,8 +360,71 @@ mod tests {
         drop(client);
         reader.join().expect("the panic has been caught");
 
-        assert!(ask(&mut other, "Set-name victim").ends_with("You are victim\r\n"));
+        set_name(&mut other, "victim2");
+        set_name(&mut connect(&sessions).0, "victim");
         drop(other);
         other_reader.join().unwrap();
+    }
+
+    #[test]
+    fn a_500_carries_the_token_of_the_session_that_the_request_acted_for() {
+        let sessions = Sessions::new(10);
+        let (mut other, _) = connect(&sessions);
+        let token = set_name(&mut other, "other");
+        let (mut client, _) = connect(&sessions);
+        assert_eq!(
+            ask(&mut client, &token, "Ping panic"),
+            [FAILED[0], &*token, FAILED[1]]
+        );
+        let (mut client, _) = connect(&sessions);
+        let own = set_name(&mut client, "client");
+        assert_eq!(
+            ask(&mut client, &token, "Ping panic"),
+            [FAILED[0], &*token, FAILED[1]]
+        );
+        let (mut client, _) = connect(&sessions);
+        assert_eq!(
+            ask(&mut client, &own, "Ping panic"),
+            [FAILED[0], "", FAILED[1]]
+        );
+    }
+
+    /// While nobody can end a session, nobody may see a connection close, or a
+    /// last answer.
+    #[track_caller]
+    fn check_nothing_comes_before_the_session_has_ended(last: &str) {
+        let sessions = Sessions::new(10);
+        let (mut client, reader) = connect(&sessions);
+        set_name(&mut client, "alice");
+        sessions.while_locked(|| {
+            client.write_all(last.as_bytes()).unwrap();
+            client.shutdown(std::net::Shutdown::Write).unwrap();
+            client
+                .set_read_timeout(Some(Duration::from_millis(100)))
+                .unwrap();
+            let kind = client.read(&mut [0]).expect_err("nothing to see").kind();
+            assert_eq!(kind, io::ErrorKind::WouldBlock);
+        });
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn the_session_has_ended_before_the_client_can_see_the_close() {
+        check_nothing_comes_before_the_session_has_ended("");
+        check_nothing_comes_before_the_session_has_ended("GET / HTTP/1.1\r\n");
+    }
+
+    #[test]
+    fn a_socket_is_set_up_for_batches_of_bounded_size() {
+        let (_client, socket, _) = socket_pair();
+        prepare(&socket);
+        assert!(socket.nodelay().unwrap());
+        let buffer = rustix::net::sockopt::socket_send_buffer_size(&socket).unwrap();
+        // Linux doubles what it is asked for, for its own bookkeeping (socket(7)).
+        assert!((64 * 1024..=128 * 1024).contains(&buffer), "{buffer} bytes");
     }
 }

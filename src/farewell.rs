@@ -60,7 +60,7 @@ impl Farewell {
 /// that a slow one has used its second up, so have those that wait behind it.
 fn see_off(queue: &Receiver<Refused>) {
     for Refused { socket, deadline } in queue {
-        let mut unread = Read::take(&*socket, DRAIN as u64);
+        let mut unread = Read::take(&*socket, DRAIN);
         let mut buffer = [0; 4096];
         loop {
             // A timeout of zero is an error to std; the least is one look at what

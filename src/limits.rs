@@ -103,8 +103,11 @@ pub const IDLE_BATCH: usize = 4 * 1024;
 
 /// How many bytes are still read, and dropped, from a client that has been told
 /// a last line. Closing a socket that holds unread input resets the connection,
-/// and a reset destroys that line before the client has read it.
-pub const DRAIN: usize = 64 * 1024;
+/// and a reset destroys that line, and all that is before it in the send buffer.
+/// This is more than a client that was not read for a while can have on its way
+/// (the kernel's receive buffer and its own send buffer, by default), and still
+/// nothing to the server.
+pub const DRAIN: u64 = 1024 * 1024;
 
 /// How long a client that has been told a last line may take to close its side.
 pub const DRAIN_TIME: Duration = Duration::from_secs(1);

@@ -204,6 +204,13 @@ mod tests {
     }
 
     #[test]
+    fn what_has_not_ended_at_the_end_of_input_is_dropped() {
+        assert_eq!(lines([b"one\ntwo".to_vec()]), whole(&[b"one"]));
+        assert_eq!(lines([b"one\r".to_vec()]), []);
+        assert_eq!(lines([vec![b'x'; LINE + 1]]), []);
+    }
+
+    #[test]
     fn a_lone_cr_counts_as_a_byte_of_its_line() {
         let bytes = [&vec![b'x'; LINE], "\r\r\n".as_bytes()].concat();
         assert_eq!(lines([bytes]), [None]);

@@ -128,4 +128,36 @@ mod tests {
             assert_eq!(Wire(line.as_bytes()).to_string(), shown);
         }
     }
+
+    #[test]
+    fn a_panic_is_logged_with_its_place_and_quotes_nobody() {
+        // In a process of its own, since logging is started once in each.
+        const CHILD: &str = "CHAT_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            init(0);
+            let panicking = || thread::Builder::new().name("reader-7".to_owned());
+            let _ = panicking().spawn(|| panic!("a defect")).unwrap().join();
+            let secret = String::from("from a client");
+            let _ = panicking()
+                .spawn(move || panic!("{secret}"))
+                .unwrap()
+                .join();
+            return;
+        }
+        let this = "a_panic_is_logged_with_its_place_and_quotes_nobody";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([this, "--nocapture"])
+            .env(CHILD, "1")
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        let place = "ERROR reader-7: panicked at src/logging.rs:";
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(place)).collect();
+        assert_eq!(lines.len(), 2, "{log}");
+        assert!(
+            lines[0].ends_with(": a defect") && lines[1].ends_with(": (not shown)"),
+            "{log}"
+        );
+    }
 }

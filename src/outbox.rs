@@ -17,7 +17,7 @@
 //! 4. It either queues the delivery and says so, or says why not; if the queue is
 //!    full, the miss is counted.
 //! 5. The count reaches the client as a notice: before the next delivery that is
-//!    queued, and at the latest when the queue has run empty.
+//!    queued, and at the latest when the last one that was queued is written.
 //!
 //! # How
 //!
@@ -78,7 +78,8 @@ pub struct Outbox {
 
 /// What is known about the queue without looking into it.
 struct Account {
-    /// Bytes of deliveries that the kernel has not taken.
+    /// Bytes of deliveries that the kernel has not taken. Those of a batch are
+    /// taken off together, when it has taken all of it.
     deliveries: usize,
     /// Bytes of answers that the kernel has not taken.
     answers: usize,
@@ -260,6 +261,15 @@ impl Outbox {
         self.wait_while(State::Closing, deadline) == State::Done
     }
 
+    /// Blocks the client's own reader until the writer of a finished outbox has
+    /// come to its end.
+    pub fn wait_until_done(&self) {
+        let mut account = self.account.lock();
+        while account.state != State::Done {
+            self.changed.wait(&mut account);
+        }
+    }
+
     /// The state when it is no longer this one, or at the deadline.
     fn wait_while(&self, state: State, deadline: Instant) -> State {
         let mut account = self.account.lock();
@@ -355,9 +365,10 @@ impl Outbox {
         let mut account = self.account.lock();
         account.deliveries -= batch.deliveries;
         account.answers -= batch.answers;
-        // The queue has run empty, so no later delivery may come to announce the
-        // gap. (Once it is closing, the gap has been told.)
-        if self.items.is_empty() && account.state == State::Open {
+        // No delivery is left, and none may come that would announce the gap. It
+        // is not for the channel to say so: answers may keep it filled for ever.
+        // (Once the outbox is closing, the gap has been told.)
+        if account.deliveries == 0 && account.state == State::Open {
             self.tell_of_gap(&mut account);
         }
         self.changed.notify_all();
@@ -564,6 +575,21 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_is_told_behind_the_last_delivery_although_answers_follow() {
+        let message = delivery("x");
+        let outbox = Outbox::new(message.wire_len());
+        assert_eq!(outbox.send(&message), Ok(()));
+        assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+        outbox.answer(&goodbye());
+        let mut batch = Batch::default();
+        batch.add(outbox.items.recv().unwrap(), None);
+        outbox.settle(&batch);
+        outbox.answer(&goodbye());
+        let missed = "Missed 1 messages: you read too slowly";
+        assert_eq!(take(&outbox), ["Goodbye", missed, "Goodbye"]);
+    }
+
+    #[test]
     fn a_gap_is_told_before_the_next_delivery_that_fits() {
         let (long, short) = (delivery(&"x".repeat(500)), delivery("x"));
         let outbox = Outbox::new(long.wire_len() + short.wire_len());
@@ -687,10 +713,37 @@ mod tests {
     }
 
     #[test]
+    fn deliveries_count_until_the_kernel_has_taken_them() {
+        const BOUND: usize = 1 << 20;
+        let outbox = Arc::new(Outbox::new(BOUND));
+        outbox.belong_to(Token::from_bits([1; 16]));
+        let (attachment, mut client) = attached(&outbox);
+        let message = delivery(&"x".repeat(2_000));
+        let mut queued = 0;
+        // Until the kernel takes no more, and the queue has filled up behind it.
+        let mut full_since = Instant::now();
+        while full_since.elapsed() < Duration::from_millis(100) {
+            if outbox.send(&message) == Ok(()) {
+                queued += message.wire_len();
+                full_since = Instant::now();
+            }
+        }
+        outbox.cut();
+        assert!(attachment.wait_for_writer().is_err());
+        let mut taken = Vec::new();
+        client.read_to_end(&mut taken).unwrap();
+        let unwritten = queued - taken.len();
+        assert!(unwritten <= BOUND, "{unwritten} bytes");
+        // A batch counts until all of it is taken.
+        let least = BOUND - limits::BATCH - message.wire_len();
+        assert!(unwritten > least, "{unwritten} bytes");
+    }
+
+    #[test]
     fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
         let outbox = Arc::new(Outbox::new(ROOMY));
-        outbox.answer_telnet(vec![0; limits::UNWRITTEN_ANSWERS - 1]);
-        assert!(outbox.wait_for_room(), "one byte is left");
+        outbox.answer_telnet(vec![0; 65_535]);
+        assert!(outbox.wait_for_room(), "one byte is left of 64 KiB");
         outbox.answer_telnet(vec![0]);
         let (asked, went_on) = bounded(1);
         thread::scope(|scope| {
@@ -700,7 +753,7 @@ mod tests {
             take(&outbox);
             assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
 
-            outbox.answer_telnet(vec![0; limits::UNWRITTEN_ANSWERS]);
+            outbox.answer_telnet(vec![0; 65_536]);
             scope.spawn(|| asked.send(outbox.wait_for_room()));
             outbox.finish();
             assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(false));

@@ -154,21 +154,36 @@ impl Sessions {
 
     /// Ends the session of `token`: its name is free at once. Its outbox is left
     /// open, for a last word; `None` if the session had ended before.
-    pub fn end(&self, token: Token) -> Option<Session> {
-        let mut state = self.state.write();
-        let session = state.sessions.remove(&token)?;
-        state.names.remove(&session.name.key());
-        Some(session)
+    fn end(&self, token: Token) -> Option<Session> {
+        self.state.write().end(token)
     }
 
-    /// Ends all sessions, lets no connection in any more, and gives the outboxes
-    /// of those that are there, for a last word.
+    /// Ends the session of `token`, which is another connection's: its outbox is
+    /// finished in the same section, so that the connection is answered nothing
+    /// more as if it had never had a session. False if it had ended before.
+    pub fn end_and_finish(&self, token: Token) -> bool {
+        let mut state = self.state.write();
+        let ended = state.end(token);
+        if let Some(session) = &ended {
+            session.outbox.finish();
+        }
+        ended.is_some()
+    }
+
+    /// Lets no connection in any more, and gives the outboxes of those that are
+    /// there, for a last word. Their sessions end with them.
     pub fn close(&self) -> Vec<Arc<Outbox>> {
         let mut state = self.state.write();
         state.closing = true;
-        state.sessions.clear();
-        state.names.clear();
         state.connections.values().cloned().collect()
+    }
+}
+
+impl State {
+    fn end(&mut self, token: Token) -> Option<Session> {
+        let session = self.sessions.remove(&token)?;
+        self.names.remove(&session.name.key());
+        Some(session)
     }
 }
 
@@ -223,7 +238,7 @@ impl Admission {
             outbox: Arc::clone(&self.outbox),
         };
         let mut state = self.sessions.state.write();
-        if state.closing || state.names.contains_key(&key) {
+        if state.names.contains_key(&key) {
             return Err(Taken);
         }
         self.outbox.belong_to(token);
@@ -248,6 +263,15 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.end_session();
         self.sessions.state.write().connections.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+impl Sessions {
+    /// Runs this while nobody else can have the lock.
+    pub(crate) fn while_locked(&self, run: impl FnOnce()) {
+        let _state = self.state.write();
+        run();
     }
 }
 
@@ -293,6 +317,7 @@ mod tests {
         carol.claim(&name("carol"), token(2)).unwrap();
         assert_eq!(sessions.rename(token(1), &name("bob")), Rename::Unchanged);
         assert_eq!(sessions.rename(token(1), &name("Bob")), Rename::Done);
+        assert_eq!(sessions.by_name(&name("BOB")).unwrap().token, token(1));
         assert_eq!(sessions.rename(token(1), &name("CAROL")), Rename::Taken);
         assert_eq!(sessions.rename(token(1), &name("dave")), Rename::Done);
         assert!(sessions.by_name(&name("bob")).is_none());
@@ -343,13 +368,15 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_server_admits_nobody_and_gives_nobody_a_name() {
+    fn a_closed_server_admits_nobody_and_knows_who_is_there() {
         let sessions = Sessions::new(10);
-        let (mut alice, mut late) = (connect(&sessions), connect(&sessions));
+        let (mut alice, _nameless) = (connect(&sessions), connect(&sessions));
         alice.claim(&name("alice"), token(1)).unwrap();
         assert_eq!(sessions.close().len(), 2, "with a session or without");
-        assert!(sessions.by_token(token(1)).is_none());
-        assert_eq!(late.claim(&name("late"), token(2)), Err(Taken));
+        assert!(
+            sessions.by_token(token(1)).is_some(),
+            "until its connection ends"
+        );
         assert!(sessions.admit(Arc::new(Outbox::new(1 << 20))).is_err());
     }
 

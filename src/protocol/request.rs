@@ -393,6 +393,8 @@ mod tests {
     fn words_are_matched_without_regard_to_case_and_with_it_shown() {
         assert_eq!(Verb::parse("sEt-NAME"), Some(Verb::SetName));
         assert_eq!(Verb::parse("Set-name "), None);
+        // Only to Unicode, and not to ASCII, is that an S.
+        assert_eq!(Verb::parse("\u{17F}et-name"), None);
         assert_eq!(Verb::PrivateMessage.usage(), "Private-message NAME TEXT");
         assert_eq!(Verb::Quit.usage(), "Quit");
     }

@@ -252,6 +252,50 @@ fn the_twentieth_400_in_a_row_is_the_last() {
 }
 
 #[test]
+fn any_other_answer_ends_a_row_of_400s() {
+    let server = Server::start(&[]);
+    let mut client = server.named("alice");
+    for (header, body, status) in [
+        ("", "Ping", "200 OK"),
+        ("", "Set-name alice", "304 Not Modified"),
+        ("unknown", "Ping", "401 Unauthorized"),
+        ("", "Private-message nobody hi", "404 Not Found"),
+        ("", "Nonsense", "501 Not Implemented"),
+    ] {
+        for _ in 0..19 {
+            client.send_raw("x\n");
+            client.expect("400 Bad Request", STRAY);
+        }
+        client.send_as(header, body);
+        assert_eq!(client.next().status, status);
+    }
+    client.barrier();
+}
+
+#[test]
+fn bad_input_is_never_relayed_in_part() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let long = "x".repeat(8_513);
+    for body in [
+        &format!("Broadcast-message {long}")[..],
+        &format!("Broadcast-message {}", "x".repeat(2_048)),
+        "Broadcast-message a\u{1B}b",
+        "Broadcast-message a\rBroadcast-message b",
+        "Private-message bob a\0b",
+        "Private-message bob  \t",
+    ] {
+        alice.send(body);
+        assert_eq!(alice.next().status, "400 Bad Request");
+    }
+    alice.send_raw(b"\n\nBroadcast-message a\xFF\xFF\xC3\n");
+    alice.expect("400 Bad Request", "Not UTF-8");
+    alice.send_as(&long, "Broadcast-message never");
+    alice.expect("400 Bad Request", "Line too long");
+    bob.barrier();
+}
+
+#[test]
 fn a_first_name_ends_a_row_of_400s() {
     let server = Server::start(&[]);
     let mut client = server.connect();

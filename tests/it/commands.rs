@@ -6,6 +6,12 @@ fn set_name_makes_a_session_and_changes_its_name() {
     let mut client = server.named("bob");
     client.ask("Set-name bob", "304 Not Modified", "You are already bob");
     client.ask("Set-name Bob", "200 OK", "You are Bob");
+    server
+        .connect()
+        .ask("Set-name bob", "403 Forbidden", "bob is taken");
+    client.send("Private-message bOB hi");
+    client.expect_delivery("private", "Bob", "hi");
+    client.expect("200 OK", "Delivered to Bob");
     client.ask("Set-name carol", "200 OK", "You are carol");
     // The old name is free, whatever the case, and the new one is not.
     server.named("BOB");
@@ -156,10 +162,11 @@ fn help_lists_all_commands_with_their_arguments_in_one_line() {
 #[test]
 fn quit_says_goodbye_and_nothing_follows() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
     alice.send_raw("\n\nQuit\n\n\nPing\n\n\nBroadcast-message never\n");
     alice.expect("200 OK", "Goodbye");
     alice.expect_end();
+    bob.barrier();
     // The name was free before the end could be seen.
     server.named("alice");
     let mut nobody = server.connect();

@@ -159,6 +159,30 @@ fn who_does_not_take_its_answers_is_not_read_on() {
 }
 
 #[test]
+fn many_requests_of_one_read_do_not_have_their_answers_piled_up() {
+    let server = Server::start(&[]);
+    let _others: Vec<Client> = (0..140)
+        .map(|n| server.named(&format!("{n:063}")))
+        .collect();
+    let client = server.named("alice");
+    let before = server.figure("VmHWM");
+    client
+        .stream()
+        .set_write_timeout(Some(Duration::from_secs(1)))
+        .expect("a timeout");
+    // Until the server reads no more. Each of its reads brings hundreds of
+    // requests, which ask for 2 MiB and more.
+    while client
+        .stream()
+        .write(&b"\n\nList-names\n".repeat(100))
+        .is_ok()
+    {}
+    let grown = server.figure("VmHWM") - before;
+    assert!(grown < 1_024, "the process grew by {grown} kB");
+    server.connect().barrier();
+}
+
+#[test]
 fn an_answer_follows_every_delivery_that_its_request_caused() {
     let server = Server::start(&["--queue", "4194304"]);
     let mut alice = server.named("alice");

@@ -1,8 +1,9 @@
 use crate::support::{Client, Server, wait_for};
 use chat::options::{self, Operation};
 use rustix::process::Signal;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,38 @@ fn a_last_line_is_read_although_more_was_on_its_way() {
         client.expect_end();
     }
 }
+
+#[test]
+fn a_slow_reader_gets_all_that_is_queued_although_more_was_on_its_way() {
+    let server = Server::start(&["--queue", "16384"]);
+    for unread in [60_000, 200_000] {
+        for last in ["\n\nQuit\n".to_owned(), "x\n".repeat(20)] {
+            let (mut slow, mut alice) = (server.named("slow"), server.named("alice"));
+            let taken = fill(&mut alice, "slow");
+            let mut writer = slow.stream().try_clone().expect("a second handle");
+            let sender = thread::spawn(move || {
+                writer.write_all(last.as_bytes())?;
+                writer.write_all(&vec![b'x'; unread])
+            });
+            // It begins to read when the server is long done with reading.
+            server.connect().barrier();
+            let mut rest = String::from_utf8(slow.rest().expect("no reset")).expect("UTF-8");
+            sender.join().expect("no panic").expect("it is taken");
+            assert_eq!(
+                rest.matches("Incoming-message private alice").count(),
+                taken
+            );
+            let lines: Vec<&str> = rest.trim_end().split("\r\n").collect();
+            let last = lines.last().expect("a last line");
+            assert!(["Goodbye", STRAY].contains(last), "{last}");
+            rest.clear();
+            alice.ask("Quit", "200 OK", "Goodbye");
+            alice.expect_end();
+        }
+    }
+}
+
+const STRAY: &str = "A request is an empty line, a token line and a request line";
 
 #[test]
 fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
@@ -194,12 +227,53 @@ fn what_is_queued_is_written_within_the_grace() {
 /// A client for which more is queued than the kernel takes.
 fn stalled(server: &Server, alice: &mut Client) -> Client {
     let stalled = server.named("stalled");
+    fill(alice, "stalled");
+    stalled
+}
+
+/// Sends to someone who does not read until the queue is full, and says how many
+/// it took.
+fn fill(alice: &mut Client, name: &str) -> usize {
     let text = "x".repeat(2_000);
-    loop {
-        alice.send(&format!("Private-message stalled {text}"));
+    for taken in 0.. {
+        alice.send(&format!("Private-message {name} {text}"));
         if alice.next().status != "200 OK" {
-            return stalled;
+            return taken;
         }
+    }
+    unreachable!("the queue is bounded");
+}
+
+#[test]
+fn at_shutdown_nobody_is_answered_as_if_it_had_no_session() {
+    for _ in 0..5 {
+        let mut server = Server::start(&["--queue", "4194304"]);
+        let mut clients: Vec<Client> = (0..7).map(|n| server.named(&format!("user{n}"))).collect();
+        let begun = Barrier::new(clients.len() + 1);
+        thread::scope(|scope| {
+            for client in &mut clients {
+                let mut writer = client.stream().try_clone().expect("a second handle");
+                scope.spawn(move || {
+                    // Ends with an error once the connection is closed.
+                    while writer.write_all(&b"\n\nList-names\n".repeat(20)).is_ok() {}
+                });
+                let begun = &begun;
+                scope.spawn(move || {
+                    client.expect(
+                        "200 OK",
+                        "7 online: user0 user1 user2 user3 user4 user5 user6",
+                    );
+                    begun.wait();
+                    let answers = client.rest_or_reset();
+                    let statuses = answers.split("\r\n").step_by(3);
+                    let bad: Vec<&str> = statuses.filter(|line| line.starts_with('4')).collect();
+                    assert!(bad.is_empty(), "{bad:?}");
+                });
+            }
+            begun.wait();
+            server.signal(Signal::TERM);
+        });
+        assert_eq!(server.expect_exit().code(), Some(0));
     }
 }
 

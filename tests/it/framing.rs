@@ -58,6 +58,15 @@ fn thousands_of_requests_in_one_write_are_answered_in_order() {
 }
 
 #[test]
+fn a_cr_at_the_end_of_input_ends_no_line() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send_raw("\n\nPing never\r");
+    client.close_input();
+    client.expect_end();
+}
+
+#[test]
 fn every_message_is_three_lines_that_end_in_crlf() {
     let server = Server::start(&[]);
     let mut client = server.connect();

@@ -321,6 +321,14 @@ impl Client {
         Ok(rest)
     }
 
+    /// All that still comes before the end, be it a reset, which is what a client
+    /// gets that does not stop sending.
+    pub(crate) fn rest_or_reset(&mut self) -> String {
+        let mut rest = Vec::new();
+        let _ = self.socket.read_to_end(&mut rest);
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
     #[track_caller]
     fn fail(&self, problem: &str) -> ! {
         panic!("{problem}\n--- the dialogue\n{}---", self.dialogue);

@@ -1,5 +1,7 @@
 use crate::support::Server;
 use std::collections::HashSet;
+use std::io::Write;
+use std::thread;
 
 #[test]
 fn tokens_differ() {
@@ -7,6 +9,11 @@ fn tokens_differ() {
     let clients: Vec<_> = (0..50).map(|n| server.named(&format!("user{n}"))).collect();
     let tokens: HashSet<&str> = clients.iter().map(|client| &*client.token).collect();
     assert_eq!(tokens.len(), 50);
+    // Nor is one half of them the same, as it would be with a counter or a clock.
+    for half in [0..16, 16..32] {
+        let halves: HashSet<&str> = tokens.iter().map(|token| &token[half.clone()]).collect();
+        assert_eq!(halves.len(), 50);
+    }
 }
 
 #[test]
@@ -140,4 +147,79 @@ fn quit_with_anothers_token_ends_both_connections() {
     bob.expect_end();
     server.named("alice");
     server.named("bob");
+}
+
+#[test]
+fn quit_with_anothers_token_writes_out_what_was_queued_for_it() {
+    let server = Server::start(&["--queue", "16384"]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let text = "x".repeat(2_000);
+    let mut taken = 0;
+    loop {
+        alice.send(&format!("Private-message bob {taken} {text}"));
+        if alice.next().status != "200 OK" {
+            break;
+        }
+        taken += 1;
+    }
+    let token = bob.token.clone();
+    alice.send_as(&token, "Quit");
+    alice.expect_with(&token, "200 OK", "Goodbye");
+    for n in 0..taken {
+        bob.expect_delivery("private", "alice", &format!("{n} {text}"));
+    }
+    bob.expect("502 Bad Gateway", "Missed 1 messages: you read too slowly");
+    bob.expect_end();
+}
+
+#[test]
+fn quit_with_anothers_token_closes_a_connection_without_a_session_too() {
+    let server = Server::start(&[]);
+    let (mut bob, mut nobody) = (server.named("bob"), server.connect());
+    let token = bob.token.clone();
+    nobody.send_as(&token, "Quit");
+    nobody.expect_with(&token, "200 OK", "Goodbye");
+    nobody.expect_end();
+    bob.expect_end();
+}
+
+#[test]
+fn the_own_token_quits_as_an_empty_header_does() {
+    let server = Server::start(&[]);
+    let mut bob = server.named("bob");
+    let token = bob.token.clone();
+    bob.send_as(&token, "Quit");
+    bob.expect("200 OK", "Goodbye");
+    bob.expect_end();
+}
+
+#[test]
+fn who_is_ended_from_elsewhere_is_not_answered_as_if_it_had_never_been() {
+    let server = Server::start(&["--queue", "4194304"]);
+    for _ in 0..50 {
+        let (mut bob, mut nobody) = (server.named("bob"), server.connect());
+        let token = bob.token.clone();
+        let mut writer = bob.stream().try_clone().expect("a second handle");
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // Ends with an error once the connection is closed.
+                for _ in 0..200 {
+                    if writer.write_all(&b"\n\nList-names\n".repeat(20)).is_err() {
+                        break;
+                    }
+                }
+            });
+            scope.spawn(|| nobody.send_as(&token, "Quit"));
+            for status in bob
+                .rest_or_reset()
+                .split("\r\n")
+                .step_by(3)
+                .filter(|line| !line.is_empty())
+            {
+                assert_eq!(status, "200 OK");
+            }
+        });
+        nobody.expect_with(&token, "200 OK", "Goodbye");
+        nobody.expect_end();
+    }
 }
