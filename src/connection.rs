@@ -24,7 +24,7 @@ use crate::line::{Line, LineReader};
 use crate::logging::Wire;
 use crate::outbox::Outbox;
 use crate::protocol::reply::{Notice, Reply, Response};
-use crate::protocol::request::{self, Header, Request, Stray};
+use crate::protocol::request::{self, Header, LineFault, Request, Stray};
 use crate::protocol::status::Status;
 use crate::rate::Rate;
 use crate::sessions::Admission;
@@ -84,12 +84,18 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
         outbox: &outbox,
         telnet: Telnet::default(),
     };
-    let ending = converse(input, &mut admission, rate, carry_out);
+    // A panic in here is a defect of ours, costs this connection, and no other. What
+    // was half done may be left so; that is why the connection is closed. What it
+    // shares with others is the session map, whose sections cannot panic.
+    let mut asking = Ok(Header::Empty);
+    let conversation = || converse(input, &mut admission, &mut asking, rate, carry_out);
+    let ending = panic::catch_unwind(AssertUnwindSafe(conversation))
+        .unwrap_or_else(|_| Ok(Ending::LastAnswer(failed(&admission, asking))));
 
     // The session ends before the outbox does, so the name is free before the
     // client can see the close; the outbox before the drain, because what the
     // client waits for in order to close its side is our end of input. The place
-    // is given up last: while the threads live, they count.
+    // is given up last: while its threads live, a client counts.
     let name = admission
         .end_session()
         .map_or(String::new(), |session| format!(" as {}", session.name));
@@ -126,10 +132,12 @@ fn prepare(socket: &TcpStream) {
     }
 }
 
-/// Reads requests and answers them, one after the other.
+/// Reads requests and answers them, one after the other. The header of the one that
+/// is being answered is left in `asking`, for the case that this panics.
 fn converse(
     input: impl Read,
     admission: &mut Admission,
+    asking: &mut Result<Header, LineFault>,
     mut rate: Rate,
     mut carry_out: impl FnMut(&mut Admission, Request) -> Answer,
 ) -> io::Result<Ending> {
@@ -146,7 +154,10 @@ fn converse(
             return Ok(Ending::Closed);
         }
         let answer = match asked {
-            Ok(request) => answer_or_500(admission, request, &mut carry_out),
+            Ok(request) => {
+                *asking = request.header;
+                carry_out(admission, request)
+            }
             Err(stray) => answer_to_stray(admission, stray),
         };
         match answer {
@@ -200,26 +211,14 @@ fn next_line<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<Line<'_>>>
     Ok(line)
 }
 
-/// The guard around all that a request can set off: a panic in it is a defect of
-/// ours, costs this connection, and no other.
-///
-/// What the handler had half done may be left so. That is why the connection is
-/// closed; what it shares with others is the session map, whose sections cannot
-/// panic.
-fn answer_or_500(
-    admission: &mut Admission,
-    request: Request,
-    carry_out: &mut impl FnMut(&mut Admission, Request) -> Answer,
-) -> Answer {
-    let header = request.header;
-    panic::catch_unwind(AssertUnwindSafe(|| carry_out(admission, request))).unwrap_or_else(|_| {
-        error!("a request's handling panicked; closing its connection");
-        let acting = commands::acting(admission, header);
-        Answer::Last(Reply {
-            header: acting.map_or(admission.token(), |session| Some(session.token)),
-            response: Response::Failed,
-        })
-    })
+/// The answer to a request of this header whose handling panicked.
+fn failed(admission: &Admission, asking: Result<Header, LineFault>) -> Reply {
+    error!("answering a request panicked; closing its connection");
+    let acting = commands::acting(admission, asking);
+    Reply {
+        header: acting.map_or(admission.token(), |session| Some(session.token)),
+        response: Response::Failed,
+    }
 }
 
 fn answer_to_stray(admission: &Admission, stray: Stray) -> Answer {

@@ -56,8 +56,8 @@
 //! The threads share one lock, that of [`sessions`]. While it is held there is no
 //! I/O, no logging, nothing that can block, no second `read()`, and nothing that
 //! can panic half-way through an update. Besides it, each outbox has a mutex of
-//! its own that is held for a few instructions, never while writing; it may be
-//! taken under the session lock, and never the other way round.
+//! its own that is held while an item enters its channel, never while one is
+//! written; it may be taken under the session lock, and never the other way round.
 
 #![forbid(unsafe_code)]
 

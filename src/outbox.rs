@@ -22,7 +22,7 @@
 //! # How
 //!
 //! ```text
-//!   any thread ── send ───┐  one mutex, held for a few instructions:
+//!   any thread ── send ───┐  one mutex, held until the item is in the channel:
 //!   the reader ── answer ─┼─► bytes queued, bytes of answers, misses
 //!   shutdown ──── finish ─┘        │
 //!                                  ▼
@@ -255,8 +255,9 @@ impl Outbox {
         self.account.lock().state == State::Open
     }
 
-    /// Waits until the writer of a finished outbox has come to its end; false if
-    /// it has not at the deadline.
+    /// Waits until the writer of a finished outbox has come to its end, be it that
+    /// all is written or that the client is gone; false if it has not at the
+    /// deadline.
     pub fn wait_until_written(&self, deadline: Instant) -> bool {
         self.wait_while(State::Closing, deadline) == State::Done
     }

@@ -82,7 +82,7 @@ impl Server {
     }
 
     /// Serves until the shutdown, which it carries out: everyone is told, what is
-    /// queued is written within the grace, and all threads leave.
+    /// queued is written within the grace, and the clients' threads leave.
     ///
     /// An error means that it could not begin, for want of threads.
     pub fn run(self) -> io::Result<()> {

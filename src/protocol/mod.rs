@@ -18,12 +18,13 @@
 //! - A message is always three lines, in both directions. The client's status
 //!   line is an empty line.
 //! - The server ends lines with CRLF. It accepts CRLF, a bare LF (netcat) and
-//!   CR NUL (telnet). A CR or a NUL anywhere else is a forbidden character.
+//!   CR NUL (telnet) as a line end. A CR or a NUL anywhere else is a forbidden
+//!   character.
 //! - Text is UTF-8. Forbidden characters: U+0000–U+001F but TAB, U+007F,
 //!   U+0080–U+009F (they drive other people's terminals), U+2028, U+2029, and the
 //!   directional controls U+202A–U+202E and U+2066–U+2069.
 //! - Telnet negotiation (IAC sequences, RFC 854) is removed wherever it stands,
-//!   also inside a word. `IAC DO x` is answered `IAC WONT x`; nothing else is
+//!   also inside a word, and is never part of a line. `IAC DO x` is answered `IAC WONT x`; nothing else is
 //!   answered and nothing is sent unasked. `IAC IAC` is removed too. A
 //!   subnegotiation that has not ended after 512 bytes ends there.
 //! - A line is at most 8,512 bytes, without its end and after IAC removal. The
@@ -39,14 +40,15 @@
 //! ```
 //!
 //! Command words are matched without regard to ASCII case. Exactly one SP parts
-//! the command, the name and the text; the text is kept as it was typed.
+//! the command, the name and the text; the text is kept as it was typed, further
+//! spaces included.
 //!
 //! | request | does | response, when it went well |
 //! |---|---|---|
 //! | `Set-name NAME` | takes the name NAME, or changes to it | `200 OK`, `You are NAME`; `304 Not Modified`, `You are already NAME` where it is spelled so already |
 //! | `Private-message NAME TEXT` | sends TEXT to NAME (oneself too) | `200 OK`, `Delivered to NAME` |
 //! | `Broadcast-message TEXT` | sends TEXT to every session but the sender's | `200 OK`, `Delivered to N` (N may be 0) |
-//! | `List-names [PREFIX]` | who is here: all sessions, or those whose name begins with PREFIX, whatever the case | `200 OK`, `N online: NAME NAME …`, sorted without regard to case; `0 online`; where the names do not fit into the line, as many as fit, then ` and M more` |
+//! | `List-names [PREFIX]` | who is here: all sessions, or those whose name begins with PREFIX, whatever the case | `200 OK`, `N online: NAME NAME …`, N counting the matches, sorted without regard to case; `0 online` where there are none; where the names do not fit into the line, as many as fit, then ` and M more` |
 //! | `Ping [TEXT]` | nothing | `200 OK`, `Pong`, or `Pong TEXT` with the TEXT, whatever it is |
 //! | `Help` | nothing | `200 OK` and one line with all commands and their arguments |
 //! | `Quit` | ends the session and closes the connection when all that is queued has been written | `200 OK`, `Goodbye` |
@@ -60,13 +62,14 @@
 //! (200). TEXT: 1 to 2,047 characters (Unicode scalar values), not only white
 //! space.
 //!
-//! What the memo leaves open in these: arguments that are empty are as good as
-//! none (`Help ` is `Help`), but for `Ping`, which gives them back.
+//! Arguments that are empty are as good as none (`Help ` is `Help`, `Set-name `
+//! lacks its NAME), but for `Ping`, which gives them back.
 //!
 //! # 3. Server messages
 //!
 //! A *response* answers one request. Its header is the token of the session that
-//! the request acted for; empty where there was none.
+//! the request acted for; empty where there was none. Its data is a text for
+//! people; those on this page are fixed.
 //!
 //! A *delivery* is a message that someone sent. Its status line is `200 OK`, its
 //! header the receiving session's token, its data
@@ -93,10 +96,12 @@
 //! # 4. Sessions and tokens
 //!
 //! - `Set-name` on a connection without a session makes one: a name, a fresh
-//!   token, a queue of deliveries. The answer carries the token and stands before
+//!   token from the operating system's random source, a queue of deliveries. The
+//!   answer carries the token and stands before
 //!   the session's first delivery.
 //! - A later request may leave its header empty, which stands for the connection's
-//!   own session, or carry a token. So netcat is usable by hand.
+//!   own session, or carry a token. So netcat is usable by hand: Enter, Enter,
+//!   `Broadcast-message hello`.
 //! - A token of another live session makes the request act for that session, from
 //!   any connection: the response comes back on the connection that asked;
 //!   deliveries stay where the session is. `Quit` with another session's token
@@ -107,10 +112,12 @@
 //! - On a connection whose session is `alice`, `Set-name` with another session's
 //!   token: `403 Forbidden`, `This connection is alice`, with alice's token. On a
 //!   connection without a session: `403 Forbidden`, `NAME is taken`.
-//! - A session ends with its connection, whatever ends that. Its name is free
-//!   before the client can see the close. After an end of input (the client closed
-//!   or half-closed) all requests already sent are still answered, then the server
-//!   closes; an unfinished request is dropped.
+//! - **Ending.** A session ends with its connection, whatever ends that: `Quit`, an
+//!   orderly end of input (the client closed or half-closed), a broken connection,
+//!   20 bad requests, 418, 500, shutdown. Its name is free before the client can
+//!   see the server close. After an end of input all requests already sent are
+//!   still answered, then the session ends and the server closes; an unfinished
+//!   request is dropped.
 //!
 //! # 5. Status codes
 //!
@@ -135,19 +142,21 @@
 //! | input | answer |
 //! |---|---|
 //! | a line in the status-line position that is not empty | 400, `A request is an empty line, a token line and a request line`, at once. Only that line is dropped; the next is a status line again. Nothing but its length and the HTTP ending is looked at |
-//! | a line over 8,512 bytes | 400, `Line too long`. The rest of the line is skipped without being kept; it counts as the line it stands for, and is answered where that line's error would be |
+//! | a line over 8,512 bytes | 400, `Line too long`, when the line has ended. The rest of the line is skipped without being kept; it counts as the line it stands for, and is answered where that line's error would be |
 //! | an empty body, or one that begins with SP | 400, `Empty request` |
 //! | not UTF-8 | 400, `Not UTF-8` |
 //! | a forbidden character | 400, `Forbidden character U+XXXX` (the first one, at least four upper-case hex digits) |
 //! | a bad name | 400, `A name is 2 to 63 of A-Z a-z 0-9 _ -` |
 //! | a text of more than 2,047 characters | 400, `A text is at most 2047 characters` |
-//! | an argument missing, a text blank, an argument where there is none | 400, `Usage: ` and the command with its arguments as in section 2 |
+//! | an argument missing, a text blank, an argument where there is none | 400, `Usage: ` and the command with its arguments as in section 2, `Usage: Private-message NAME TEXT` |
 //! | 20 answers of 400 in a row | the last is sent as usual, then the connection is closed |
 //! | requests faster than the rate | answered later: the server stops reading from that client for as long as it takes. Nothing is dropped |
 //!
 //! The first thing wrong names the answer, in this order: length, UTF-8 and
-//! characters of the lines; `Unknown token`; empty request; unknown command (501);
-//! `Set a name first` (401); arguments; then 403, 404, 502. A 400 carries the
+//! characters of the lines (each of both lines before the next, and the header's
+//! before the body's); `Unknown token`; empty request; unknown command (501); `Set
+//! a name first` (401); arguments (the name, then the text's length, then what is
+//! missing or blank); then 403, 404, 502. A 400 carries the
 //! header that the request would have had: its token's session where the header
 //! line was good, else the connection's own.
 //!
@@ -158,6 +167,8 @@
 //!    the same session. Between different senders no order is promised.
 //! 2. A message answered 200 stands once in the queue of every recipient counted.
 //!    It is written to that recipient's connection, unless the session ends first.
+//!    What the kernel had taken when a connection broke may be lost; nothing is
+//!    delivered twice.
 //! 3. A message that a recipient's queue could not take is never dropped in
 //!    silence: a private one is answered 502, a broadcast does not count that
 //!    recipient, and the recipient is told how many it missed.
