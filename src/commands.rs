@@ -14,7 +14,7 @@ use crate::protocol::request::{Command, Header, LineFault, Request, Verb};
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
-use crate::sessions::{Admission, Rename, Session};
+use crate::sessions::{Admission, Rename, Resumed, Session};
 
 /// What is to be done with the answer to a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,12 +55,11 @@ pub fn answer(connection: &mut Admission, request: Request) -> Answer {
 /// The session that a request with this header acts for.
 pub fn acting(connection: &Admission, header: Result<Header, LineFault>) -> Option<Session> {
     // A line that is not good stands for the connection's own, as an empty one.
-    let token = match header.unwrap_or(Header::Empty) {
-        Header::Empty => connection.token(),
-        Header::Token(token) => Some(token),
+    match header.unwrap_or(Header::Empty) {
+        Header::Empty => connection.sessions().by_token(connection.token()?),
+        Header::Token(token) => connection.sessions().by_token_of_client(token),
         Header::NotAToken => None,
-    };
-    connection.sessions().by_token(token?)
+    }
 }
 
 /// Reads a command from a good body, for a session or for none.
@@ -98,45 +97,76 @@ fn carry_out(connection: &mut Admission, acting: Option<Session>, command: Comma
 }
 
 fn set_name(connection: &mut Admission, acting: Option<Session>, name: Username) -> Answer {
-    let own = connection.token();
-    match (own, acting) {
-        (None, None) => {
-            // Drawn before the claim, because the lock is no place for a system
-            // call. Without a random source there are no sessions: a defect of
-            // the machine, which is answered as ours.
-            let mut bits = [0; 16];
-            getrandom::fill(&mut bits).expect("the operating system gives random bytes");
-            match connection.claim(&name, Token::from_bits(bits)) {
-                Ok(()) => {
-                    info!("is {name}");
-                    Answer::Sent
-                }
-                Err(_) => Answer::Send(reply(None, Response::Taken(name))),
-            }
-        }
+    match (connection.token(), acting) {
+        (None, None) => claim(connection, name),
+        (None, Some(session)) => resume(connection, session, name),
         (Some(own), Some(session)) if session.token == own => {
-            let response = match connection.sessions().rename(own, &name) {
-                Rename::Done => {
-                    info!("is {name}, was {}", session.name);
-                    Response::YouAre(name)
-                }
-                Rename::Unchanged => Response::YouAreAlready(name),
-                Rename::Taken => Response::Taken(name),
-                // Ended between the lookup and here; the connection closes.
-                Rename::Gone => Response::UnknownToken,
-            };
-            Answer::Send(reply(Some(&session), response))
+            Answer::Send(reply(Some(&session), rename(connection, &session, name)))
         }
-        (Some(own), foreign) => match connection.sessions().by_token(own) {
-            Some(own) => {
-                let response = Response::ThisConnectionIs(own.name.clone());
-                Answer::Send(reply(Some(&own), response))
-            }
+        (Some(own), another) => Answer::Send(match connection.sessions().by_token(own) {
+            Some(own) => reply(Some(&own), Response::ThisConnectionIs(own.name.clone())),
             // Its own session was ended from elsewhere; the connection closes.
-            None => Answer::Send(reply(foreign.as_ref(), Response::UnknownToken)),
-        },
-        // Another connection's session cannot be had from here.
-        (None, Some(session)) => Answer::Send(reply(Some(&session), Response::Taken(name))),
+            None => reply(another.as_ref(), Response::UnknownToken),
+        }),
+    }
+}
+
+fn claim(connection: &mut Admission, name: Username) -> Answer {
+    // Drawn before the claim, because the lock is no place for a system call.
+    // Without a random source there are no sessions: a defect of the machine, which
+    // is answered as ours.
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).expect("the operating system gives random bytes");
+    match connection.claim(&name, Token::from_bits(bits)) {
+        Ok(()) => {
+            info!("is {name}");
+            Answer::Sent
+        }
+        Err(_) => Answer::Send(reply(None, Response::Taken(name))),
+    }
+}
+
+fn rename(connection: &Admission, session: &Session, name: Username) -> Response {
+    match connection.sessions().rename(session.token, &name) {
+        Rename::Done => {
+            info!("is {name}, was {}", session.name);
+            Response::YouAre(name)
+        }
+        Rename::Unchanged => Response::YouAreAlready(name),
+        Rename::Taken => Response::Taken(name),
+        // Ended between the lookup and here; the connection closes.
+        Rename::Gone => Response::UnknownToken,
+    }
+}
+
+/// Attaches a session to this connection, which has none: one that lingers, or one
+/// that another connection has, which then closes.
+fn resume(connection: &mut Admission, session: Session, name: Username) -> Answer {
+    match connection.resume(session.token, &name) {
+        Ok(Resumed {
+            session,
+            renamed,
+            evicted,
+        }) => {
+            info!("resumes {name}");
+            // First, so that the other's writer is out of the session's outbox when
+            // ours comes to it.
+            if let Some(evicted) = evicted {
+                evicted.evict();
+            }
+            let response = if renamed {
+                Response::YouAre(name)
+            } else {
+                Response::YouAreAlready(name)
+            };
+            connection
+                .attachment()
+                .go_over(&session.outbox, &reply(Some(&session), response));
+            Answer::Sent
+        }
+        Err(Rename::Taken) => Answer::Send(reply(Some(&session), Response::Taken(name))),
+        // Ended between the lookup and here.
+        Err(_) => Answer::Send(reply(None, Response::UnknownToken)),
     }
 }
 

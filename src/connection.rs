@@ -13,21 +13,22 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{debug, error, info, trace};
+use rustix::net::sockopt;
 
 use crate::commands::{self, Answer};
 use crate::farewell::Farewell;
-use crate::limits::{BAD_REQUESTS, DRAIN, SEND_BUFFER};
+use crate::limits::{self, BAD_REQUESTS};
 use crate::line::{Line, LineReader};
 use crate::logging::Wire;
-use crate::outbox::Outbox;
+use crate::outbox::{Attachment, writer};
 use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::request::{self, Header, LineFault, Request, Stray};
 use crate::protocol::status::Status;
 use crate::rate::Rate;
-use crate::sessions::Admission;
+use crate::sessions::{Admission, Broken, Session};
 use crate::telnet::Telnet;
 
 /// What has been accepted, with all it needs to be served.
@@ -42,6 +43,10 @@ pub struct Connection {
     pub admission: Admission,
     /// How fast it may ask.
     pub rate: Rate,
+    /// For a batch to be taken by the client.
+    pub write_timeout: Duration,
+    /// Whether its session lingers when it breaks.
+    pub may_linger: bool,
     /// Where it goes if there is no thread for its writer.
     pub farewell: Farewell,
 }
@@ -51,14 +56,14 @@ pub fn serve(connection: Connection) {
     serve_with(connection, commands::answer);
 }
 
-/// Why a conversation ended.
+/// Why a conversation ended, if the reading did not fail.
 enum Ending {
     /// The client closed its side, or all of it.
     EndOfInput,
     /// This answer is to be the last.
     LastAnswer(Reply),
-    /// Somebody else finished the outbox: the shutdown, a `Quit` from another
-    /// connection, or the writer, because the client cannot be written to.
+    /// The outbox is closed, or another connection's now: by the shutdown, a `Quit` or
+    /// a resumption from elsewhere, or the writer, which cannot write any more.
     Closed,
 }
 
@@ -68,20 +73,21 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
         peer,
         mut admission,
         rate,
+        write_timeout,
+        may_linger,
         farewell,
     } = connection;
     info!("came from {peer}");
     prepare(&socket);
-    let outbox = Arc::clone(admission.outbox());
-    let writer = format!("writer-{}", admission.number());
-    let Ok(attachment) = outbox.attach(Arc::clone(&socket), writer) else {
+    let attachment = Arc::clone(admission.attachment());
+    let Ok(writer) = writer::start(&attachment, Arc::clone(&socket), write_timeout) else {
         info!("refused: no thread for its writer");
         return farewell.refuse(socket, Notice::ServerIsFull);
     };
 
     let input = Input {
         socket: &socket,
-        outbox: &outbox,
+        attachment: &attachment,
         telnet: Telnet::default(),
     };
     // A panic in here is a defect of ours, costs this connection, and no other. What
@@ -92,44 +98,94 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
     let ending = panic::catch_unwind(AssertUnwindSafe(conversation))
         .unwrap_or_else(|_| Ok(Ending::LastAnswer(failed(&admission, asking))));
 
-    // The session ends before the outbox does, so the name is free before the
-    // client can see the close; the outbox before the drain, because what the
-    // client waits for in order to close its side is our end of input. The place
-    // is given up last: while its threads live, a client counts.
-    let name = admission
-        .end_session()
-        .map_or(String::new(), |session| format!(" as {}", session.name));
+    // The session ends before the outbox is finished, so the name is free before the
+    // client can see the close.
+    let ended = match &ending {
+        Ok(Ending::EndOfInput | Ending::LastAnswer(_)) => admission.end_session(),
+        Ok(Ending::Closed) | Err(_) => None,
+    };
     match &ending {
-        Ok(Ending::LastAnswer(reply)) => outbox.finish_with_answer(reply),
-        _ => outbox.finish(),
+        Ok(Ending::LastAnswer(reply)) => attachment.finish(Some(reply)),
+        Ok(Ending::EndOfInput) => attachment.finish(None),
+        Ok(Ending::Closed) => {}
+        Err(_) => attachment.break_off(),
     }
+    // While the writer is at it, the rest of the input is safe in the kernel. Then it
+    // is read and dropped, or closing would reset the connection and destroy what the
+    // client has not read yet; behind an end of input there is nothing to drop.
+    writer.wait_until_written();
     if !matches!(ending, Ok(Ending::EndOfInput)) {
-        // While the writer is at it, the rest of the input is safe in the kernel.
-        outbox.wait_until_done();
-        drain(&socket);
+        drop_input(&socket);
     }
-    match (ending, attachment.wait_for_writer()) {
-        (_, Err(e)) => info!("left{name}: cannot be written to: {e}"),
-        (Err(e), _) => info!("left{name}: cannot be read from: {e}"),
-        (Ok(Ending::EndOfInput), _) => info!("left{name}: end of input"),
+    leave(admission, ended, ending, writer.end(), may_linger);
+}
+
+/// Gives the session up, if that has not been done yet, and then the place: while its
+/// threads live, a client counts. Logs how it left.
+fn leave(
+    mut admission: Admission,
+    ended: Option<Session>,
+    ending: io::Result<Ending>,
+    written: io::Result<writer::Ending>,
+    may_linger: bool,
+) {
+    let as_name = |session: &Session| format!(" as {}", session.name);
+    let name = ended.as_ref().map_or(String::new(), as_name);
+    let problem = match (ending, written) {
         (Ok(Ending::LastAnswer(Reply { response, .. })), _) => {
-            info!("left{name}: answered {}, {response}", response.status());
+            return info!("left{name}: answered {}, {response}", response.status());
         }
-        (Ok(Ending::Closed), _) => info!("left{name}: closed from elsewhere"),
+        (Ok(Ending::EndOfInput), _) => return info!("left{name}: end of input"),
+        (Ok(Ending::Closed), Ok(writer::Ending::Detached)) => {
+            return info!("left: its session was resumed from another connection");
+        }
+        (Ok(Ending::Closed), Ok(writer::Ending::Written)) => {
+            let name = admission
+                .end_session()
+                .as_ref()
+                .map_or(String::new(), as_name);
+            return info!("left{name}: closed from elsewhere");
+        }
+        // The client closed its side before, without our having read that yet; or the
+        // connection was cut. Neither is a break.
+        (Ok(Ending::Closed), Err(e)) if e.kind() == io::ErrorKind::BrokenPipe => {
+            let name = admission
+                .end_session()
+                .as_ref()
+                .map_or(String::new(), as_name);
+            return info!("left{name}: closed while being written to");
+        }
+        (Ok(Ending::Closed), Err(e)) => format!("cannot be written to: {e}"),
+        (Err(e), _) => format!("cannot be read from: {e}"),
+    };
+    match admission.break_session(may_linger) {
+        Broken::Lingers(session) => info!("broken as {}, lingers: {problem}", session.name),
+        Broken::Ended(session) => info!("broken as {}, ended: {problem}", session.name),
+        Broken::NoSession => info!("broken: {problem}"),
     }
-    drop(admission);
 }
 
 /// Sets what is not the kernel's default. A socket that refuses, because the
 /// client is gone already, fails in the next read all the same.
 fn prepare(socket: &TcpStream) {
-    // A batch is one write and wants to leave at once, not to wait for the
-    // acknowledgement of the last one (Nagle's algorithm, 40 ms).
-    let nodelay = socket.set_nodelay(true);
-    let buffer = rustix::net::sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER);
-    if let Err(e) = nodelay.and(buffer.map_err(io::Error::from)) {
+    if let Err(e) = try_prepare(socket) {
         debug!("cannot set socket options: {e}");
     }
+}
+
+fn try_prepare(socket: &TcpStream) -> io::Result<()> {
+    // A batch is one write and wants to leave at once, not to wait for the
+    // acknowledgement of the last one (Nagle's algorithm, 40 ms).
+    socket.set_nodelay(true)?;
+    sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER)?;
+    // A peer that is gone without a word is found out, in silence and in speech.
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, limits::KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(socket, limits::KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(socket, limits::KEEPALIVE_PROBES)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(socket, limits::USER_TIMEOUT.as_millis() as u32)?;
+    Ok(())
 }
 
 /// Reads requests and answers them, one after the other. The header of the one that
@@ -141,16 +197,16 @@ fn converse(
     mut rate: Rate,
     mut carry_out: impl FnMut(&mut Admission, Request) -> Answer,
 ) -> io::Result<Ending> {
-    let outbox = Arc::clone(admission.outbox());
+    let attachment = Arc::clone(admission.attachment());
     let mut lines = LineReader::new(input);
     let mut bad_requests = 0;
     while let Some(asked) = read_request(&mut lines)? {
         let wait = rate.wait(Instant::now());
         if !wait.is_zero() {
             debug!("asks too fast: waits {} ms", wait.as_millis());
-            outbox.pause(wait);
+            attachment.pause(wait);
         }
-        if !outbox.wait_for_room() {
+        if !attachment.wait_for_room() {
             return Ok(Ending::Closed);
         }
         let answer = match asked {
@@ -169,12 +225,12 @@ fn converse(
                     return Ok(Ending::LastAnswer(reply));
                 }
                 debug!("answered {}", reply.response.status());
-                outbox.answer(&reply);
+                attachment.answer(&reply);
             }
             Answer::Last(reply) => return Ok(Ending::LastAnswer(reply)),
         }
     }
-    Ok(if outbox.is_open() {
+    Ok(if attachment.is_open() {
         Ending::EndOfInput
     } else {
         Ending::Closed
@@ -236,25 +292,49 @@ fn answer_to_stray(admission: &Admission, stray: Stray) -> Answer {
 /// The client's bytes without telnet's, which are answered on the way.
 struct Input<'a> {
     socket: &'a TcpStream,
-    outbox: &'a Outbox,
+    attachment: &'a Attachment,
     telnet: Telnet,
 }
 
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if !self.outbox.wait_for_room() {
+            if !self.attachment.wait_for_room() {
                 return Ok(0);
             }
             let count = self.socket.read(buffer)?;
             let mut answers = Vec::new();
             let kept = self.telnet.filter(&mut buffer[..count], &mut answers);
             if !answers.is_empty() {
-                self.outbox.answer_telnet(answers);
+                self.attachment.answer_telnet(answers);
             }
             // Nothing but telnet's is not the end of input.
-            if kept > 0 || count == 0 {
+            if kept > 0 {
                 return Ok(kept);
+            }
+            if count == 0 {
+                return self.end_of_input();
+            }
+        }
+    }
+}
+
+impl Input<'_> {
+    /// Tells the end of input from a connection that was reset, of which the writer
+    /// has taken the error: the second is no longer connected, but nor is one whose
+    /// client has closed its side first, before more was sent to it. What tells these
+    /// two apart is the error, which is EPIPE for the latter (tcp_reset in the kernel).
+    fn end_of_input(&self) -> io::Result<usize> {
+        if self.socket.peer_addr().is_ok() {
+            return Ok(0);
+        }
+        match self.socket.take_error() {
+            Ok(Some(e)) if e.kind() != io::ErrorKind::BrokenPipe => Err(e),
+            Ok(Some(_)) | Err(_) => Ok(0),
+            // The writer has it, and is about to end.
+            Ok(None) => {
+                self.attachment.pause(limits::CLOSING_TIME);
+                Ok(0)
             }
         }
     }
@@ -263,19 +343,22 @@ impl Read for Input<'_> {
 /// Reads and drops what the client has still under way, so that its last line is
 /// not destroyed by a reset. Ends with the client's side of the connection, when
 /// it was too much, or when the writer has waited long enough and cuts it.
-fn drain(mut socket: &TcpStream) {
-    let _ = io::copy(&mut Read::take(&mut socket, DRAIN), &mut io::sink());
+fn drop_input(mut socket: &TcpStream) {
+    let _ = io::copy(
+        &mut Read::take(&mut socket, limits::DROPPED_INPUT),
+        &mut io::sink(),
+    );
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::DEFAULT_QUEUE;
+    use crate::outbox::Outbox;
     use crate::sessions::Sessions;
     use std::io::Write;
     use std::net::TcpListener;
     use std::thread::{self, JoinHandle};
-    use std::time::Duration;
 
     /// A handler with a defect: one text makes it panic.
     fn defective(connection: &mut Admission, request: Request) -> Answer {
@@ -297,7 +380,10 @@ mod tests {
             peer,
             admission: sessions
                 .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)))
-                .unwrap(),
+                .unwrap()
+                .0,
+            write_timeout: Duration::from_secs(30),
+            may_linger: true,
             rate: Rate::new(0, 1, Instant::now()),
             farewell: Farewell::start().unwrap(),
         };

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::limits::{DRAIN, DRAIN_TIME, FAREWELLS, STACK};
+use crate::limits::{CLOSING_TIME, DROPPED_INPUT, FAREWELLS, STACK};
 use crate::protocol::reply::Notice;
 
 /// A way to the `farewell` thread, which ends when the last of them is dropped.
@@ -49,7 +49,7 @@ impl Farewell {
             .write_all(&message)
             .and_then(|()| socket.shutdown(Shutdown::Write));
         if told.is_ok() {
-            let deadline = Instant::now() + DRAIN_TIME;
+            let deadline = Instant::now() + CLOSING_TIME;
             // No room: dropped, and so closed.
             let _ = self.refused.try_send(Refused { socket, deadline });
         }
@@ -60,7 +60,7 @@ impl Farewell {
 /// that a slow one has used its second up, so have those that wait behind it.
 fn see_off(queue: &Receiver<Refused>) {
     for Refused { socket, deadline } in queue {
-        let mut unread = Read::take(&*socket, DRAIN);
+        let mut unread = Read::take(&*socket, DROPPED_INPUT);
         let mut buffer = [0; 4096];
         loop {
             // A timeout of zero is an error to std; the least is one look at what

@@ -74,4 +74,5 @@ pub mod rate;
 pub mod server;
 pub mod sessions;
 pub mod signals;
+pub mod sweeper;
 pub mod telnet;

@@ -101,20 +101,37 @@ pub const READ_BUFFER: usize = 4 * 1024;
 /// What a writer keeps of its batch buffer while it has nothing to write.
 pub const IDLE_BATCH: usize = 4 * 1024;
 
+/// And of its list of what is in the batch, in items.
+pub const IDLE_ITEMS: usize = 16;
+
+/// TCP_KEEPALIVE: a connection that was silent for so long is asked whether it is
+/// still there, since a peer whose cable was pulled says nothing (tcp(7)).
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// And then at this interval.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// So many times, before the connection counts as broken.
+pub const KEEPALIVE_PROBES: u32 = 4;
+
+/// TCP_USER_TIMEOUT: how long what was sent may go without acknowledgement. The
+/// kernel's own patience is a quarter of an hour.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How many bytes are still read, and dropped, from a client that has been told
 /// a last line. Closing a socket that holds unread input resets the connection,
 /// and a reset destroys that line, and all that is before it in the send buffer.
 /// This is more than a client that was not read for a while can have on its way
 /// (the kernel's receive buffer and its own send buffer, by default), and still
 /// nothing to the server.
-pub const DRAIN: u64 = 1024 * 1024;
+pub const DROPPED_INPUT: u64 = 1024 * 1024;
 
 /// How long a client that has been told a last line may take to close its side.
-pub const DRAIN_TIME: Duration = Duration::from_secs(1);
+pub const CLOSING_TIME: Duration = Duration::from_secs(1);
 
 /// The same at shutdown, for all connections together: nobody waits a second
 /// for a server to stop because netcat waits for Enter.
-pub const SHUTDOWN_DRAIN_TIME: Duration = Duration::from_millis(200);
+pub const SHUTDOWN_CLOSING_TIME: Duration = Duration::from_millis(200);
 
 /// How long the threads may take to leave after their sockets were cut, which
 /// is a matter of milliseconds; a bound only so that no defect can keep the

@@ -23,6 +23,7 @@ use crate::outbox::Outbox;
 use crate::protocol::reply::Notice;
 use crate::rate::Rate;
 use crate::sessions::Sessions;
+use crate::sweeper;
 
 /// A server that has its ports and does not accept yet.
 pub struct Server {
@@ -112,6 +113,7 @@ impl Server {
             leaving,
         });
         let accepting = Accepting::start(listeners, &host, &stopped)?;
+        sweeper::start(&sessions, host.config.linger, &stopped)?;
         drop(host);
 
         // Fails only without a sender, and one is kept above.
@@ -198,7 +200,7 @@ fn wake(listener: &TcpListener) {
     if rustix::net::shutdown(listener, rustix::net::Shutdown::Read).is_err()
         && let Ok(address) = listener.local_addr()
     {
-        let _ = TcpStream::connect_timeout(&address, limits::DRAIN_TIME);
+        let _ = TcpStream::connect_timeout(&address, limits::CLOSING_TIME);
     }
 }
 
@@ -236,7 +238,15 @@ impl Host {
     fn welcome(&self, socket: Arc<TcpStream>, peer: SocketAddr) {
         let outbox = Arc::new(Outbox::new(self.config.queue));
         let admission = match self.sessions.admit(outbox) {
-            Ok(admission) => admission,
+            Ok((admission, ended)) => {
+                if let Some(session) = ended {
+                    info!(
+                        "ended the session of {}, which lingered, for want of room",
+                        session.name
+                    );
+                }
+                admission
+            }
             Err(notice) => {
                 info!("refused {peer}: {notice}");
                 return self.farewell.refuse(socket, notice);
@@ -246,6 +256,8 @@ impl Host {
             socket: Arc::clone(&socket),
             peer,
             rate: Rate::new(self.config.rate, self.config.burst, Instant::now()),
+            write_timeout: self.config.write_timeout,
+            may_linger: !self.config.linger.is_zero(),
             farewell: self.farewell.clone(),
             admission,
         };
@@ -283,7 +295,7 @@ fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infallible>) {
     }
     // Everyone has the last line before them; those who close their side now,
     // leave by the normal path.
-    if !all_dropped(left, limits::SHUTDOWN_DRAIN_TIME) {
+    if !all_dropped(left, limits::SHUTDOWN_CLOSING_TIME) {
         for outbox in &outboxes {
             outbox.cut();
         }

@@ -11,16 +11,21 @@
 //! it once, briefly, and gives back copies: the `Arc`s of the outboxes that a
 //! broadcast goes to, not a look at the map while it goes.
 //!
-//! The invariant, whenever the lock is free: *`names` and `sessions` name each
-//! other, one to one.* A name is claimed, changed and given up in one write
-//! section each, so it belongs to one session at any instant.
+//! The invariant, whenever the lock is free: *`names` and `members` name each other,
+//! one to one, and a member is either some connection's or in `lingering`.* A name
+//! is claimed, changed and given up in one write section each, so it belongs to one
+//! session at any instant; and a connection ends or detaches a session only if it
+//! is still its own, by the connection's number, which is never given again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::RwLock;
 
-use crate::outbox::Outbox;
+use crate::outbox::{Attachment, Evicted, Outbox};
 use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::token::Token;
 use crate::protocol::username::{NameKey, Username};
@@ -28,8 +33,10 @@ use crate::protocol::username::{NameKey, Username};
 /// All connections and sessions of a server.
 pub struct Sessions {
     state: RwLock<State>,
-    /// How many connections there may be.
+    /// How many clients there may be: connections, and sessions that linger.
     capacity: usize,
+    /// Tells the sweeper that a session lingers. One telling is as good as many.
+    lingers: (Sender<()>, Receiver<()>),
 }
 
 #[derive(Default)]
@@ -39,10 +46,31 @@ struct State {
     closing: bool,
     /// The number of the last connection.
     last_number: u64,
-    /// The outbox of each connection, session or not.
+    /// The outbox to which each connection is attached, session or not.
     connections: HashMap<u64, Arc<Outbox>>,
-    sessions: HashMap<Token, Session>,
+    members: HashMap<Token, Member>,
     names: HashMap<NameKey, Token>,
+    /// The sessions without a connection, in the order in which they lost it, which
+    /// the number of that connection's breaking tells apart.
+    lingering: BTreeMap<u64, (Instant, Token)>,
+    last_break: u64,
+}
+
+/// A session, with what only this module has to know.
+struct Member {
+    session: Session,
+    holder: Holder,
+    /// Its token has stood in a header, so that its client is known to know it.
+    token_was_used: AtomicBool,
+}
+
+/// To whom a session belongs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// The connection of this number.
+    Connection(u64),
+    /// None; it lingers, under this key.
+    Lingering(u64),
 }
 
 /// A session as it stood when it was looked up.
@@ -52,7 +80,7 @@ pub struct Session {
     pub token: Token,
     /// Its name at that moment.
     pub name: Username,
-    /// Where its deliveries go, wherever that is attached.
+    /// Where its deliveries go, whichever connection is attached to it.
     pub outbox: Arc<Outbox>,
 }
 
@@ -69,17 +97,32 @@ pub enum Rename {
     Gone,
 }
 
+/// What came of a session whose connection broke.
+pub enum Broken {
+    /// It waits to be resumed.
+    Lingers(Session),
+    /// It has ended.
+    Ended(Session),
+    /// The connection had none, or none any more.
+    NoSession,
+}
+
 impl Sessions {
-    /// Room for `capacity` connections.
+    /// Room for `capacity` clients.
     pub fn new(capacity: usize) -> Arc<Sessions> {
         Arc::new(Sessions {
             state: RwLock::default(),
             capacity,
+            lingers: bounded(1),
         })
     }
 
-    /// Lets a connection in, or says with which notice it is to be refused.
-    pub fn admit(self: &Arc<Self>, outbox: Arc<Outbox>) -> Result<Admission, Notice> {
+    /// Lets a connection in, or says with which notice it is to be refused. Where
+    /// room is needed, the session that has lingered longest ends and is given too.
+    pub fn admit(
+        self: &Arc<Self>,
+        outbox: Arc<Outbox>,
+    ) -> Result<(Admission, Option<Session>), Notice> {
         let mut state = self.state.write();
         if state.closing {
             return Err(Notice::ShuttingDown);
@@ -87,87 +130,102 @@ impl Sessions {
         if state.connections.len() >= self.capacity {
             return Err(Notice::ServerIsFull);
         }
+        let is_full = state.connections.len() + state.lingering.len() >= self.capacity;
+        let longest = state
+            .lingering
+            .first_key_value()
+            .map(|(_, &(_, token))| token);
+        let ended = longest
+            .filter(|_| is_full)
+            .and_then(|token| state.end_and_finish(token));
         state.last_number += 1;
         let number = state.last_number;
         state.connections.insert(number, Arc::clone(&outbox));
-        Ok(Admission {
+        let admission = Admission {
             sessions: Arc::clone(self),
             number,
-            outbox,
+            attachment: Arc::new(Attachment::new(number, outbox)),
             session: None,
-        })
+        };
+        Ok((admission, ended))
     }
 
     /// The session of this token, if it lives.
     pub fn by_token(&self, token: Token) -> Option<Session> {
-        self.state.read().sessions.get(&token).cloned()
+        Some(self.state.read().members.get(&token)?.session.clone())
+    }
+
+    /// The same for a token that a client has sent, and so is known to know.
+    pub fn by_token_of_client(&self, token: Token) -> Option<Session> {
+        let state = self.state.read();
+        let member = state.members.get(&token)?;
+        member.token_was_used.store(true, Ordering::Relaxed);
+        Some(member.session.clone())
     }
 
     /// The session that has this name, whatever the case.
     pub fn by_name(&self, name: &Username) -> Option<Session> {
         let key = name.key();
         let state = self.state.read();
-        state.sessions.get(state.names.get(&key)?).cloned()
+        Some(state.members.get(state.names.get(&key)?)?.session.clone())
     }
 
     /// The outboxes of all sessions but that of `token`.
     pub fn all_but(&self, token: Token) -> Vec<Arc<Outbox>> {
         let state = self.state.read();
-        let others = state
-            .sessions
-            .values()
-            .filter(|session| session.token != token);
+        let sessions = state.members.values().map(|member| &member.session);
+        let others = sessions.filter(|session| session.token != token);
         others.map(|session| Arc::clone(&session.outbox)).collect()
     }
 
     /// The names of all sessions, in no order.
     pub fn names(&self) -> Vec<Username> {
-        self.state
-            .read()
-            .sessions
+        let state = self.state.read();
+        state
+            .members
             .values()
-            .map(|session| session.name.clone())
+            .map(|member| member.session.name.clone())
             .collect()
     }
 
     /// Gives the session of `token` another name, and its old one up.
     pub fn rename(&self, token: Token, name: &Username) -> Rename {
-        let key = name.key();
         let mut state = self.state.write();
-        let State {
-            sessions, names, ..
-        } = &mut *state;
-        let Some(session) = sessions.get_mut(&token) else {
-            return Rename::Gone;
-        };
-        if session.name == *name {
-            return Rename::Unchanged;
+        let rename = state.try_name(token, name);
+        if rename == Rename::Done {
+            state.set_name(token, name);
         }
-        if names.get(&key).is_some_and(|&owner| owner != token) {
-            return Rename::Taken;
-        }
-        names.remove(&session.name.key());
-        names.insert(key, token);
-        session.name = name.clone();
-        Rename::Done
+        rename
     }
 
-    /// Ends the session of `token`: its name is free at once. Its outbox is left
-    /// open, for a last word; `None` if the session had ended before.
-    fn end(&self, token: Token) -> Option<Session> {
-        self.state.write().end(token)
-    }
-
-    /// Ends the session of `token`, which is another connection's: its outbox is
-    /// finished in the same section, so that the connection is answered nothing
-    /// more as if it had never had a session. False if it had ended before.
+    /// Ends the session of `token`, which is another connection's or nobody's. Both
+    /// under one lock, or that connection could still be answered `Set a name first`
+    /// in between. False if it had ended before.
     pub fn end_and_finish(&self, token: Token) -> bool {
+        self.state.write().end_and_finish(token).is_some()
+    }
+
+    /// Ends the sessions that have lingered for `time`, and says when the next will
+    /// have.
+    pub fn end_lingered_out(
+        &self,
+        now: Instant,
+        time: Duration,
+    ) -> (Vec<Session>, Option<Instant>) {
         let mut state = self.state.write();
-        let ended = state.end(token);
-        if let Some(session) = &ended {
-            session.outbox.finish();
+        let mut ended = Vec::new();
+        while let Some((_, &(since, token))) = state.lingering.first_key_value() {
+            if now < since + time {
+                return (ended, Some(since + time));
+            }
+            ended.extend(state.end_and_finish(token));
         }
-        ended.is_some()
+        (ended, None)
+    }
+
+    /// Where the sweeper is told that a session lingers.
+    pub fn lingers(&self) -> &Receiver<()> {
+        &self.lingers.1
     }
 
     /// Lets no connection in any more, and gives the outboxes of those that are
@@ -180,10 +238,54 @@ impl Sessions {
 }
 
 impl State {
+    /// What would come of giving this session this name.
+    fn try_name(&self, token: Token, name: &Username) -> Rename {
+        match (self.members.get(&token), self.names.get(&name.key())) {
+            (None, _) => Rename::Gone,
+            (Some(member), _) if member.session.name == *name => Rename::Unchanged,
+            (Some(_), Some(&owner)) if owner != token => Rename::Taken,
+            (Some(_), _) => Rename::Done,
+        }
+    }
+
+    fn set_name(&mut self, token: Token, name: &Username) {
+        if let Some(Member { session, .. }) = self.members.get_mut(&token) {
+            self.names.remove(&session.name.key());
+            self.names.insert(name.key(), token);
+            session.name = name.clone();
+        }
+    }
+
+    /// Ends a session: its name is free at once. Its outbox is left open, for a last
+    /// word.
     fn end(&mut self, token: Token) -> Option<Session> {
-        let session = self.sessions.remove(&token)?;
+        let Member {
+            session, holder, ..
+        } = self.members.remove(&token)?;
         self.names.remove(&session.name.key());
+        if let Holder::Lingering(key) = holder {
+            self.lingering.remove(&key);
+        }
         Some(session)
+    }
+
+    fn end_and_finish(&mut self, token: Token) -> Option<Session> {
+        self.end(token).inspect(|session| session.outbox.finish())
+    }
+
+    /// Gives a session to a connection.
+    fn hand_over(&mut self, token: Token, connection: u64) {
+        if let Some(member) = self.members.get_mut(&token) {
+            if let Holder::Lingering(key) = member.holder {
+                self.lingering.remove(&key);
+            }
+            member.holder = Holder::Connection(connection);
+        }
+    }
+
+    fn is_held_by(&self, token: Token, connection: u64) -> bool {
+        let member = self.members.get(&token);
+        member.is_some_and(|member| member.holder == Holder::Connection(connection))
     }
 }
 
@@ -194,8 +296,23 @@ impl State {
 pub struct Admission {
     sessions: Arc<Sessions>,
     number: u64,
-    outbox: Arc<Outbox>,
+    attachment: Arc<Attachment>,
     session: Option<Token>,
+}
+
+/// Another session has the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken;
+
+/// A session that a connection has resumed, in the session map; the rest is to be
+/// done without its lock.
+pub struct Resumed {
+    /// The session, under the name it has now.
+    pub session: Session,
+    /// Whether it had another before.
+    pub renamed: bool,
+    /// The connection that had it, if one had.
+    pub evicted: Option<Evicted>,
 }
 
 impl Admission {
@@ -209,13 +326,13 @@ impl Admission {
         &self.sessions
     }
 
-    /// The connection's outbox.
-    pub fn outbox(&self) -> &Arc<Outbox> {
-        &self.outbox
+    /// The connection's end of its outbox.
+    pub fn attachment(&self) -> &Arc<Attachment> {
+        &self.attachment
     }
 
-    /// The token of the connection's session, which may have ended by another's
-    /// hand.
+    /// The token of the connection's session, which may have ended, or gone to
+    /// another connection.
     pub fn token(&self) -> Option<Token> {
         self.session
     }
@@ -232,32 +349,114 @@ impl Admission {
             header: Some(token),
             response: Response::YouAre(name.clone()),
         };
+        let outbox = self.attachment.outbox();
         let session = Session {
             token,
             name: name.clone(),
-            outbox: Arc::clone(&self.outbox),
+            outbox,
         };
         let mut state = self.sessions.state.write();
         if state.names.contains_key(&key) {
             return Err(Taken);
         }
-        self.outbox.belong_to(token);
-        self.outbox.answer(&answer);
+        session.outbox.belong_to(token);
+        self.attachment.answer(&answer);
         state.names.insert(key, token);
-        state.sessions.insert(token, session);
+        let holder = Holder::Connection(self.number);
+        state.members.insert(
+            token,
+            Member {
+                session,
+                holder,
+                token_was_used: false.into(),
+            },
+        );
         self.session = Some(token);
         Ok(())
     }
 
-    /// Ends the connection's session, if it has one, and keeps its place.
+    /// Takes the session of `token` over, or up again, under this name. Where that is
+    /// refused, nothing has changed; where it is done, the connection that had the
+    /// session is attached no more.
+    ///
+    /// The connection has no session yet.
+    pub fn resume(&mut self, token: Token, name: &Username) -> Result<Resumed, Rename> {
+        debug_assert!(self.session.is_none());
+        let mut state = self.sessions.state.write();
+        let rename = state.try_name(token, name);
+        if matches!(rename, Rename::Taken | Rename::Gone) {
+            return Err(rename);
+        }
+        let Some(outbox) = state
+            .members
+            .get(&token)
+            .map(|it| Arc::clone(&it.session.outbox))
+        else {
+            return Err(Rename::Gone);
+        };
+        let Ok(evicted) = self.attachment.take_place_at(&outbox) else {
+            return Err(Rename::Gone);
+        };
+        state.set_name(token, name);
+        state.hand_over(token, self.number);
+        state.connections.insert(self.number, Arc::clone(&outbox));
+        self.session = Some(token);
+        let session = Session {
+            token,
+            name: name.clone(),
+            outbox,
+        };
+        Ok(Resumed {
+            session,
+            renamed: rename == Rename::Done,
+            evicted,
+        })
+    }
+
+    /// Ends the connection's session, if it is still its own, and keeps its place.
     pub fn end_session(&mut self) -> Option<Session> {
-        self.sessions.end(self.session.take()?)
+        let token = self.session.take()?;
+        let mut state = self.sessions.state.write();
+        if state.is_held_by(token, self.number) {
+            state.end(token)
+        } else {
+            None
+        }
+    }
+
+    /// Gives the connection's session and place up because the connection is broken.
+    /// If its client is known to know the token, the session lingers.
+    pub fn break_session(&mut self, may_linger: bool) -> Broken {
+        let Some(token) = self.session.take() else {
+            return Broken::NoSession;
+        };
+        let mut state = self.sessions.state.write();
+        if !state.is_held_by(token, self.number) {
+            return Broken::NoSession;
+        }
+        let key = state.last_break + 1;
+        let lasts = |member: &Member| member.token_was_used.load(Ordering::Relaxed);
+        let Some(member) = state
+            .members
+            .get_mut(&token)
+            .filter(|it| may_linger && lasts(it))
+        else {
+            return state
+                .end_and_finish(token)
+                .map_or(Broken::NoSession, Broken::Ended);
+        };
+        member.holder = Holder::Lingering(key);
+        let session = member.session.clone();
+        state.last_break = key;
+        state.lingering.insert(key, (Instant::now(), token));
+        // So that the two do not count as two clients.
+        state.connections.remove(&self.number);
+        drop(state);
+        // Fails if it has been told before and has not looked yet.
+        let _ = self.sessions.lingers.0.try_send(());
+        Broken::Lingers(session)
     }
 }
-
-/// Another session has the name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken;
 
 impl Drop for Admission {
     fn drop(&mut self) {
@@ -293,6 +492,7 @@ mod tests {
         sessions
             .admit(Arc::new(Outbox::new(1 << 20)))
             .expect("room")
+            .0
     }
 
     #[test]
@@ -363,7 +563,7 @@ mod tests {
         let (first, _second) = (connect(&sessions), connect(&sessions));
         assert_eq!(admit().err(), Some(Notice::ServerIsFull));
         drop(first);
-        let third = admit().unwrap();
+        let (third, _) = admit().unwrap();
         assert_eq!(third.number(), 3, "numbers are not given again");
     }
 
@@ -397,7 +597,7 @@ mod tests {
         assert!(
             !outboxes
                 .iter()
-                .any(|outbox| Arc::ptr_eq(outbox, members[1].outbox()))
+                .any(|outbox| Arc::ptr_eq(outbox, &members[1].attachment().outbox()))
         );
     }
 }

@@ -93,6 +93,10 @@ pub enum Notice {
     ShuttingDown,
     /// Closing: there is no room for this connection.
     ServerIsFull,
+    /// Closing: another connection has taken the session over.
+    ResumedElsewhere,
+    /// Closing: a batch was not taken within the write timeout.
+    ReadTooSlowly,
 }
 
 impl Reply {
@@ -216,8 +220,8 @@ impl Notice {
     /// The status that goes with it (section 3).
     pub fn status(self) -> Status {
         match self {
-            Notice::Missed(_) | Notice::ShuttingDown => Status::BadGateway,
-            Notice::ServerIsFull => Status::Forbidden,
+            Notice::Missed(_) | Notice::ShuttingDown | Notice::ReadTooSlowly => Status::BadGateway,
+            Notice::ServerIsFull | Notice::ResumedElsewhere => Status::Forbidden,
         }
     }
 
@@ -235,6 +239,10 @@ impl fmt::Display for Notice {
             Notice::Missed(count) => write!(f, "Missed {count} messages: you read too slowly"),
             Notice::ShuttingDown => f.write_str("The server is shutting down"),
             Notice::ServerIsFull => f.write_str("The server is full"),
+            Notice::ResumedElsewhere => {
+                f.write_str("This session was resumed from another connection")
+            }
+            Notice::ReadTooSlowly => f.write_str("You read too slowly"),
         }
     }
 }

@@ -1,7 +1,6 @@
 use crate::support::{Client, Message, Server, wait_for};
 use std::collections::HashMap;
 use std::io::Write;
-use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
@@ -303,20 +302,14 @@ fn who_leaves_leaves_no_thread_and_no_descriptor() {
     wait_for("the baseline", || baseline().1 <= 10);
     let before = baseline();
     for _ in 0..3 {
-        let mut clients: Vec<Client> = (0..50).map(|n| server.named(&format!("user{n}"))).collect();
-        for (n, client) in clients.iter_mut().enumerate() {
+        let clients: Vec<Client> = (0..50).map(|n| server.named(&format!("user{n}"))).collect();
+        for (n, mut client) in clients.into_iter().enumerate() {
             match n % 3 {
                 0 => client.close_input(),
                 1 => client.send("Quit"),
-                _ => reset(client.stream()),
+                _ => client.reset(),
             }
         }
-        drop(clients);
         wait_for("the baseline", || baseline() == before);
     }
-}
-
-/// Makes the close that follows a reset.
-fn reset(stream: &TcpStream) {
-    rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).expect("an open socket");
 }

@@ -48,16 +48,6 @@ fn the_name_is_free_before_the_close_can_be_seen() {
 }
 
 #[test]
-fn a_session_ends_with_a_reset_connection() {
-    let server = Server::start(&[]);
-    let client = server.named("alice");
-    rustix::net::sockopt::set_socket_linger(client.stream(), Some(Duration::ZERO)).expect("open");
-    drop(client);
-    server.expect_log("left as alice");
-    server.named("alice");
-}
-
-#[test]
 fn a_last_line_is_read_although_more_was_on_its_way() {
     let server = Server::start(&[]);
     // Up to 64 KiB that the server will not look at.
@@ -83,7 +73,7 @@ fn a_slow_reader_gets_all_that_is_queued_although_more_was_on_its_way() {
     for unread in [60_000, 200_000] {
         for last in ["\n\nQuit\n".to_owned(), "x\n".repeat(20)] {
             let (mut slow, mut alice) = (server.named("slow"), server.named("alice"));
-            let taken = fill(&mut alice, "slow");
+            let taken = alice.fill("slow").taken.len();
             let mut writer = slow.stream().try_clone().expect("a second handle");
             let sender = thread::spawn(move || {
                 writer.write_all(last.as_bytes())?;
@@ -121,9 +111,9 @@ fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
     });
 }
 
-/// main, signals, farewell, accept.
+/// main, signals, farewell, accept, sweeper.
 fn server_threads() -> u64 {
-    4
+    5
 }
 
 #[test]
@@ -227,21 +217,8 @@ fn what_is_queued_is_written_within_the_grace() {
 /// A client for which more is queued than the kernel takes.
 fn stalled(server: &Server, alice: &mut Client) -> Client {
     let stalled = server.named("stalled");
-    fill(alice, "stalled");
+    alice.fill("stalled");
     stalled
-}
-
-/// Sends to someone who does not read until the queue is full, and says how many
-/// it took.
-fn fill(alice: &mut Client, name: &str) -> usize {
-    let text = "x".repeat(2_000);
-    for taken in 0.. {
-        alice.send(&format!("Private-message {name} {text}"));
-        if alice.next().status != "200 OK" {
-            return taken;
-        }
-    }
-    unreachable!("the queue is bounded");
 }
 
 #[test]

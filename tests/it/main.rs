@@ -18,6 +18,8 @@ mod framing;
 mod logs;
 /// The README's conversation, the demo and the Makefile, replayed.
 mod readme;
+/// Breaking, lingering, resuming, taking over (4).
+mod resuming;
 /// Starting servers, being clients.
 mod support;
 /// Telnet's bytes (1).

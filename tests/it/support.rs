@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_linger;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Long enough for a loaded machine, short enough for a test run to end.
@@ -297,6 +298,30 @@ impl Client {
         self.ask(&format!("Ping {text}"), "200 OK", &format!("Pong {text}"));
     }
 
+    /// Sends numbered messages to someone who does not read, until the kernel takes no
+    /// more and the queue has filled up behind it. The kernel may take some more later,
+    /// when it probes the window, but not another MiB.
+    #[track_caller]
+    pub(crate) fn fill(&mut self, name: &str) -> Filled {
+        let (mut taken, mut refused) = (Vec::new(), 0);
+        let mut full_since = Instant::now();
+        for number in 0.. {
+            self.send(&format!("Private-message {name} {}", filling(number)));
+            match &*self.next().data {
+                data if data == format!("Delivered to {name}") => {
+                    taken.push(number);
+                    full_since = Instant::now();
+                }
+                data if data == format!("{name} cannot take more messages now") => refused += 1,
+                data => self.fail(data),
+            }
+            if full_since.elapsed() > Duration::from_millis(100) {
+                break;
+            }
+        }
+        Filled { taken, refused }
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) fn close_input(&self) {
         self.stream()
@@ -321,6 +346,28 @@ impl Client {
         Ok(rest)
     }
 
+    /// The next message, or `None` at an orderly end.
+    #[track_caller]
+    pub(crate) fn next_or_end(&mut self) -> Option<Message> {
+        match self.socket.fill_buf() {
+            Ok([]) => None,
+            Ok(_) => Some(self.next()),
+            Err(e) => self.fail(&format!("cannot read: {e}")),
+        }
+    }
+
+    /// Breaks the connection: the peer is sent a reset, as when the machine is gone
+    /// and another answers for it.
+    pub(crate) fn reset(self) {
+        set_socket_linger(self.stream(), Some(Duration::ZERO)).expect("an open socket");
+    }
+
+    /// Reads and drops what has come by now.
+    pub(crate) fn read_what_there_is(&mut self) {
+        self.stream().set_nonblocking(true).expect("an open socket");
+        let _ = self.socket.read_to_end(&mut Vec::new());
+    }
+
     /// All that still comes before the end, be it a reset, which is what a client
     /// gets that does not stop sending.
     pub(crate) fn rest_or_reset(&mut self) -> String {
@@ -333,6 +380,29 @@ impl Client {
     fn fail(&self, problem: &str) -> ! {
         panic!("{problem}\n--- the dialogue\n{}---", self.dialogue);
     }
+}
+
+/// What came of filling somebody's queue.
+pub(crate) struct Filled {
+    /// The numbers of the messages that were taken.
+    pub(crate) taken: Vec<usize>,
+    pub(crate) refused: usize,
+}
+
+/// A long text that begins with a number.
+pub(crate) fn filling(number: usize) -> String {
+    format!("{number} {}", "x".repeat(1_900))
+}
+
+/// The number that a delivery begins with.
+#[track_caller]
+pub(crate) fn number_of(delivery: &str) -> usize {
+    let text = delivery.splitn(4, ' ').nth(3).expect("a delivery");
+    text.split(' ')
+        .next()
+        .expect("a word")
+        .parse()
+        .expect("a number")
 }
 
 /// Waits until something holds that has no message to wait for.

@@ -116,20 +116,6 @@ fn a_connection_with_a_session_cannot_take_anothers() {
 }
 
 #[test]
-fn a_session_cannot_be_had_from_another_connection() {
-    let server = Server::start(&[]);
-    let mut bob = server.named("bob");
-    let mut nobody = server.connect();
-    let token = bob.token.clone();
-    for name in ["bob", "free"] {
-        nobody.send_as(&token, &format!("Set-name {name}"));
-        nobody.expect_with(&token, "403 Forbidden", &format!("{name} is taken"));
-    }
-    bob.barrier();
-    nobody.set_name("free");
-}
-
-#[test]
 fn quit_with_anothers_token_ends_both_connections() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));

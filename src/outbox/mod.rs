@@ -1,0 +1,511 @@
+//! A session's outbox: the queue of everything that is to be written to a client.
+//! Its drain, the writer thread, is in [`writer`].
+//!
+//! An outbox belongs to a session, or to a connection that has none yet. A
+//! connection is only *attached* to it, one at a time, and another may take its
+//! place: then what was queued and not written goes there. Those who send know the
+//! outbox and never the connection; and nothing here knows names, commands or
+//! other clients.
+//!
+//! # The contract of `send`
+//!
+//! Everything the server promises about delivery rests on what
+//! [`Outbox::send`] promises:
+//!
+//! 1. It never blocks: not on the network, not on the client, and on no lock
+//!    under which anybody does either.
+//! 2. It keeps the order of one caller's sends.
+//! 3. Any thread may call it.
+//! 4. It either queues the delivery and says so, or says why not; if the queue is
+//!    full, the miss is counted.
+//! 5. The count reaches the client as a notice, which stands where the gap is: behind
+//!    what was queued before, and before the next delivery that fitted.
+//!
+//! # How
+//!
+//! ```text
+//!   any thread ── send ───┐  one mutex, the account, held until the item is in:
+//!   the reader ── answer ─┼─► bytes queued, bytes of answers, misses, who is attached
+//!   shutdown ──── finish ─┘        │
+//!                                  ▼
+//!                    the client's crossbeam channel ──► writer-N ──► socket
+//!                                          (takes all there is, one write)
+//! ```
+//!
+//! Three invariants:
+//!
+//! - *Whatever enters the channel enters it under the account's lock, and after the
+//!   item that ends it, nothing does.* So the order of the channel is the order of
+//!   the accounts, the notice of a gap stands exactly where the gap is, and nothing
+//!   can follow a last word.
+//! - *If the channel is not empty, then the attached writer has been woken, or holds
+//!   the half and will look again, or nobody is attached.* Whoever puts something in
+//!   wakes the writer, under the same lock.
+//! - *Items leave the channel only under the half's lock, and only for the connection
+//!   that is attached.* What its kernel did not take goes back into the half, in
+//!   order, for the next one; but its answers, which die with it.
+//!
+//! The account's lock may be taken while the half's is held, and never the other way
+//! round. The half is held while its owner blocks on its client's socket, so nobody
+//! else may wait for it but the writer of the connection that comes next, for whom
+//! that socket has been shut down.
+
+use std::collections::VecDeque;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::{Condvar, Mutex};
+
+use crate::limits;
+use crate::protocol::reply::{Delivery, Notice, Reply};
+use crate::protocol::token::Token;
+
+pub mod writer;
+
+#[cfg(test)]
+mod tests;
+
+/// The queue of everything that is to be written to one client.
+pub struct Outbox {
+    /// The client's channel. Unbounded, because the bound is one of bytes and
+    /// kept by the account; a bounded one would besides allocate all of its
+    /// slots at once, idle or not.
+    queue: Sender<Item>,
+    /// Its other end, which the writer of the attached connection drains. It stays
+    /// here, with the session, so that the next writer can go on.
+    items: Receiver<Item>,
+    account: Mutex<Account>,
+    /// Told when an answer was written, when the outbox was closed or another
+    /// connection attached, and when everything was written. Only the client's own
+    /// reader waits for the first three, only the shutdown for the last.
+    changed: Condvar,
+    /// The right to take items out, and those that an earlier connection took out
+    /// and did not write: deliveries and notices of gaps, before all in the channel.
+    half: Mutex<VecDeque<Item>>,
+    /// The header of whatever is sent to the session. Set once, when there is a
+    /// session, and before anyone else can find it.
+    token: OnceLock<Token>,
+    /// The most bytes of deliveries, from the queueing until the kernel took
+    /// them.
+    bound: usize,
+}
+
+/// What is known about the queue without looking into it.
+struct Account {
+    /// Bytes of deliveries that the kernel has not taken. Those of a batch are
+    /// taken off together, when it has taken all of it.
+    deliveries: usize,
+    /// Bytes of answers to the attached connection that the kernel has not taken.
+    answers: usize,
+    /// The gaps in the queue, in order: how many deliveries did not fit there. Each has
+    /// an item in the channel, where the gap is.
+    gaps: VecDeque<u64>,
+    /// Nothing has been queued behind the last gap, so what does not fit now belongs
+    /// to it.
+    in_gap: bool,
+    state: State,
+    attached: Option<Attached>,
+    /// The connection whose writer is at its socket with a batch from here.
+    writing: Option<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The ending item is in the channel, and no other follows it.
+    Closing,
+    /// The writer has come to the end, or will never.
+    Done,
+}
+
+/// The connection that is attached to an outbox.
+#[derive(Clone)]
+struct Attached {
+    connection: u64,
+    socket: Arc<TcpStream>,
+    /// Wakes its writer; with one waking in it there is no need for another. The
+    /// outbox has the only one, so that letting go of it tells the writer that it
+    /// is attached no more.
+    wake: Sender<()>,
+}
+
+/// What stands in the queue. It is typed because the kinds fare differently.
+enum Item {
+    /// A response, or the answer to a telnet command: bytes, since it is for the
+    /// connection that asked, and for no other.
+    Answer {
+        connection: u64,
+        bytes: Vec<u8>,
+    },
+    Delivery(Delivery),
+    Notice(Notice),
+    /// The first of the account's gaps; it becomes a notice when it is taken out, and
+    /// its count is known.
+    Gap,
+    /// The connection goes over to this outbox, to which it is attached already.
+    GoOver(Arc<Outbox>),
+    /// Nothing follows.
+    End,
+}
+
+/// Why a delivery was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotQueued {
+    /// There is no room now; the client will be told of the gap.
+    Full,
+    /// The outbox is closed, the session ends.
+    Closed,
+}
+
+impl Outbox {
+    /// An open outbox that holds at most `bound` bytes of deliveries.
+    pub fn new(bound: usize) -> Outbox {
+        let (queue, items) = unbounded();
+        Outbox {
+            queue,
+            items,
+            account: Mutex::new(Account {
+                deliveries: 0,
+                answers: 0,
+                gaps: VecDeque::new(),
+                in_gap: false,
+                state: State::Open,
+                attached: None,
+                writing: None,
+            }),
+            changed: Condvar::new(),
+            half: Mutex::new(VecDeque::new()),
+            token: OnceLock::new(),
+            bound,
+        }
+    }
+
+    /// Makes this the outbox of the session of `token`, for good.
+    pub fn belong_to(&self, token: Token) {
+        let earlier = self.token.set(token);
+        debug_assert!(
+            earlier.is_ok(),
+            "an outbox belongs to one session in its life"
+        );
+    }
+
+    /// Queues a delivery; the module's documentation has the contract.
+    pub fn send(&self, delivery: &Delivery) -> Result<(), NotQueued> {
+        let length = delivery.wire_len();
+        let mut account = self.account.lock();
+        if account.state != State::Open {
+            return Err(NotQueued::Closed);
+        }
+        if account.deliveries + length > self.bound {
+            self.miss(&mut account);
+            return Err(NotQueued::Full);
+        }
+        account.in_gap = false;
+        account.deliveries += length;
+        self.enqueue(&account, Item::Delivery(delivery.clone()));
+        Ok(())
+    }
+
+    /// Closes the outbox: what is queued is still written, then the connection
+    /// ends. The first to finish an outbox has the last word, later calls do
+    /// nothing.
+    pub fn finish(&self) {
+        self.finish_with(self.account.lock(), None);
+    }
+
+    /// Closes it with this as the last message.
+    pub fn finish_with_notice(&self, notice: Notice) {
+        self.finish_with(self.account.lock(), Some(Item::Notice(notice)));
+    }
+
+    fn finish_with(&self, mut account: AccountGuard<'_>, last: Option<Item>) {
+        if account.state != State::Open {
+            return;
+        }
+        if let Some(last) = last {
+            self.enqueue(&account, last);
+        }
+        self.enqueue(&account, Item::End);
+        account.state = match account.attached {
+            Some(_) => State::Closing,
+            None => State::Done,
+        };
+        self.changed.notify_all();
+    }
+
+    /// Counts a delivery that does not fit.
+    fn miss(&self, account: &mut Account) {
+        match account.gaps.back_mut() {
+            Some(missed) if account.in_gap => *missed += 1,
+            _ => {
+                account.gaps.push_back(1);
+                account.in_gap = true;
+                self.enqueue(account, Item::Gap);
+            }
+        }
+    }
+
+    /// Closes the first gap, of which the client is to be told now.
+    fn tell_of_gap(&self) -> Notice {
+        let mut account = self.account.lock();
+        let missed = account.gaps.pop_front().unwrap_or(0);
+        account.in_gap &= !account.gaps.is_empty();
+        Notice::Missed(missed)
+    }
+
+    /// Puts an item into the channel and wakes who is to write it. The account is
+    /// asked for as a proof that its lock is held.
+    fn enqueue(&self, account: &Account, item: Item) {
+        // Fails only without a receiver, and the outbox holds one itself.
+        let _ = self.queue.send(item);
+        if let Some(attached) = &account.attached {
+            // Fails if it has been woken before and has not looked yet.
+            let _ = attached.wake.try_send(());
+        }
+    }
+
+    /// Waits until a finished outbox has been written to the end, or its connection
+    /// is gone; false if neither has happened by the deadline.
+    pub fn wait_until_written(&self, deadline: Instant) -> bool {
+        let mut account = self.account.lock();
+        while account.state == State::Closing {
+            if self.changed.wait_until(&mut account, deadline).timed_out() {
+                break;
+            }
+        }
+        account.state == State::Done
+    }
+
+    /// Cuts the attached connection, if there is one: its reader and its writer
+    /// leave whatever they are blocked in, and what is queued is lost.
+    pub fn cut(&self) {
+        let account = self.account.lock();
+        let socket = account
+            .attached
+            .as_ref()
+            .map(|attached| Arc::clone(&attached.socket));
+        drop(account);
+        if let Some(socket) = socket {
+            // Fails where the client was faster, and then there is nothing to cut.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Attaches a connection in the place of whichever was attached, if any, which
+    /// is given back, to be [evicted](Evicted::evict).
+    fn attach(&self, attached: Attached) -> Option<Evicted> {
+        let mut account = self.account.lock();
+        // What has been queued in the meantime is to be looked at.
+        let _ = attached.wake.try_send(());
+        account.answers = 0;
+        let writing = account.writing;
+        let before = account.attached.replace(attached);
+        self.changed.notify_all();
+        before.map(|attached| Evicted {
+            is_writing: writing == Some(attached.connection),
+            attached,
+        })
+    }
+
+    /// Lets go of this connection, if it is the attached one. Its writer leaves.
+    fn detach(&self, connection: u64) {
+        let mut account = self.account.lock();
+        if account.is_attached(connection) {
+            account.attached = None;
+            account.answers = 0;
+            if account.state == State::Closing {
+                account.state = State::Done;
+            }
+            self.changed.notify_all();
+        }
+    }
+}
+
+type AccountGuard<'a> = parking_lot::MutexGuard<'a, Account>;
+
+impl Account {
+    fn is_attached(&self, connection: u64) -> bool {
+        self.attached
+            .as_ref()
+            .is_some_and(|attached| attached.connection == connection)
+    }
+
+    /// Whether anything that this connection queues would still be written.
+    fn is_open_for(&self, connection: u64) -> bool {
+        self.state == State::Open && self.is_attached(connection)
+    }
+}
+
+/// A connection that was attached until another took its place.
+pub struct Evicted {
+    attached: Attached,
+    /// Its writer was at its socket.
+    is_writing: bool,
+}
+
+impl Evicted {
+    /// Sees that it closes, at once. Its writer is told by our letting go of its
+    /// `wake`, and says the last words itself. But if it is at its socket, it may be
+    /// blocked on a client that reads no more, half-way through a message, where no
+    /// last word can stand: then the socket is shut down.
+    pub fn evict(self) {
+        if self.is_writing {
+            let _ = self.attached.socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// A connection's end of the outbox that it is attached to: what its reader uses.
+///
+/// All of it does nothing, and says so, once another connection has taken its place.
+pub struct Attachment {
+    connection: u64,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    /// Changes once at most, when the connection goes over to a session's outbox.
+    outbox: Arc<Outbox>,
+    /// The writer has left, so nobody is to be attached for it any more.
+    writer_gone: bool,
+}
+
+impl Attachment {
+    /// The end of the connection of this number, at an outbox of its own;
+    /// [`writer::start`] attaches it.
+    pub fn new(connection: u64, outbox: Arc<Outbox>) -> Attachment {
+        Attachment {
+            connection,
+            current: Mutex::new(Current {
+                outbox,
+                writer_gone: false,
+            }),
+        }
+    }
+
+    /// The outbox that it is attached to, or was.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Arc::clone(&self.current.lock().outbox)
+    }
+
+    /// Queues the answer to a request of this connection, behind everything that the
+    /// request caused. Dropped if the outbox is closed.
+    pub fn answer(&self, reply: &Reply) {
+        self.queue_answer(reply.encode());
+    }
+
+    /// Queues the answer to a telnet command of this connection, which counts as any
+    /// answer does.
+    pub fn answer_telnet(&self, bytes: Vec<u8>) {
+        self.queue_answer(bytes);
+    }
+
+    fn queue_answer(&self, bytes: Vec<u8>) {
+        let outbox = self.outbox();
+        let mut account = outbox.account.lock();
+        if account.is_open_for(self.connection) {
+            account.answers += bytes.len();
+            outbox.enqueue(
+                &account,
+                Item::Answer {
+                    connection: self.connection,
+                    bytes,
+                },
+            );
+        }
+    }
+
+    /// Closes the outbox, with this as the last message if there is one.
+    pub fn finish(&self, last: Option<&Reply>) {
+        let last = last.map(Reply::encode);
+        let outbox = self.outbox();
+        let mut account = outbox.account.lock();
+        if account.is_open_for(self.connection) {
+            account.answers += last.as_ref().map_or(0, Vec::len);
+            let answer = |bytes| Item::Answer {
+                connection: self.connection,
+                bytes,
+            };
+            outbox.finish_with(account, last.map(answer));
+        }
+    }
+
+    /// Blocks the reader while too many answers to it are unwritten (section 7.6).
+    /// False once nothing that it queues would be written: there is no use in
+    /// reading on.
+    pub fn wait_for_room(&self) -> bool {
+        let outbox = self.outbox();
+        let mut account = outbox.account.lock();
+        while account.is_open_for(self.connection) && account.answers >= limits::UNWRITTEN_ANSWERS {
+            outbox.changed.wait(&mut account);
+        }
+        account.is_open_for(self.connection)
+    }
+
+    /// Blocks the reader for so long, or until there is no use in going on.
+    pub fn pause(&self, time: Duration) {
+        let deadline = Instant::now() + time;
+        let outbox = self.outbox();
+        let mut account = outbox.account.lock();
+        while account.is_open_for(self.connection) {
+            if outbox
+                .changed
+                .wait_until(&mut account, deadline)
+                .timed_out()
+            {
+                break;
+            }
+        }
+    }
+
+    /// Whether anything that it queues would still be written.
+    pub fn is_open(&self) -> bool {
+        self.outbox().account.lock().is_open_for(self.connection)
+    }
+
+    /// Attaches the connection to a session's outbox, in the place of whichever is
+    /// attached there. Its writer knows nothing of that until it is told to
+    /// [go over](Attachment::go_over). An error means that it has no writer any more.
+    pub fn take_place_at(&self, session: &Arc<Outbox>) -> Result<Option<Evicted>, NoWriter> {
+        let current = self.current.lock();
+        let attached = current.outbox.account.lock().attached.clone();
+        Ok(session.attach(attached.ok_or(NoWriter)?))
+    }
+
+    /// Has the writer write this answer, as the last from the outbox that it drains,
+    /// and then what stands in the session's, at which it has taken place.
+    pub fn go_over(&self, session: &Arc<Outbox>, answer: &Reply) {
+        self.answer(answer);
+        let mut current = self.current.lock();
+        let own = std::mem::replace(&mut current.outbox, Arc::clone(session));
+        if current.writer_gone {
+            session.detach(self.connection);
+        } else {
+            own.enqueue(&own.account.lock(), Item::GoOver(Arc::clone(session)));
+        }
+    }
+
+    /// Cuts the connection and lets go of the outbox, which stays as it is: what is
+    /// queued waits for the next one, but the answers to this one.
+    pub fn break_off(&self) {
+        let outbox = self.outbox();
+        let attached = outbox.account.lock().attached.clone();
+        if let Some(attached) = attached.filter(|it| it.connection == self.connection) {
+            let _ = attached.socket.shutdown(Shutdown::Both);
+            outbox.detach(self.connection);
+        }
+    }
+
+    /// The writer has left.
+    fn writer_has_gone(&self) {
+        let mut current = self.current.lock();
+        current.writer_gone = true;
+        current.outbox.detach(self.connection);
+    }
+}
+
+/// The connection has no writer any more, so it is about to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoWriter;

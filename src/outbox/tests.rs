@@ -1,0 +1,499 @@
+//! The outbox on its own: what a writer would take out, and real sockets where a
+//! writer is the matter.
+
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use crossbeam_channel::bounded;
+
+use super::writer::{self, Batch, Writer};
+use super::*;
+use crate::protocol::reply::{Response, Scope};
+use crate::protocol::text::{Printable, Text};
+use crate::protocol::username::Username;
+
+const ROOMY: usize = 1 << 20;
+
+fn delivery(text: &str) -> Delivery {
+    let text = Text::new(Printable::new(text.as_bytes()).unwrap()).unwrap();
+    Delivery::new(Scope::Private, &Username::new("bob").unwrap(), &text)
+}
+
+fn goodbye() -> Reply {
+    Reply {
+        header: None,
+        response: Response::Goodbye,
+    }
+}
+
+/// The data lines of what is queued, which is taken out as the writer of connection
+/// 1 would.
+fn take(outbox: &Outbox) -> Vec<String> {
+    let (mut batch, mut half) = (Batch::default(), outbox.half.lock());
+    batch.fill(&mut half, outbox, 1);
+    let text = String::from_utf8(batch.bytes.clone()).unwrap();
+    let taken = batch.take(text.len(), &mut half);
+    outbox.settle(1, &taken);
+    text.lines().skip(2).step_by(3).map(str::to_owned).collect()
+}
+
+fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    (Arc::new(listener.accept().unwrap().0), client)
+}
+
+/// The outbox of a session.
+fn session(bound: usize) -> Arc<Outbox> {
+    let outbox = Arc::new(Outbox::new(bound));
+    outbox.belong_to(Token::from_bits([1; 16]));
+    outbox
+}
+
+/// Connection 1, attached without a writer.
+fn attached(outbox: &Arc<Outbox>) -> Attachment {
+    let (socket, wake) = (socket_pair().0, bounded(1).0);
+    outbox.attach(Attached {
+        connection: 1,
+        socket,
+        wake,
+    });
+    Attachment::new(1, Arc::clone(outbox))
+}
+
+/// A connection with its writer, and the other end of it.
+fn connect(number: u64, outbox: &Arc<Outbox>) -> (Arc<Attachment>, Writer, TcpStream) {
+    let (socket, client) = socket_pair();
+    let attachment = Arc::new(Attachment::new(number, Arc::clone(outbox)));
+    let writer = writer::start(&attachment, socket, Duration::from_secs(3_600)).unwrap();
+    (attachment, writer, client)
+}
+
+fn data(text: &str) -> String {
+    format!("Incoming-message private bob {text}")
+}
+
+#[test]
+fn what_one_thread_sends_stays_in_order() {
+    let outbox = Arc::new(Outbox::new(ROOMY));
+    let attachment = attached(&outbox);
+    for text in ["one", "two", "three"] {
+        assert_eq!(outbox.send(&delivery(text)), Ok(()));
+    }
+    attachment.answer(&goodbye());
+    assert_eq!(
+        take(&outbox),
+        [
+            data("one"),
+            data("two"),
+            data("three"),
+            "Goodbye".to_owned()
+        ]
+    );
+}
+
+#[test]
+fn the_bound_is_one_of_bytes_and_only_deliveries_count() {
+    let message = delivery("x");
+    let outbox = session(2 * message.wire_len());
+    attached(&outbox).answer(&goodbye());
+    assert_eq!(outbox.send(&message), Ok(()));
+    assert_eq!(outbox.send(&message), Ok(()));
+    assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+    take(&outbox);
+    assert_eq!(
+        outbox.send(&message),
+        Ok(()),
+        "room again once it was written"
+    );
+}
+
+#[test]
+fn a_gap_is_told_where_it_is_and_once() {
+    let message = delivery("x");
+    let outbox = session(message.wire_len());
+    let attachment = attached(&outbox);
+    assert_eq!(outbox.send(&message), Ok(()));
+    for _ in 0..3 {
+        assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+    }
+    attachment.answer(&goodbye());
+    let missed = |count| format!("Missed {count} messages: you read too slowly");
+    assert_eq!(take(&outbox), [data("x"), missed(3), "Goodbye".to_owned()]);
+    assert_eq!(take(&outbox), [""; 0]);
+}
+
+#[test]
+fn each_gap_is_told_before_the_next_delivery_that_fits() {
+    let (long, short) = (delivery(&"x".repeat(500)), delivery("x"));
+    let outbox = session(long.wire_len() + 2 * short.wire_len());
+    let missed = |count| format!("Missed {count} messages: you read too slowly");
+    assert_eq!(outbox.send(&long), Ok(()));
+    assert_eq!(outbox.send(&long), Err(NotQueued::Full));
+    assert_eq!(outbox.send(&short), Ok(()));
+    assert_eq!(outbox.send(&long), Err(NotQueued::Full));
+    assert_eq!(outbox.send(&long), Err(NotQueued::Full));
+    assert_eq!(outbox.send(&short), Ok(()));
+    let taken = take(&outbox);
+    assert_eq!(taken[1..], [missed(1), data("x"), missed(2), data("x")]);
+}
+
+#[test]
+fn a_gap_that_was_told_is_over() {
+    let message = delivery("x");
+    let outbox = session(message.wire_len());
+    assert_eq!(outbox.send(&message), Ok(()));
+    assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+    // The notice is on its way, the delivery before it not yet written.
+    let (mut batch, mut half) = (Batch::default(), VecDeque::new());
+    batch.fill(&mut half, &outbox, 1);
+    assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+    let length = batch.bytes.len();
+    outbox.settle(1, &batch.take(length, &mut half));
+    assert_eq!(take(&outbox), ["Missed 1 messages: you read too slowly"]);
+}
+
+#[test]
+fn of_what_many_threads_send_each_is_queued_or_counted() {
+    let message = delivery("x");
+    let outbox = session(100 * message.wire_len());
+    let (mut queued, mut told, mut received) = (0, 0, 0);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| (0..5_000).filter(|_| outbox.send(&message).is_ok()).count()))
+            .collect();
+        let mut count = |data: Vec<String>| {
+            for data in data {
+                match data.strip_prefix("Missed ") {
+                    Some(gap) => {
+                        told += gap.split(' ').next().unwrap().parse::<usize>().unwrap();
+                    }
+                    None => received += 1,
+                }
+            }
+        };
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            count(take(&outbox));
+        }
+        queued += threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum::<usize>();
+        count(take(&outbox));
+    });
+    assert_eq!((queued, queued + told), (received, 4 * 5_000));
+}
+
+#[test]
+fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
+    let message = delivery("x");
+    let outbox = session(message.wire_len());
+    let attachment = attached(&outbox);
+    assert_eq!(outbox.send(&message), Ok(()));
+    assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+    attachment.finish(Some(&goodbye()));
+    assert!(!attachment.is_open() && !attachment.wait_for_room());
+    assert_eq!(outbox.send(&message), Err(NotQueued::Closed));
+    attachment.answer(&goodbye());
+    outbox.finish_with_notice(Notice::ShuttingDown);
+    let missed = "Missed 1 messages: you read too slowly".to_owned();
+    assert_eq!(take(&outbox), [data("x"), missed, "Goodbye".to_owned()]);
+}
+
+#[test]
+fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
+    let outbox = Arc::new(Outbox::new(ROOMY));
+    let token = Token::from_bits([0xAB; 16]);
+    outbox.belong_to(token);
+    // Queued before there is a connection, as what comes while there is none.
+    outbox.send(&delivery("early")).unwrap();
+    let (_, writer, mut client) = connect(1, &outbox);
+    outbox.send(&delivery("late")).unwrap();
+    outbox.finish_with_notice(Notice::ShuttingDown);
+    assert!(outbox.wait_until_written(Instant::now() + Duration::from_secs(10)));
+    assert_eq!(writer.end().unwrap(), writer::Ending::Written);
+    let mut received = String::new();
+    client.read_to_string(&mut received).unwrap();
+    let header = "ab".repeat(16);
+    let lines: Vec<&str> = received.split("\r\n").collect();
+    assert_eq!(lines[..3], ["200 OK", &header, &data("early")]);
+    assert_eq!(lines[3..6], ["200 OK", &header, &data("late")]);
+    assert_eq!(
+        lines[6..],
+        [
+            "502 Bad Gateway",
+            &header,
+            "The server is shutting down",
+            ""
+        ]
+    );
+}
+
+#[test]
+fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
+    let outbox = Arc::new(Outbox::new(ROOMY));
+    let (_, writer, _client) = connect(1, &outbox);
+    fill(&outbox);
+    outbox.finish();
+    assert!(!outbox.wait_until_written(Instant::now()));
+    outbox.cut();
+    assert!(writer.end().is_err(), "cut in the middle of a write");
+    assert!(
+        outbox.wait_until_written(Instant::now()),
+        "nobody waits for it any more"
+    );
+}
+
+/// Sends until the kernel takes no more and the queue has filled up behind it, and
+/// gives the number of messages, which are numbered from 0.
+fn fill(outbox: &Outbox) -> usize {
+    let (mut count, mut full_since) = (0, Instant::now());
+    while full_since.elapsed() < Duration::from_millis(100) {
+        if outbox.send(&numbered(count)) == Ok(()) {
+            count += 1;
+            full_since = Instant::now();
+        }
+    }
+    count
+}
+
+fn numbered(number: usize) -> Delivery {
+    delivery(&format!("{number:09}{}", "x".repeat(1_991)))
+}
+
+/// The numbers of the messages that came whole, leaving out notices of gaps, and
+/// whether there was a rest.
+fn numbers(client: &mut TcpStream) -> (Vec<usize>, bool) {
+    let mut received = String::new();
+    client.read_to_string(&mut received).unwrap();
+    let mut lines = received.split_inclusive("\r\n");
+    let (mut numbers, prefix) = (Vec::new(), data(""));
+    loop {
+        let message = [(); 3].map(|()| lines.next().unwrap_or(""));
+        if !message[2].ends_with("\r\n") {
+            return (numbers, !message[0].is_empty());
+        }
+        match message[2].strip_prefix(&prefix) {
+            Some(text) => numbers.push(text[..9].parse().unwrap()),
+            None => assert!(message[2].starts_with("Missed "), "{}", message[2]),
+        }
+    }
+}
+
+#[test]
+fn deliveries_count_until_the_kernel_has_taken_them() {
+    let outbox = session(ROOMY);
+    let (_, writer, mut client) = connect(1, &outbox);
+    let queued = fill(&outbox) * numbered(0).wire_len();
+    outbox.cut();
+    assert!(writer.end().is_err());
+    let mut taken = Vec::new();
+    client.read_to_end(&mut taken).unwrap();
+    let unwritten = queued - taken.len();
+    assert!(unwritten <= ROOMY, "{unwritten} bytes");
+    // A batch counts until all of it is taken.
+    let least = ROOMY - limits::BATCH - numbered(0).wire_len();
+    assert!(unwritten > least, "{unwritten} bytes");
+}
+
+#[test]
+fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
+    let outbox = session(ROOMY);
+    let (attachment, writer, mut client) = connect(1, &outbox);
+    let count = fill(&outbox);
+    attachment.break_off();
+    assert!(writer.end().is_err());
+    let (mut received, in_part) = numbers(&mut client);
+    assert!(in_part, "broken in the middle of a message");
+
+    let (_, writer, mut client) = connect(2, &outbox);
+    outbox.finish();
+    let second = thread::spawn(move || numbers(&mut client));
+    assert_eq!(writer.end().unwrap(), writer::Ending::Written);
+    let (second, in_part) = second.join().unwrap();
+    assert!(!in_part);
+    received.extend(second);
+    assert_eq!(received, (0..count).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_connection_that_takes_over_gets_its_answers_then_what_is_queued() {
+    let session = session(ROOMY);
+    let first = attached(&session);
+    first.answer(&goodbye());
+    session.send(&delivery("one")).unwrap();
+    let (second, writer, client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
+    let pong = |text: &str| Reply {
+        header: None,
+        response: Response::Pong(Some(Printable::new(text.as_bytes()).unwrap())),
+    };
+    second.answer(&pong("before"));
+    second
+        .take_place_at(&session)
+        .unwrap()
+        .expect("the first")
+        .evict();
+    assert!(!first.is_open());
+    first.answer(&goodbye());
+    session.send(&delivery("two")).unwrap();
+    second.go_over(&session, &pong("resumed"));
+    second.answer(&pong("after"));
+    second.finish(None);
+    drop(first);
+    assert_eq!(writer.end().unwrap(), writer::Ending::Written);
+    let mut received = String::new();
+    (&client).read_to_string(&mut received).unwrap();
+    let lines: Vec<&str> = received.lines().skip(2).step_by(3).collect();
+    assert_eq!(
+        lines,
+        [
+            "Pong before",
+            "Pong resumed",
+            &data("one"),
+            &data("two"),
+            "Pong after"
+        ]
+    );
+}
+
+#[test]
+fn a_connection_whose_place_is_taken_is_told_if_it_reads_and_closed_if_not() {
+    let session = Arc::new(Outbox::new(ROOMY));
+    session.belong_to(Token::from_bits([0xAB; 16]));
+    let (_, idle_writer, mut idle) = connect(1, &session);
+    let (second, stalled_writer, _stalled) = connect(2, &Arc::new(Outbox::new(ROOMY)));
+    second
+        .take_place_at(&session)
+        .unwrap()
+        .expect("the first")
+        .evict();
+    second.go_over(&session, &goodbye());
+    assert_eq!(idle_writer.end().unwrap(), writer::Ending::Detached);
+    let mut told = String::new();
+    idle.read_to_string(&mut told).unwrap();
+    let header = "ab".repeat(16);
+    let notice = "This session was resumed from another connection";
+    assert_eq!(told, format!("403 Forbidden\r\n{header}\r\n{notice}\r\n"));
+
+    fill(&session);
+    let (third, third_writer, _client) = connect(3, &Arc::new(Outbox::new(ROOMY)));
+    third
+        .take_place_at(&session)
+        .unwrap()
+        .expect("the second")
+        .evict();
+    let error = stalled_writer.end().expect_err("in the middle of a write");
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    third.go_over(&session, &goodbye());
+    assert!(third.is_open() && !second.is_open());
+    third.break_off();
+    drop(third_writer);
+}
+
+#[test]
+fn who_takes_over_and_breaks_leaves_the_session_to_the_next() {
+    let session = session(ROOMY);
+    let (second, writer, client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
+    // Its writer has gone before it hears of the session.
+    drop(client);
+    second.break_off();
+    let _ = writer.end();
+    assert!(second.take_place_at(&session).is_err());
+    let (third, writer, _client) = connect(3, &Arc::new(Outbox::new(ROOMY)));
+    assert!(
+        third.take_place_at(&session).unwrap().is_none(),
+        "nobody was attached"
+    );
+    third.outbox().cut();
+    third.break_off();
+    let _ = writer.end();
+    // It hears of it too late: the session is let go of again.
+    third.go_over(&session, &goodbye());
+    assert!(!third.is_open());
+    session.send(&delivery("kept")).unwrap();
+    let (_, writer, mut client) = connect(4, &session);
+    session.finish();
+    writer.end().unwrap();
+    let mut received = String::new();
+    client.read_to_string(&mut received).unwrap();
+    assert!(
+        received.ends_with(&format!("{}\r\n", data("kept"))),
+        "{received}"
+    );
+}
+
+#[test]
+fn a_client_that_takes_too_long_for_a_batch_breaks_its_connection() {
+    let outbox = session(ROOMY);
+    let (socket, mut client) = socket_pair();
+    let attachment = Arc::new(Attachment::new(1, Arc::clone(&outbox)));
+    let writer = writer::start(&attachment, socket, Duration::from_millis(300)).unwrap();
+    fill(&outbox);
+    // A trickle does not prolong it.
+    let (reading, stopped) = bounded::<()>(0);
+    let reader = thread::spawn(move || {
+        let trickle = Duration::from_millis(10);
+        while stopped.recv_timeout(trickle) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            let _ = client.read(&mut [0; 1_024]);
+        }
+    });
+    let error = writer.end().expect_err("too slow");
+    assert_eq!(error.to_string(), "it reads too slowly");
+    assert!(!attachment.is_open());
+    drop(reading);
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
+    let outbox = Arc::new(Outbox::new(ROOMY));
+    let attachment = attached(&outbox);
+    attachment.answer_telnet(vec![0; 65_535]);
+    assert!(attachment.wait_for_room(), "one byte is left of 64 KiB");
+    attachment.answer_telnet(vec![0]);
+    let (asked, went_on) = bounded(1);
+    thread::scope(|scope| {
+        scope.spawn(|| asked.send(attachment.wait_for_room()));
+        let early = went_on.recv_timeout(Duration::from_millis(50));
+        assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
+        while take(&outbox) != [""; 0] {}
+        assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
+
+        attachment.answer_telnet(vec![0; 65_536]);
+        scope.spawn(|| asked.send(attachment.wait_for_room()));
+        outbox.finish();
+        assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(false));
+    });
+}
+
+#[test]
+fn a_pause_ends_with_the_outbox_or_with_the_place_at_it() {
+    let session = Arc::new(Outbox::new(ROOMY));
+    let first = attached(&session);
+    first.pause(Duration::from_millis(1));
+    let (second, _writer, _client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
+    thread::scope(|scope| {
+        scope.spawn(|| first.pause(Duration::from_secs(3_600)));
+        assert!(second.take_place_at(&session).is_ok());
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| second.pause(Duration::from_secs(3_600)));
+        second.finish(None);
+    });
+}
+
+#[test]
+fn a_reader_that_panics_leaves_no_writer() {
+    let (_, writer, mut client) = connect(1, &Arc::new(Outbox::new(ROOMY)));
+    let panicked = thread::spawn(move || {
+        let _writer = writer;
+        panic!("as a defect would");
+    })
+    .join();
+    assert!(panicked.is_err());
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}

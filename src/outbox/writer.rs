@@ -1,0 +1,397 @@
+//! The writer thread, `writer-N`: drains the outbox that its connection is attached
+//! to into the connection's socket.
+//!
+//! It blocks in three places: on its `wake`, which whoever queues something sends,
+//! and which is disconnected when it is attached no more; on the socket, for a batch
+//! no longer than the write timeout, and until somebody shuts the socket down; and
+//! for an instant on the half of a session's outbox to which its connection goes
+//! over, until the writer before it has noticed.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use log::{Level, log_enabled, trace};
+use rustix::net::{SendFlags, send};
+
+use super::{Attached, Attachment, Item, Outbox, State};
+use crate::limits;
+use crate::logging::Wire;
+use crate::protocol::reply::Notice;
+
+/// What a connection's reader knows of its writer.
+///
+/// Dropping it finishes the outbox, so that a reader that panics leaves no writer
+/// behind.
+pub struct Writer {
+    attachment: Arc<Attachment>,
+    /// Dropped when the reader reads no more, for which the writer waits.
+    reading: Option<Sender<Infallible>>,
+    /// Disconnected when the writer writes no more.
+    written: Receiver<Infallible>,
+    thread: Option<JoinHandle<io::Result<Ending>>>,
+}
+
+/// Why a writer has come to its end, if its connection is not broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All was written, up to the item that ends the queue.
+    Written,
+    /// Another connection has taken the place of this one, or the reader has broken
+    /// it off.
+    Detached,
+}
+
+/// Attaches a connection to its outbox, and starts the thread that writes to `socket`
+/// what is queued there. A batch that is not wholly taken in `timeout` breaks the
+/// connection.
+///
+/// An error means that there is no thread to be had.
+pub fn start(
+    attachment: &Arc<Attachment>,
+    socket: Arc<TcpStream>,
+    timeout: Duration,
+) -> io::Result<Writer> {
+    let (reading, reader_gone) = bounded(0);
+    let (writing, written) = bounded(0);
+    let (wake, woken) = bounded(1);
+    // SO_SNDTIMEO bounds one call of send(2), and a batch is one call.
+    socket.set_write_timeout(Some(timeout))?;
+    let outbox = attachment.outbox();
+    let connection = attachment.connection;
+    outbox.attach(Attached {
+        connection,
+        socket: Arc::clone(&socket),
+        wake,
+    });
+    let life = Life {
+        connection,
+        outbox,
+        socket,
+        woken,
+        timeout,
+        batch: Batch::default(),
+    };
+    let leaving = Arc::clone(attachment);
+    let thread = thread::Builder::new()
+        .name(format!("writer-{connection}"))
+        .stack_size(limits::STACK)
+        .spawn(move || life.live(&leaving, writing, &reader_gone))
+        .inspect_err(|_| attachment.writer_has_gone())?;
+    Ok(Writer {
+        attachment: Arc::clone(attachment),
+        reading: Some(reading),
+        written,
+        thread: Some(thread),
+    })
+}
+
+impl Writer {
+    /// Blocks until the writer writes no more. The outbox is to be finished, or the
+    /// connection detached.
+    pub fn wait_until_written(&self) {
+        // Nothing is ever sent, so this is the disconnection.
+        let _ = self.written.recv();
+    }
+
+    /// Says that nothing more is read from the connection, and waits until the
+    /// thread has ended. An error is that of the write that broke the connection.
+    pub fn end(mut self) -> io::Result<Ending> {
+        self.reading = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => Err(io::Error::other("the writer panicked")),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.attachment.finish(None);
+    }
+}
+
+/// What a writer thread has.
+struct Life {
+    connection: u64,
+    /// The outbox that it drains.
+    outbox: Arc<Outbox>,
+    socket: Arc<TcpStream>,
+    /// Disconnected when the connection is attached no more.
+    woken: Receiver<()>,
+    timeout: Duration,
+    /// Kept for its buffers; empty but in the course of a write.
+    batch: Batch,
+}
+
+/// Ends a writer thread, by whichever way it leaves, a panic included: the
+/// connection is detached, and whatever its reader is blocked in, it leaves too.
+struct Leave<'a> {
+    attachment: &'a Attachment,
+    socket: &'a TcpStream,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        // In this order, so that the reader does not take our shutting the socket
+        // down for an end of input.
+        self.attachment.writer_has_gone();
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// What there is to do when the channel has been looked at.
+enum Next {
+    Wait,
+    GoOver(Arc<Outbox>),
+    End(Ending),
+}
+
+impl Life {
+    fn live(
+        mut self,
+        attachment: &Attachment,
+        writing: Sender<Infallible>,
+        reader_gone: &Receiver<Infallible>,
+    ) -> io::Result<Ending> {
+        let socket = Arc::clone(&self.socket);
+        let _leave = Leave {
+            attachment,
+            socket: &socket,
+        };
+        let ending = self.write_until_end()?;
+        match ending {
+            Ending::Written => self.outbox.say_done(),
+            Ending::Detached => {
+                self.say(Notice::ResumedElsewhere, &[]);
+            }
+        }
+        drop(writing);
+        // The client reads the end of input behind the last line, and closes its
+        // side. Until then the socket must stay open, with the reader reading from
+        // it: closing it with unread input in it would reset the connection and
+        // destroy that line (RFC 1122, 4.2.2.13).
+        let _ = socket.shutdown(Shutdown::Write);
+        let _ = reader_gone.recv_timeout(limits::CLOSING_TIME);
+        Ok(ending)
+    }
+
+    fn write_until_end(&mut self) -> io::Result<Ending> {
+        loop {
+            match self.write_what_there_is()? {
+                // The disconnection is seen when it looks again.
+                Next::Wait => drop(self.woken.recv()),
+                Next::GoOver(session) => {
+                    self.outbox.detach(self.connection);
+                    self.outbox = session;
+                }
+                Next::End(ending) => return Ok(ending),
+            }
+        }
+    }
+
+    /// Writes batches until the channel is empty.
+    fn write_what_there_is(&mut self) -> io::Result<Next> {
+        let outbox = Arc::clone(&self.outbox);
+        let mut half = outbox.half.lock();
+        loop {
+            let mut account = outbox.account.lock();
+            if !account.is_attached(self.connection) {
+                return Ok(Next::End(Ending::Detached));
+            }
+            account.writing = Some(self.connection);
+            drop(account);
+            self.batch.fill(&mut half, &outbox, self.connection);
+            let (mut count, result) = self.write(&self.batch.bytes);
+            if result
+                .as_ref()
+                .is_err_and(|e| e.kind() == io::ErrorKind::TimedOut)
+            {
+                // Best effort: a message that was begun is to end before it.
+                let rest = self.batch.rest_of_message(count);
+                count += self.say(Notice::ReadTooSlowly, rest).min(rest.len());
+            }
+            let taken = self.batch.take(count, &mut half);
+            outbox.settle(self.connection, &taken);
+            result?;
+            match taken.last {
+                Some(Last::GoOver(session)) => return Ok(Next::GoOver(session)),
+                Some(Last::End) => return Ok(Next::End(Ending::Written)),
+                None if outbox.items.is_empty() => return Ok(Next::Wait),
+                None => {}
+            }
+        }
+    }
+
+    /// Writes, and says how many bytes the kernel took, which may be some even if
+    /// the connection breaks or the time is up.
+    fn write(&self, bytes: &[u8]) -> (usize, io::Result<()>) {
+        let too_slow = || io::Error::new(io::ErrorKind::TimedOut, "it reads too slowly");
+        let deadline = Instant::now() + self.timeout;
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match (&*self.socket).write(&bytes[taken..]) {
+                Ok(count) => taken += count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return (taken, Err(too_slow())),
+                Err(e) => return (taken, Err(e)),
+            }
+            if taken < bytes.len() && Instant::now() >= deadline {
+                return (taken, Err(too_slow()));
+            }
+        }
+        (taken, Ok(()))
+    }
+
+    /// Says a last word behind these bytes, as far as the kernel takes both at once,
+    /// and how many bytes it took.
+    fn say(&self, notice: Notice, rest: &[u8]) -> usize {
+        let mut bytes = rest.to_vec();
+        notice.encode(self.outbox.token.get().copied(), &mut bytes);
+        send(
+            &self.socket,
+            &bytes,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        )
+        .unwrap_or(0)
+    }
+}
+
+impl Outbox {
+    /// Takes what was written of a batch off the account.
+    pub(super) fn settle(&self, connection: u64, taken: &Taken) {
+        let mut account = self.account.lock();
+        account.writing = None;
+        account.deliveries -= taken.deliveries;
+        if account.is_attached(connection) {
+            account.answers -= taken.answers;
+        }
+        self.changed.notify_all();
+    }
+
+    /// All has been written, to the end.
+    fn say_done(&self) {
+        self.account.lock().state = State::Done;
+        self.changed.notify_all();
+    }
+}
+
+/// What goes into one write.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    /// What the bytes are, each with the number of its bytes.
+    items: VecDeque<(Item, usize)>,
+}
+
+/// What the kernel took of a batch.
+pub(super) struct Taken {
+    /// Bytes of deliveries.
+    deliveries: usize,
+    /// Bytes of answers.
+    answers: usize,
+    /// The item that ended the batch, if there was one, and all before it is taken.
+    last: Option<Last>,
+}
+
+/// An item behind which nothing is to be written from this outbox.
+enum Last {
+    GoOver(Arc<Outbox>),
+    End,
+}
+
+impl Batch {
+    /// Takes out what there is, as far as it goes into one write.
+    pub(super) fn fill(&mut self, half: &mut VecDeque<Item>, outbox: &Outbox, connection: u64) {
+        while self.bytes.len() + limits::MESSAGE <= limits::BATCH {
+            let Some(item) = half.pop_front().or_else(|| outbox.items.try_recv().ok()) else {
+                break;
+            };
+            let is_last = matches!(item, Item::GoOver(_) | Item::End);
+            let item = match item {
+                Item::Gap => Item::Notice(outbox.tell_of_gap()),
+                item => item,
+            };
+            self.add(item, outbox, connection);
+            if is_last {
+                break;
+            }
+        }
+    }
+
+    fn add(&mut self, item: Item, outbox: &Outbox, connection: u64) {
+        let start = self.bytes.len();
+        let token = outbox.token.get().copied();
+        match &item {
+            // It died with the connection that asked.
+            Item::Answer {
+                connection: asked, ..
+            } if *asked != connection => return,
+            Item::Answer { bytes, .. } => self.bytes.extend_from_slice(bytes),
+            Item::Delivery(delivery) => delivery.encode(token, &mut self.bytes),
+            Item::Notice(notice) => notice.encode(token, &mut self.bytes),
+            Item::Gap | Item::GoOver(_) | Item::End => {}
+        }
+        if log_enabled!(Level::Trace) {
+            for line in self.bytes[start..].split_inclusive(|&byte| byte == b'\n') {
+                trace!("< {}", Wire(line.strip_suffix(b"\r\n").unwrap_or(line)));
+            }
+        }
+        self.items.push_back((item, self.bytes.len() - start));
+    }
+
+    /// The bytes from `count` to the end of the message that they are in; none if
+    /// one begins there.
+    fn rest_of_message(&self, count: usize) -> &[u8] {
+        let mut end = 0;
+        for (_, length) in &self.items {
+            if end >= count {
+                break;
+            }
+            end += length;
+        }
+        &self.bytes[count..end]
+    }
+
+    /// Empties it, of which the kernel took the first `count` bytes. What it did not
+    /// take wholly goes back to the half, to come again whole.
+    pub(super) fn take(&mut self, mut count: usize, half: &mut VecDeque<Item>) -> Taken {
+        let mut taken = Taken {
+            deliveries: 0,
+            answers: 0,
+            last: None,
+        };
+        while self
+            .items
+            .front()
+            .is_some_and(|(_, length)| *length <= count)
+        {
+            let Some((item, length)) = self.items.pop_front() else {
+                break;
+            };
+            count -= length;
+            match item {
+                Item::Answer { .. } => taken.answers += length,
+                Item::Delivery(delivery) => taken.deliveries += delivery.wire_len(),
+                Item::Notice(_) | Item::Gap => {}
+                Item::GoOver(session) => taken.last = Some(Last::GoOver(session)),
+                Item::End => taken.last = Some(Last::End),
+            }
+        }
+        for (item, _) in self.items.drain(..).rev() {
+            // The others concern this connection alone.
+            if matches!(item, Item::Delivery(_) | Item::Notice(Notice::Missed(_))) {
+                half.push_front(item);
+            }
+        }
+        self.bytes.clear();
+        self.bytes.shrink_to(limits::IDLE_BATCH);
+        self.items.shrink_to(limits::IDLE_ITEMS);
+        taken
+    }
+}

@@ -1,0 +1,636 @@
+use crate::support::{Client, Filled, Message, Server, number_of, wait_for};
+use std::collections::HashMap;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const TAKEN_OVER: &str = "This session was resumed from another connection";
+
+/// A client whose token has stood in a header, so that its session outlives a break.
+#[track_caller]
+fn known(server: &Server, name: &str) -> Client {
+    let mut client = server.named(name);
+    let token = client.token.clone();
+    client.send_as(&token, "Ping");
+    client.expect("200 OK", "Pong");
+    client
+}
+
+/// Breaks a client's connection and waits until the server has seen it.
+#[track_caller]
+fn break_and_wait(server: &Server, client: Client, name: &str) -> String {
+    let token = client.token.clone();
+    client.reset();
+    server.expect_log(&format!("broken as {name}, lingers"));
+    token
+}
+
+/// Sends what resumes a session, and takes its token for one's own.
+fn send_resume(client: &mut Client, token: &str, name: &str) {
+    client.token = token.to_owned();
+    client.send_as(token, &format!("Set-name {name}"));
+}
+
+/// A new connection that resumes a session under the name it has.
+#[track_caller]
+fn resume(server: &Server, token: &str, name: &str) -> Client {
+    let mut client = server.connect();
+    send_resume(&mut client, token, name);
+    client.expect("304 Not Modified", &format!("You are already {name}"));
+    client
+}
+
+#[test]
+fn a_broken_session_keeps_its_name_and_what_it_is_sent() {
+    let server = Server::start(&[]);
+    let mut bob = server.named("bob");
+    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    server
+        .connect()
+        .ask("Set-name ALICE", "403 Forbidden", "ALICE is taken");
+    bob.ask("List-names", "200 OK", "2 online: alice bob");
+    for n in 0..100 {
+        bob.ask(
+            &format!("Private-message alice {n}"),
+            "200 OK",
+            "Delivered to alice",
+        );
+    }
+    bob.ask("Broadcast-message all", "200 OK", "Delivered to 1");
+    let mut alice = resume(&server, &token, "alice");
+    for n in 0..100 {
+        alice.expect_delivery("private", "bob", &n.to_string());
+    }
+    alice.expect_delivery("broadcast", "bob", "all");
+    alice.barrier();
+    alice.ask("Broadcast-message back", "200 OK", "Delivered to 1");
+    bob.expect_delivery("broadcast", "alice", "back");
+    server.expect_log("resumes alice");
+}
+
+#[test]
+fn a_session_whose_token_was_never_used_ends_with_its_break() {
+    let server = Server::start(&[]);
+    let client = server.named("alice");
+    let token = client.token.clone();
+    client.reset();
+    server.expect_log("broken as alice, ended");
+    let mut next = server.connect();
+    next.send_as(&token, "Set-name alice");
+    next.expect_with("", "401 Unauthorized", "Unknown token");
+    next.set_name("alice");
+}
+
+#[test]
+fn a_token_that_another_connection_has_used_is_known() {
+    let server = Server::start(&[]);
+    let (alice, mut script) = (server.named("alice"), server.connect());
+    // An answer of 400 to it will do.
+    script.send_as(&alice.token, "");
+    script.expect_with(&alice.token, "400 Bad Request", "Empty request");
+    let token = break_and_wait(&server, alice, "alice");
+    resume(&server, &token, "alice").barrier();
+}
+
+#[test]
+fn an_orderly_end_ends_the_session_at_once_although_its_token_is_known() {
+    let server = Server::start(&[]);
+    let mut quits = known(&server, "quits");
+    quits.ask("Quit", "200 OK", "Goodbye");
+    quits.expect_end();
+    let mut closes = known(&server, "closes");
+    closes.close_input();
+    closes.expect_end();
+    let mut http = known(&server, "http");
+    http.send_raw("GET / HTTP/1.1\r\n");
+    http.expect(
+        "418 I'm a tea pocket",
+        "This is a chat server, not a web server",
+    );
+    http.expect_end();
+    for name in ["quits", "closes", "http"] {
+        server.named(name);
+    }
+    assert!(!server.log().contains("lingers"));
+}
+
+#[test]
+fn who_closes_while_being_written_to_has_closed_in_good_order() {
+    let server = Server::start(&["--queue", "4194304"]);
+    let mut bob = server.named("bob");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                bob.send("Broadcast-message hi");
+                bob.next();
+            }
+        });
+        for n in 0..100 {
+            let name = format!("user{n}");
+            let mut client = known_amid_deliveries(&server, &name);
+            // All is read, then closed: that is no reset, but the next write to it
+            // is answered with one.
+            client.read_what_there_is();
+            drop(client);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let count = |what| server.log().matches(what).count();
+    wait_for("all to be gone", || {
+        count("left as user") + count("broken as user") == 100
+    });
+    // One that had something unread when it closed was reset by its own kernel.
+    let broken = count("broken as user");
+    assert!(broken < 50, "{broken} of 100");
+}
+
+/// As [`known`], where deliveries may stand between the answers.
+#[track_caller]
+fn known_amid_deliveries(server: &Server, name: &str) -> Client {
+    let mut client = server.named(name);
+    let token = client.token.clone();
+    client.send_as(&token, "Ping known");
+    while client.next().data != "Pong known" {}
+    client
+}
+
+#[test]
+fn a_session_lingers_for_as_long_as_it_is_told_and_at_most_a_second_more() {
+    let server = Server::start(&["--linger", "1"]);
+    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    let since = Instant::now();
+    let mut next = server.connect();
+    next.ask("Set-name alice", "403 Forbidden", "alice is taken");
+    wait_for("the name to be free", || {
+        next.send("Set-name alice");
+        let message = next.next();
+        next.token = message.header;
+        message.status == "200 OK"
+    });
+    assert!(
+        since.elapsed() > Duration::from_millis(900),
+        "{:?}",
+        since.elapsed()
+    );
+    server.expect_log("the session of alice has lingered out");
+    next.send_as(&token, "Ping");
+    next.expect_with("", "401 Unauthorized", "Unknown token");
+}
+
+#[test]
+fn sessions_linger_out_one_after_the_other() {
+    let server = Server::start(&["--linger", "1"]);
+    for name in ["one", "two", "three"] {
+        break_and_wait(&server, known(&server, name), name);
+    }
+    for name in ["one", "two", "three"] {
+        server.expect_log(&format!("the session of {name} has lingered out"));
+    }
+    server
+        .named("x1")
+        .ask("List-names", "200 OK", "1 online: x1");
+}
+
+#[test]
+fn nothing_lingers_where_that_is_turned_off() {
+    let server = Server::start(&["--linger", "0"]);
+    known(&server, "alice").reset();
+    server.expect_log("broken as alice, ended");
+    server.named("alice");
+}
+
+#[test]
+fn resuming_under_another_name_is_a_rename_and_attaches_only_where_it_succeeds() {
+    let server = Server::start(&[]);
+    let mut bob = server.named("bob");
+    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
+    let mut client = server.connect();
+    client.send_as(&token, "Set-name BOB");
+    client.expect_with(&token, "403 Forbidden", "BOB is taken");
+    // It has no session yet, and the other is as it was.
+    client.ask("List-names", "401 Unauthorized", "Set a name first");
+    bob.ask("List-names", "200 OK", "2 online: alice bob");
+    send_resume(&mut client, &token, "Alice2");
+    client.expect("200 OK", "You are Alice2");
+    client.expect_delivery("private", "bob", "hi");
+    bob.ask("List-names", "200 OK", "2 online: Alice2 bob");
+    server.named("alice");
+}
+
+#[test]
+fn a_resumed_session_keeps_its_name_through_a_rename_on_the_way() {
+    let server = Server::start(&[]);
+    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    let mut script = server.connect();
+    let mut alice = resume(&server, &token, "alice");
+    alice.ask("Set-name carol", "200 OK", "You are carol");
+    script.send_as(&token, "List-names");
+    script.expect_with(&token, "200 OK", "1 online: carol");
+    let token = break_and_wait(&server, alice, "carol");
+    resume(&server, &token, "carol").barrier();
+    server.named("alice");
+}
+
+#[test]
+fn taking_over_from_a_connection_that_is_alive_tells_and_closes_it() {
+    let server = Server::start(&[]);
+    let (mut old, mut bob) = (server.named("alice"), server.named("bob"));
+    let mut new = resume(&server, &old.token, "alice");
+    old.expect("403 Forbidden", TAKEN_OVER);
+    old.expect_end();
+    bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
+    new.expect_delivery("private", "bob", "hi");
+    drop(old);
+    server.expect_log("left: its session was resumed from another connection");
+    // The old one's leaving has ended nothing.
+    new.barrier();
+    bob.ask("List-names", "200 OK", "2 online: alice bob");
+    new.ask("Quit", "200 OK", "Goodbye");
+    new.expect_end();
+    bob.ask("List-names", "200 OK", "1 online: bob");
+}
+
+#[test]
+fn requests_before_and_after_a_resumption_are_answered_in_order() {
+    let server = Server::start(&[]);
+    let (old, mut bob) = (known(&server, "alice"), server.named("bob"));
+    let token = break_and_wait(&server, old, "alice");
+    bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
+    let mut new = server.connect();
+    new.send_raw(format!(
+        "\n\nPing 1\n\n{token}\nSet-name alice\n\n\nPing 2\n\n{token}\nPing 3\n"
+    ));
+    new.expect("200 OK", "Pong 1");
+    new.token = token;
+    new.expect("304 Not Modified", "You are already alice");
+    new.expect_delivery("private", "bob", "hi");
+    new.expect("200 OK", "Pong 2");
+    new.expect("200 OK", "Pong 3");
+}
+
+/// The numbers that one sender's messages begin with, and how many were missed, up to
+/// the answer to a ping.
+fn numbers(client: &mut Client) -> (Vec<usize>, usize) {
+    let (mut numbers, mut missed) = (Vec::new(), 0);
+    client.send("Ping end");
+    loop {
+        let Message { data, .. } = client.next();
+        if data == "Pong end" {
+            return (numbers, missed);
+        }
+        match data.strip_prefix("Missed ") {
+            Some(gap) => missed += count_of(gap),
+            None => numbers.push(number_of(&data)),
+        }
+    }
+}
+
+#[test]
+fn taking_over_from_a_connection_that_is_blocked_in_a_write_loses_nothing_unwritten() {
+    let server = Server::start(&["--queue", "1048576"]);
+    let (mut old, mut bob) = (server.named("alice"), server.named("bob"));
+    let Filled { taken, refused } = bob.fill("alice");
+    // In its place at once, though it has taken nothing for a while.
+    let mut new = resume(&server, &old.token, "alice");
+    let (second, missed) = numbers(&mut new);
+    // What the old one's kernel had taken, it can still read: all before the rest,
+    // and a part of the next one, which comes again whole.
+    let first = old.rest_or_reset();
+    check_parts(&first, &second, missed, &taken, refused);
+}
+
+/// The count of a notice that begins with it.
+fn count_of(gap: &str) -> usize {
+    gap.split(' ')
+        .next()
+        .expect("a word")
+        .parse()
+        .expect("a count")
+}
+
+/// Checks that two connections of one session have together received what was taken,
+/// once and in order, and been told how much was not.
+#[track_caller]
+fn check_parts(first: &str, second: &[usize], missed: usize, taken: &[usize], refused: usize) {
+    let (mut all, mut told) = (Vec::new(), missed);
+    let lines: Vec<&str> = first.split_inclusive("\r\n").collect();
+    let (messages, _) = lines.as_chunks::<3>();
+    for [_, _, data] in messages {
+        if let Some(gap) = data.strip_prefix("Missed ") {
+            told += count_of(gap);
+        } else if *data != "You read too slowly\r\n" && data.ends_with("\r\n") {
+            all.push(number_of(data));
+        }
+    }
+    all.extend(second);
+    assert_eq!((&all[..], told), (taken, refused));
+}
+
+#[test]
+fn unwritten_answers_die_with_the_connection_that_asked() {
+    let server = Server::start(&["--queue", "1048576", "-vv"]);
+    let (mut old, mut bob) = (server.named("alice"), server.named("bob"));
+    let Filled { taken, .. } = bob.fill("alice");
+    // These stand behind what it does not read.
+    for n in 0..20 {
+        old.send(&format!("Ping never {n}"));
+    }
+    server.expect_log("> Ping never 19");
+    let mut new = resume(&server, &old.token, "alice");
+    // It fails on anything but deliveries, the gap and the answer to its own ping.
+    let (numbers, _) = numbers(&mut new);
+    assert_eq!(numbers.last(), taken.last());
+}
+
+#[test]
+fn taking_over_from_a_connection_that_waits_for_the_rate_is_done_at_once() {
+    let server = Server::start_with(&["--rate", "1", "--burst", "2"], |_| {});
+    let mut old = server.named("alice");
+    // A minute's worth of requests.
+    old.send_raw("\n\nPing\n".repeat(60));
+    old.expect("200 OK", "Pong");
+    let begun = Instant::now();
+    let _new = resume(&server, &old.token, "alice");
+    let rest = old.rest_or_reset();
+    assert!(rest.contains(TAKEN_OVER), "{rest}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[test]
+fn a_break_in_the_middle_of_a_backlog_loses_only_what_the_kernel_had_taken() {
+    const MESSAGES: usize = 1_500;
+    let server = Server::start(&["--queue", "4194304"]);
+    let (mut alice, mut bob) = (known(&server, "alice"), server.named("bob"));
+    let filling = "x".repeat(1_000);
+    for n in 0..MESSAGES {
+        bob.ask(
+            &format!("Private-message alice {n} {filling}"),
+            "200 OK",
+            "Delivered to alice",
+        );
+    }
+    let mut first = Vec::new();
+    for _ in 0..100 {
+        first.push(number_of(&alice.next().data));
+    }
+    let token = break_and_wait(&server, alice, "alice");
+    let mut alice = resume(&server, &token, "alice");
+    let (second, missed) = numbers(&mut alice);
+    assert_eq!(missed, 0);
+    assert_eq!(first, (0..100).collect::<Vec<_>>());
+    let begin = second[0];
+    assert_eq!(second, (begin..MESSAGES).collect::<Vec<_>>());
+    // Send buffer and receive buffer, of some hundred KiB each.
+    assert!((100..1_000).contains(&begin), "{begin}");
+}
+
+#[test]
+fn what_was_missed_while_detached_is_told_on_resuming() {
+    let server = Server::start(&["--queue", "16384"]);
+    let (alice, mut bob) = (known(&server, "alice"), server.named("bob"));
+    let token = break_and_wait(&server, alice, "alice");
+    let Filled { taken, refused } = bob.fill("alice");
+    let broadcast = format!("Broadcast-message {}", "x".repeat(1_900));
+    bob.ask(&broadcast, "200 OK", "Delivered to 0");
+    let mut alice = resume(&server, &token, "alice");
+    assert_eq!(numbers(&mut alice), (taken, refused + 1));
+}
+
+#[test]
+fn quit_with_its_token_ends_a_session_that_lingers() {
+    let server = Server::start(&[]);
+    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    let mut script = server.connect();
+    script.send_as(&token, "Quit");
+    script.expect_with(&token, "200 OK", "Goodbye");
+    script.expect_end();
+    server.named("alice");
+}
+
+#[test]
+fn lingering_sessions_count_as_clients_and_the_longest_lingering_gives_way() {
+    let server = Server::start(&["--max-clients", "3"]);
+    let [one, two, three] = ["one", "two", "three"].map(|name| known(&server, name));
+    let one = break_and_wait(&server, one, "one");
+    let two = break_and_wait(&server, two, "two");
+    // Room is needed for one more client, and the first gives way.
+    let mut newcomer = server.named("newcomer");
+    newcomer.ask("List-names", "200 OK", "3 online: newcomer three two");
+    server.expect_log("ended the session of one, which lingered, for want of room");
+    newcomer.send_as(&one, "Ping");
+    newcomer.expect_with("", "401 Unauthorized", "Unknown token");
+    // And the second; then there is nobody left to give way.
+    let _another = server.named("another");
+    newcomer.send_as(&two, "Ping");
+    newcomer.expect_with("", "401 Unauthorized", "Unknown token");
+    let mut refused = server.connect();
+    refused.expect("403 Forbidden", "The server is full");
+    refused.expect_end();
+    drop(three);
+}
+
+#[test]
+fn who_takes_nothing_for_the_write_timeout_is_broken_and_can_resume() {
+    let server = Server::start(&["--queue", "1048576", "--write-timeout", "1"]);
+    let (mut alice, mut bob) = (known(&server, "alice"), server.named("bob"));
+    let Filled { taken, refused } = bob.fill("alice");
+    server.expect_log("broken as alice, lingers: cannot be written to: it reads too slowly");
+    let mut new = resume(&server, &alice.token, "alice");
+    let (second, missed) = numbers(&mut new);
+    check_parts(&alice.rest_or_reset(), &second, missed, &taken, refused);
+}
+
+#[test]
+fn who_reads_a_trickle_is_told_that_it_reads_too_slowly_and_broken() {
+    let server = Server::start(&["--queue", "4194304", "--write-timeout", "1"]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let filling = "x".repeat(1_900);
+    for n in 0..1_000 {
+        bob.ask(
+            &format!("Private-message alice {n} {filling}"),
+            "200 OK",
+            "Delivered to alice",
+        );
+    }
+    // A message now and then, so that the kernel always takes some of a batch, until
+    // the server has had enough.
+    let mut received = 0;
+    while !server
+        .log()
+        .contains("broken as alice, ended: cannot be written to")
+    {
+        alice.expect_delivery("private", "bob", &format!("{received} {filling}"));
+        received += 1;
+        thread::sleep(Duration::from_millis(20));
+    }
+    // Best effort, but this much is promised: it stands inside no message.
+    let rest = alice.rest_or_reset();
+    for message in rest.split_inclusive("\r\n").collect::<Vec<_>>().chunks(3) {
+        let said = message.join("");
+        let is_whole = message.len() == 3 && said.ends_with("\r\n");
+        let expected =
+            said.contains("Incoming-message private bob") || said.contains("You read too slowly");
+        assert!(expected || !is_whole, "{said:?}");
+    }
+}
+
+#[test]
+fn of_sixteen_that_race_for_a_token_one_has_it_and_nothing_is_lost() {
+    const RACERS: usize = 16;
+    let server = Server::start(&["--queue", "4194304"]);
+    for round in 0..20 {
+        let (alice, mut bob) = (known(&server, "alice"), server.named("bob"));
+        let token = alice.token.clone();
+        let begun = Barrier::new(RACERS + 1);
+        let mut results: Vec<(Client, Vec<usize>, bool)> = thread::scope(|scope| {
+            let racers: Vec<_> = (0..RACERS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut racer = server.connect();
+                        begun.wait();
+                        send_resume(&mut racer, &token, "alice");
+                        racer.expect("304 Not Modified", "You are already alice");
+                        let (numbers, is_last) = race(&mut racer);
+                        (racer, numbers, is_last)
+                    })
+                })
+                .collect();
+            begun.wait();
+            for n in 0..50 {
+                bob.ask(
+                    &format!("Private-message alice {n}"),
+                    "200 OK",
+                    "Delivered to alice",
+                );
+            }
+            // Once everyone has had the session, the last one has it for good.
+            wait_for("everyone's turn", || {
+                server.log().matches("resumes alice").count() == RACERS * (round + 1)
+            });
+            bob.ask("Private-message alice 50", "200 OK", "Delivered to alice");
+            racers
+                .into_iter()
+                .map(|racer| racer.join().expect("no panic"))
+                .collect()
+        });
+        assert_eq!(results.iter().filter(|(.., is_last)| *is_last).count(), 1);
+        // Nobody broke, so all that the kernels had taken has been read.
+        let mut all: Vec<usize> = results
+            .iter()
+            .flat_map(|(_, numbers, _)| numbers)
+            .copied()
+            .collect();
+        let mut old = alice;
+        all.extend(race(&mut old).0);
+        all.sort_unstable();
+        assert_eq!(all, (0..=50).collect::<Vec<_>>());
+        let winner = results
+            .iter_mut()
+            .find(|(.., is_last)| *is_last)
+            .expect("one");
+        winner.0.ask("Quit", "200 OK", "Goodbye");
+        winner.0.expect_end();
+        bob.ask("Quit", "200 OK", "Goodbye");
+        bob.expect_end();
+    }
+}
+
+/// Reads deliveries, which are in order, until the session is another's (false) or
+/// the last of them has come (true).
+fn race(racer: &mut Client) -> (Vec<usize>, bool) {
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&50) {
+        match racer.next_or_end() {
+            Some(message) if message.data == TAKEN_OVER => {
+                racer.expect_end();
+                return (numbers, false);
+            }
+            Some(message) => {
+                numbers.push(number_of(&message.data));
+                assert!(numbers.is_sorted(), "{numbers:?}");
+            }
+            None => return (numbers, false),
+        }
+    }
+    (numbers, true)
+}
+
+#[test]
+fn two_hundred_breaks_under_load_lose_only_what_the_kernel_had_taken() {
+    let server = Server::start(&["--queue", "67108864"]);
+    let alice = known(&server, "alice");
+    let baseline = (server.figure("Threads") + 4, server.descriptors() + 2);
+    let token = alice.token.clone();
+    let stop = AtomicBool::new(false);
+    let mut next_of: HashMap<String, usize> = HashMap::new();
+    let mut alice = thread::scope(|scope| {
+        let mut alice = alice;
+        for name in ["bob", "carol"] {
+            let (server, stop) = (&server, &stop);
+            scope.spawn(move || {
+                let mut sender = server.named(name);
+                let mut n = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    sender.ask(
+                        &format!("Private-message alice {n}"),
+                        "200 OK",
+                        "Delivered to alice",
+                    );
+                    n += 1;
+                }
+                sender.ask("Private-message alice last", "200 OK", "Delivered to alice");
+                sender.ask(&format!("Ping {n}"), "200 OK", &format!("Pong {n}"));
+            });
+        }
+        for round in 0..=200 {
+            let is_last = round == 200;
+            stop.store(is_last, Ordering::Relaxed);
+            let (mut first_of, mut lasts) = (HashMap::new(), 0);
+            let mut count = 0;
+            while if is_last { lasts < 2 } else { count < 20 } {
+                let message = alice.next();
+                assert_eq!((&*message.status, &*message.header), ("200 OK", &*token));
+                let mut words = message.data.split(' ').skip(2);
+                let sender = words.next().expect("a sender").to_owned();
+                match words.next().expect("a text") {
+                    "last" => lasts += 1,
+                    text => {
+                        let number: usize = text.parse().expect("a number");
+                        let next = next_of.entry(sender.clone()).or_insert(0);
+                        // A gap is only where the connection was broken.
+                        if first_of.insert(sender, ()).is_none() {
+                            assert!(number >= *next, "{number} again");
+                        } else {
+                            assert_eq!(number, *next);
+                        }
+                        *next = number + 1;
+                    }
+                }
+                count += 1;
+            }
+            if !is_last {
+                // Half of them without the server having seen the break before.
+                alice.reset();
+                if round % 2 == 0 {
+                    wait_for("the break", || {
+                        server.log().matches("broken as alice, lingers").count() > round / 2
+                    });
+                }
+                alice = resume(&server, &token, "alice");
+            }
+        }
+        alice
+    });
+    alice.barrier();
+    wait_for("the baseline", || {
+        (server.figure("Threads"), server.descriptors()) <= baseline
+    });
+    alice.ask("List-names", "200 OK", "1 online: alice");
+}
