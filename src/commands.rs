@@ -28,12 +28,12 @@ pub enum Answer {
 }
 
 /// Carries a request out for the connection that it came from.
-pub fn answer(connection: &mut Admission, request: Request) -> Answer {
-    let acting = acting(connection, request.header);
+pub fn answer(admission: &mut Admission, request: Request) -> Answer {
+    let acting = acting(admission, request.header);
     let (header, body) = match request.into_lines() {
         Ok(lines) => lines,
         Err(fault) => {
-            let header = acting.map_or(connection.token(), |session| Some(session.token));
+            let header = acting.map_or(admission.token(), |session| Some(session.token));
             return Answer::Send(Reply {
                 header,
                 response: Response::Fault(fault),
@@ -47,17 +47,17 @@ pub fn answer(connection: &mut Admission, request: Request) -> Answer {
         });
     }
     match command(&body, acting.is_some()) {
-        Ok(command) => carry_out(connection, acting, command),
+        Ok(command) => carry_out(admission, acting, command),
         Err(response) => Answer::Send(reply(acting.as_ref(), response)),
     }
 }
 
 /// The session that a request with this header acts for.
-pub fn acting(connection: &Admission, header: Result<Header, LineFault>) -> Option<Session> {
+pub fn acting(admission: &Admission, header: Result<Header, LineFault>) -> Option<Session> {
     // A line that is not good stands for the connection's own, as an empty one.
     match header.unwrap_or(Header::Empty) {
-        Header::Empty => connection.sessions().by_token(connection.token()?),
-        Header::Token(token) => connection.sessions().by_token_of_client(token),
+        Header::Empty => admission.sessions().by_token(admission.token()?),
+        Header::Token(token) => admission.sessions().by_token_of_client(token),
         Header::NotAToken => None,
     }
 }
@@ -77,33 +77,33 @@ fn command(body: &Printable, for_a_session: bool) -> Result<Command, Response> {
     Command::parse(verb, arguments).map_err(Response::BadArguments)
 }
 
-fn carry_out(connection: &mut Admission, acting: Option<Session>, command: Command) -> Answer {
+fn carry_out(admission: &mut Admission, acting: Option<Session>, command: Command) -> Answer {
     let response = match (command, &acting) {
-        (Command::SetName(name), _) => return set_name(connection, acting, name),
-        (Command::Quit, _) => return quit(connection, acting),
+        (Command::SetName(name), _) => return set_name(admission, acting, name),
+        (Command::Quit, _) => return quit(admission, acting),
         (Command::Ping(text), _) => Response::Pong(text),
         (Command::Help, _) => Response::Help,
         (Command::PrivateMessage { to, text }, Some(sender)) => {
-            private_message(connection, sender, to, &text)
+            private_message(admission, sender, to, &text)
         }
         (Command::BroadcastMessage(text), Some(sender)) => {
-            broadcast_message(connection, sender, &text)
+            broadcast_message(admission, sender, &text)
         }
-        (Command::ListNames { prefix }, Some(_)) => list_names(connection, prefix.as_str()),
+        (Command::ListNames { prefix }, Some(_)) => list_names(admission, prefix.as_str()),
         // Asked before the arguments were read, so it does not come to this.
         (_, None) => Response::SetANameFirst,
     };
     Answer::Send(reply(acting.as_ref(), response))
 }
 
-fn set_name(connection: &mut Admission, acting: Option<Session>, name: Username) -> Answer {
-    match (connection.token(), acting) {
-        (None, None) => claim(connection, name),
-        (None, Some(session)) => resume(connection, session, name),
+fn set_name(admission: &mut Admission, acting: Option<Session>, name: Username) -> Answer {
+    match (admission.token(), acting) {
+        (None, None) => claim(admission, name),
+        (None, Some(session)) => resume(admission, session, name),
         (Some(own), Some(session)) if session.token == own => {
-            Answer::Send(reply(Some(&session), rename(connection, &session, name)))
+            Answer::Send(reply(Some(&session), rename(admission, &session, name)))
         }
-        (Some(own), another) => Answer::Send(match connection.sessions().by_token(own) {
+        (Some(own), another) => Answer::Send(match admission.sessions().by_token(own) {
             Some(own) => reply(Some(&own), Response::ThisConnectionIs(own.name.clone())),
             // Its own session was ended from elsewhere; the connection closes.
             None => reply(another.as_ref(), Response::UnknownToken),
@@ -111,13 +111,13 @@ fn set_name(connection: &mut Admission, acting: Option<Session>, name: Username)
     }
 }
 
-fn claim(connection: &mut Admission, name: Username) -> Answer {
+fn claim(admission: &mut Admission, name: Username) -> Answer {
     // Drawn before the claim, because the lock is no place for a system call.
     // Without a random source there are no sessions: a defect of the machine, which
     // is answered as ours.
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).expect("the operating system gives random bytes");
-    match connection.claim(&name, Token::from_bits(bits)) {
+    match admission.claim(&name, Token::from_bits(bits)) {
         Ok(()) => {
             info!("is {name}");
             Answer::Sent
@@ -126,8 +126,8 @@ fn claim(connection: &mut Admission, name: Username) -> Answer {
     }
 }
 
-fn rename(connection: &Admission, session: &Session, name: Username) -> Response {
-    match connection.sessions().rename(session.token, &name) {
+fn rename(admission: &Admission, session: &Session, name: Username) -> Response {
+    match admission.sessions().rename(session.token, &name) {
         Rename::Done => {
             info!("is {name}, was {}", session.name);
             Response::YouAre(name)
@@ -141,8 +141,8 @@ fn rename(connection: &Admission, session: &Session, name: Username) -> Response
 
 /// Attaches a session to this connection, which has none: one that lingers, or one
 /// that another connection has, which then closes.
-fn resume(connection: &mut Admission, session: Session, name: Username) -> Answer {
-    match connection.resume(session.token, &name) {
+fn resume(admission: &mut Admission, session: Session, name: Username) -> Answer {
+    match admission.resume(session.token, &name) {
         Ok(Resumed {
             session,
             renamed,
@@ -159,7 +159,7 @@ fn resume(connection: &mut Admission, session: Session, name: Username) -> Answe
             } else {
                 Response::YouAreAlready(name)
             };
-            connection
+            admission
                 .attachment()
                 .go_over(&session.outbox, &reply(Some(&session), response));
             Answer::Sent
@@ -170,13 +170,8 @@ fn resume(connection: &mut Admission, session: Session, name: Username) -> Answe
     }
 }
 
-fn private_message(
-    connection: &Admission,
-    sender: &Session,
-    to: Username,
-    text: &Text,
-) -> Response {
-    let Some(recipient) = connection.sessions().by_name(&to) else {
+fn private_message(admission: &Admission, sender: &Session, to: Username, text: &Text) -> Response {
+    let Some(recipient) = admission.sessions().by_name(&to) else {
         return Response::NoOneIsNamed(to);
     };
     match recipient
@@ -189,17 +184,17 @@ fn private_message(
     }
 }
 
-fn broadcast_message(connection: &Admission, sender: &Session, text: &Text) -> Response {
+fn broadcast_message(admission: &Admission, sender: &Session, text: &Text) -> Response {
     let delivery = Delivery::new(Scope::Broadcast, &sender.name, text);
-    let others = connection.sessions().all_but(sender.token);
+    let others = admission.sessions().all_but(sender.token);
     let queued = others
         .iter()
         .filter(|outbox| outbox.send(&delivery).is_ok());
     Response::DeliveredTo(queued.count())
 }
 
-fn list_names(connection: &Admission, prefix: &str) -> Response {
-    let mut names = connection.sessions().names();
+fn list_names(admission: &Admission, prefix: &str) -> Response {
+    let mut names = admission.sessions().names();
     names.retain(|name| name.starts_with(prefix));
     names.sort_by_cached_key(Username::key);
     Response::Online(names)
@@ -208,10 +203,10 @@ fn list_names(connection: &Admission, prefix: &str) -> Response {
 /// Ends this connection, with which its own session ends; and the session that
 /// the request acts for if that is another connection's, which closes too when it
 /// has been written what is queued for it.
-fn quit(connection: &Admission, acting: Option<Session>) -> Answer {
+fn quit(admission: &Admission, acting: Option<Session>) -> Answer {
     if let Some(session) = &acting
-        && connection.token() != Some(session.token)
-        && connection.sessions().end_and_finish(session.token)
+        && admission.token() != Some(session.token)
+        && admission.sessions().end_and_finish(session.token)
     {
         info!("ends the session of {}", session.name);
     }

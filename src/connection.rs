@@ -201,10 +201,10 @@ fn converse(
     let mut lines = LineReader::new(input);
     let mut bad_requests = 0;
     while let Some(asked) = read_request(&mut lines)? {
-        let wait = rate.wait(Instant::now());
-        if !wait.is_zero() {
-            debug!("asks too fast: waits {} ms", wait.as_millis());
-            attachment.pause(wait);
+        let delay = rate.delay(Instant::now());
+        if !delay.is_zero() {
+            debug!("asks too fast: waits {} ms", delay.as_millis());
+            attachment.pause(delay);
         }
         if !attachment.wait_for_room() {
             return Ok(Ending::Closed);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::limits::{CLOSING_TIME, DROPPED_INPUT, FAREWELLS, STACK};
+use crate::limits::{CLOSING_TIME, DROPPED_INPUT, FAREWELLS, READ_BUFFER, STACK};
 use crate::protocol::reply::Notice;
 
 /// A way to the `farewell` thread, which ends when the last of them is dropped.
@@ -31,7 +31,8 @@ struct Refused {
 }
 
 impl Farewell {
-    /// Starts the thread.
+    /// Starts the thread. Nobody waits for it: it ends with the last `Farewell`, or
+    /// with the process.
     pub fn start() -> io::Result<Farewell> {
         let (refused, queue) = bounded(FAREWELLS);
         thread::Builder::new()
@@ -61,7 +62,7 @@ impl Farewell {
 fn see_off(queue: &Receiver<Refused>) {
     for Refused { socket, deadline } in queue {
         let mut unread = Read::take(&*socket, DROPPED_INPUT);
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; READ_BUFFER];
         loop {
             // A timeout of zero is an error to std; the least is one look at what
             // has already come.

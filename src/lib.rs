@@ -3,8 +3,8 @@
 //!
 //! # Where to begin
 //!
-//! The modules in the order in which they explain one another. The first five
-//! are pure: bytes and strings in, values out, no I/O.
+//! The modules in the order in which they explain one another. [`protocol`],
+//! [`telnet`] and [`rate`] are pure: values in, values out, no I/O.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -13,10 +13,11 @@
 //! | [`line`](mod@line) | one line of bounded length from anything that can be read |
 //! | [`telnet`] | the filter that takes telnet's negotiation out of a client's bytes |
 //! | [`rate`] | how fast a client may ask |
-//! | [`outbox`] | a client's queue, and the writer thread that drains it |
+//! | [`outbox`] | a session's queue, and the [writer thread](outbox::writer) that drains it |
 //! | [`sessions`] | who is here, behind the one lock |
 //! | [`commands`] | what a request does |
 //! | [`connection`] | the life of one client, from the accept to the close |
+//! | [`sweeper`] | ends the sessions that have lingered out |
 //! | [`farewell`] | refusing a connection so that the client can read why |
 //! | [`server`] | binding, accepting, shutting down |
 //! | [`options`], [`logging`], [`signals`] | what a program needs besides |
@@ -33,13 +34,17 @@
 //!      │      owns the connection and its session
 //!      │ spawns
 //!      ▼
-//!   writer-N  blocks on its client's channel, then in write(2)
+//!   writer-N  blocks on its wake, then in write(2); at the end for a second at most,
+//!             until its reader has read what the client still sent
 //!   farewell  sees refused connections off
+//!   sweeper   blocks until a session lingers, and then until the first lingers out
 //! ```
 //!
 //! A loop ends because a channel or a socket ends, never because a flag is
-//! polled. Each thread has a name, a stack size and an owner, who is told where it
-//! is spawned; that a thread cannot be had is an ordinary refusal.
+//! polled. Each thread has a name and a stack size, and who waits for it stands
+//! where it is spawned; that one cannot be had is an ordinary refusal. A channel of
+//! [`Infallible`](std::convert::Infallible) carries nothing: what it tells is that
+//! the last of its senders is dropped.
 //!
 //! # A message's way
 //!
@@ -56,8 +61,10 @@
 //! The threads share one lock, that of [`sessions`]. While it is held there is no
 //! I/O, no logging, nothing that can block, no second `read()`, and nothing that
 //! can panic half-way through an update. Besides it, each outbox has a mutex of
-//! its own that is held while an item enters its channel, never while one is
-//! written; it may be taken under the session lock, and never the other way round.
+//! its own, the account, that is held while an item enters its channel, never while
+//! one is written; it may be taken under the session lock, and never the other way
+//! round. Only a writer holds a lock while it writes, its own outbox's half, and
+//! nobody waits for that but the writer that takes its place.
 
 #![forbid(unsafe_code)]
 

@@ -17,7 +17,8 @@ use crate::protocol::text::is_forbidden;
 use crate::protocol::token::Token;
 
 /// Starts logging, for the whole process. `verbosity` counts how often `-v` was
-/// given: who came and left, then what was asked, then each line on the wire.
+/// given: who came and left, then the status of each answer and who is slowed down,
+/// then each line on the wire.
 /// The environment's `RUST_LOG` rules where it is set.
 pub fn init(verbosity: usize) {
     let filter = match verbosity {

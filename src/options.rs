@@ -139,7 +139,7 @@ fn table() -> Options {
         (
             "linger",
             "S",
-            "for which a broken session can be resumed",
+            "a broken session can be resumed for, 0 = none",
             limits::DEFAULT_LINGER as usize,
         ),
         (
@@ -164,8 +164,8 @@ Serves chat by the protocol CP/0.0.0: synchronous, a thread for each connection.
 
 Usage: chat-server [OPTION ...]";
     let notes = "
-S is a whole number of seconds. Not in force yet: --max-per-address,
---login-timeout, --write-timeout and --linger.
+S is a whole number of seconds. Not in force yet: --max-per-address and
+--login-timeout.
 Logging goes to stderr; RUST_LOG rules where it is set.
 ";
     table.usage(brief) + notes

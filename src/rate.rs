@@ -32,7 +32,7 @@ impl Rate {
     }
 
     /// Counts a request that comes now, and says how long it is to wait.
-    pub fn wait(&mut self, now: Instant) -> Duration {
+    pub fn delay(&mut self, now: Instant) -> Duration {
         let due = self.next.max(now);
         self.next = due + self.interval;
         due.duration_since(now).saturating_sub(self.ahead)
@@ -48,10 +48,10 @@ mod tests {
         let mut now = Instant::now();
         let mut rate = Rate::new(10, 50, now);
         for _ in 0..50 {
-            assert_eq!(rate.wait(now), Duration::ZERO);
+            assert_eq!(rate.delay(now), Duration::ZERO);
         }
         for _ in 0..100 {
-            let wait = rate.wait(now);
+            let wait = rate.delay(now);
             assert_eq!(wait, Duration::from_millis(100));
             now += wait;
         }
@@ -62,23 +62,23 @@ mod tests {
         let start = Instant::now();
         let mut rate = Rate::new(10, 5, start);
         for _ in 0..5 {
-            rate.wait(start);
+            rate.delay(start);
         }
         let later = start + Duration::from_millis(200);
-        assert_eq!(rate.wait(later), Duration::ZERO);
-        assert_eq!(rate.wait(later), Duration::ZERO);
-        assert_eq!(rate.wait(later), Duration::from_millis(100));
+        assert_eq!(rate.delay(later), Duration::ZERO);
+        assert_eq!(rate.delay(later), Duration::ZERO);
+        assert_eq!(rate.delay(later), Duration::from_millis(100));
         let much_later = start + Duration::from_secs(1_000);
         for _ in 0..5 {
-            assert_eq!(rate.wait(much_later), Duration::ZERO);
+            assert_eq!(rate.delay(much_later), Duration::ZERO);
         }
-        assert_eq!(rate.wait(much_later), Duration::from_millis(100));
+        assert_eq!(rate.delay(much_later), Duration::from_millis(100));
     }
 
     #[test]
     fn without_a_rate_nobody_waits() {
         let now = Instant::now();
         let mut rate = Rate::new(0, 1, now);
-        assert!((0..10_000).all(|_| rate.wait(now) == Duration::ZERO));
+        assert!((0..10_000).all(|_| rate.delay(now) == Duration::ZERO));
     }
 }

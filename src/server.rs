@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use log::{info, warn};
+use log::{Level, info, log, warn};
 
 use crate::connection::{self, Connection};
 use crate::farewell::Farewell;
@@ -94,7 +94,13 @@ impl Server {
         } = self;
         let machine = Machine::prepare();
         let capacity = machine.clients(config.max_clients);
-        info!(
+        let level = if capacity < config.max_clients {
+            Level::Warn
+        } else {
+            Level::Debug
+        };
+        log!(
+            level,
             "room for {capacity} clients: {} wanted, {machine}",
             config.max_clients
         );
@@ -114,6 +120,7 @@ impl Server {
         });
         let accepting = Accepting::start(listeners, &host, &stopped)?;
         sweeper::start(&sessions, host.config.linger, &stopped)?;
+        // It has a `leaving`, for whose end the shutdown would wait in vain.
         drop(host);
 
         // Fails only without a sender, and one is kept above.
@@ -173,12 +180,12 @@ impl Accepting {
         let mut threads = Vec::new();
         for listener in listeners {
             let listener = Arc::new(listener);
-            let (accepted, host) = (Arc::clone(&listener), Arc::clone(host));
+            let (its_listener, host) = (Arc::clone(&listener), Arc::clone(host));
             let stopped = stopped.clone();
             let thread = thread::Builder::new()
                 .name("accept".to_owned())
                 .stack_size(limits::STACK)
-                .spawn(move || accept(&accepted, &host, &stopped))?;
+                .spawn(move || accept(&its_listener, &host, &stopped))?;
             threads.push((thread, listener));
         }
         Ok(Accepting { threads })
@@ -261,6 +268,7 @@ impl Host {
             farewell: self.farewell.clone(),
             admission,
         };
+        // Not joined: the shutdown waits for the end of its `leaving`.
         let leaving = self.leaving.clone();
         let reader = thread::Builder::new()
             .name(format!("reader-{}", connection.admission.number()))

@@ -5,9 +5,9 @@
 //!
 //! # The lock rule
 //!
-//! While the lock is held there is no I/O, no logging, nothing that can block,
-//! no second `read()` (a writer that waits in between would deadlock both), and
-//! nothing that can panic half-way through an update. So every method here takes
+//! While the lock is held there is no I/O, no logging, nothing that can block but an
+//! outbox's account, no second `read()` (a thread that waits for `write()` in between
+//! would deadlock both), and nothing that can panic half-way through an update. So every method here takes
 //! it once, briefly, and gives back copies: the `Arc`s of the outboxes that a
 //! broadcast goes to, not a look at the map while it goes.
 //!

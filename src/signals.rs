@@ -6,7 +6,7 @@ use std::thread;
 use log::info;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use signal_hook::low_level;
+use signal_hook::low_level::{self, signal_name};
 
 use crate::limits::STACK;
 use crate::server::ShutdownHandle;
@@ -14,7 +14,7 @@ use crate::server::ShutdownHandle;
 /// Lets the first signal shut the server down, and the second end the process at
 /// once, as a signal does that nobody handles.
 ///
-/// The thread, `signals`, lives as long as the process.
+/// The thread, `signals`, lives as long as the process, and nobody waits for it.
 pub fn shut_down_on_signals(server: ShutdownHandle) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::Builder::new()
@@ -23,7 +23,7 @@ pub fn shut_down_on_signals(server: ShutdownHandle) -> io::Result<()> {
         .spawn(move || {
             let mut signals = signals.forever();
             if let Some(signal) = signals.next() {
-                info!("signal {signal}");
+                info!("{}", signal_name(signal).unwrap_or("a signal"));
                 server.shutdown();
             }
             if let Some(signal) = signals.next() {

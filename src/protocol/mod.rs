@@ -89,9 +89,11 @@
 //!
 //! | notice | when |
 //! |---|---|
-//! | `502 Bad Gateway`, `Missed N messages: you read too slowly` | N deliveries did not fit into this session's queue. Stands near the gap, at the latest where the queue has run empty; the counts add up exactly |
+//! | `502 Bad Gateway`, `Missed N messages: you read too slowly` | N deliveries did not fit into this session's queue. Stands where the gap is; the counts add up exactly |
 //! | `502 Bad Gateway`, `The server is shutting down` | closing, at shutdown |
 //! | `403 Forbidden`, `The server is full` | closing, at once after connecting |
+//! | `403 Forbidden`, `This session was resumed from another connection` | closing, on the old connection; best effort |
+//! | `502 Bad Gateway`, `You read too slowly` | closing: a batch of output (64 KiB at most) was not wholly taken within the write timeout; best effort |
 //!
 //! # 4. Sessions and tokens
 //!
@@ -104,30 +106,44 @@
 //!   `Broadcast-message hello`.
 //! - A token of another live session makes the request act for that session, from
 //!   any connection: the response comes back on the connection that asked;
-//!   deliveries stay where the session is. `Quit` with another session's token
+//!   deliveries stay where the session is attached. One can send a message with three
+//!   lines and a token. `Quit` with another session's token
 //!   ends that session and closes both connections.
 //! - A header that is neither empty nor a live session's token: `401
 //!   Unauthorized`, `Unknown token`. The request is read to its end and not carried
 //!   out.
+//! - **Ending.** `Quit` and an orderly end of input (the client closed or
+//!   half-closed) end a session at once; its name is free before the client can see
+//!   the server close. After an end of input all requests already sent are still
+//!   answered, then the session ends and the server closes; an unfinished request is
+//!   dropped. Whatever else makes the server close a connection (20 bad requests, 418,
+//!   500, shutdown) ends its session too.
+//! - **Lingering.** A read or write error, keepalive or the write timeout breaks a
+//!   connection. A session whose token has once stood in a header outlives that (its
+//!   client knows the token): it lingers detached (60 s by default, at most 1 s more),
+//!   its name stays taken, deliveries queue, its token resumes it. Any other session
+//!   ends, so that who typed by hand is not locked out of the own name. Lingering
+//!   sessions count as clients for the limits; where room is needed, the one that has
+//!   lingered longest ends.
+//! - **Resuming.** `Set-name NAME` with a session's token, on a connection that has no
+//!   session, attaches that session to this connection: 304 where NAME is its name,
+//!   else a rename, 200. It attaches only where it succeeds. If the session was
+//!   attached elsewhere, that connection gets its notice and is closed. The answer
+//!   comes first, then the deliveries and gap notices that had not been written, in
+//!   order; one that had been written in part comes again whole. Unwritten responses
+//!   die with the connection that asked for them.
 //! - On a connection whose session is `alice`, `Set-name` with another session's
-//!   token: `403 Forbidden`, `This connection is alice`, with alice's token. On a
-//!   connection without a session: `403 Forbidden`, `NAME is taken`.
-//! - **Ending.** A session ends with its connection, whatever ends that: `Quit`, an
-//!   orderly end of input (the client closed or half-closed), a broken connection,
-//!   20 bad requests, 418, 500, shutdown. Its name is free before the client can
-//!   see the server close. After an end of input all requests already sent are
-//!   still answered, then the session ends and the server closes; an unfinished
-//!   request is dropped.
+//!   token: `403 Forbidden`, `This connection is alice`, with alice's token.
 //!
 //! # 5. Status codes
 //!
 //! | code, reason phrase | used for |
 //! |---|---|
 //! | `200 OK` | success; deliveries |
-//! | `304 Not Modified` | `Set-name` to the name one has |
+//! | `304 Not Modified` | `Set-name` to the name one has; resuming under it |
 //! | `400 Bad Request` | anything malformed: section 6 |
 //! | `401 Unauthorized` | `Set a name first`; `Unknown token` |
-//! | `403 Forbidden` | understood and refused: `NAME is taken`; `This connection is NAME`; full |
+//! | `403 Forbidden` | understood and refused: `NAME is taken`; `This connection is NAME`; full; resumed elsewhere |
 //! | `404 Not Found` | `No one is named NAME` |
 //! | `418 I'm a tea pocket` | an HTTP request: a line in the status-line position that ends in ` HTTP/1.0` or ` HTTP/1.1`. Data: `This is a chat server, not a web server`. Then the connection is closed, so that no web page can make a browser talk to it |
 //! | `500 Internal Server Error` | a defect: the request's handling panicked. Data: `The server failed to answer this request`. It is logged with where, the connection is closed, no one else notices |
@@ -166,9 +182,9 @@
 //!    they were sent; a response follows every delivery that its request caused to
 //!    the same session. Between different senders no order is promised.
 //! 2. A message answered 200 stands once in the queue of every recipient counted.
-//!    It is written to that recipient's connection, unless the session ends first.
-//!    What the kernel had taken when a connection broke may be lost; nothing is
-//!    delivered twice.
+//!    It is written to that recipient's connection, or to the one that resumes the
+//!    session, unless the session ends first. What the kernel had taken when a
+//!    connection broke may be lost; nothing is delivered twice on one connection.
 //! 3. A message that a recipient's queue could not take is never dropped in
 //!    silence: a private one is answered 502, a broadcast does not count that
 //!    recipient, and the recipient is told how many it missed.

@@ -105,7 +105,7 @@ fn a_stdout_that_nobody_reads_is_no_reason_to_fail() {
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
     command
-        .args(["-l", "127.0.0.1:0"])
+        .args(["-v", "-l", "127.0.0.1:0"])
         .stdout(closed())
         .stderr(Stdio::piped());
     let mut server = command.spawn().expect("it starts");

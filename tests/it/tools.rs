@@ -1,4 +1,5 @@
-use crate::support::{Server, has_tool, output_of};
+use crate::support::{Server, has_tool, output_of, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -55,17 +56,19 @@ impl Tool {
             .expect("it reads");
     }
 
-    /// Waits until this has appeared since the last time.
+    /// Waits until this has appeared since the last time, and gives what was before it.
     #[track_caller]
-    fn shows(&mut self, text: &str) {
+    fn shows(&mut self, text: &str) -> String {
         while !self.seen.contains(text) {
             match self.output.recv_timeout(crate::support::DEADLINE) {
                 Ok(more) => self.seen.push_str(&more),
                 Err(e) => panic!("{e}; expected {text:?} in {:?}", self.seen),
             }
         }
-        let end = self.seen.find(text).expect("just seen") + text.len();
-        self.seen.drain(..end);
+        let begin = self.seen.find(text).expect("just seen");
+        let before = self.seen[..begin].to_owned();
+        self.seen.drain(..begin + text.len());
+        before
     }
 }
 
@@ -113,6 +116,60 @@ fn two_netcats_and_a_telnet_hold_a_conversation() {
     carol.types("\n\nQuit\n");
     carol.shows("Goodbye");
     carol.shows("Connection closed by foreign host.");
+}
+
+#[test]
+fn who_was_in_a_netcat_that_was_killed_comes_back_in_another() {
+    if !has_tool("nc") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let mut dora = Tool::nc(&server);
+    dora.types("\n\nSet-name dora\n");
+    dora.shows("200 OK\r\n");
+    let token = dora
+        .shows("You are dora\r\n")
+        .lines()
+        .next()
+        .expect("a token")
+        .to_owned();
+    dora.types(&format!("\n{token}\nPing\n"));
+    dora.shows("Pong\r\n");
+
+    let pid = Pid::from_raw(dora.child.id().try_into().expect("a process id")).expect("one");
+    kill_process(pid, Signal::STOP).expect("it is there");
+    alice.ask(
+        "Private-message dora are you there?",
+        "200 OK",
+        "Delivered to dora",
+    );
+    wait_for("the message to reach its machine", || {
+        has_unread(server.address.port())
+    });
+    kill_process(pid, Signal::KILL).expect("it is there");
+    server.expect_log("broken as dora, lingers");
+    alice.ask(
+        "Private-message dora and now?",
+        "200 OK",
+        "Delivered to dora",
+    );
+
+    let mut dora = Tool::nc(&server);
+    dora.types(&format!("\n{token}\nSet-name dora\n"));
+    dora.shows("304 Not Modified\r\n");
+    dora.shows("Incoming-message private alice and now?\r\n");
+}
+
+/// Whether a connection to this port, of whichever process, has something unread.
+fn has_unread(port: u16) -> bool {
+    let connections = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    connections.lines().skip(1).any(|line| {
+        // sl local_address rem_address st tx_queue:rx_queue (proc_net_tcp.txt)
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let unread = fields[4].split(':').nth(1).expect("two queues");
+        fields[2].ends_with(&format!(":{port:04X}")) && unread.bytes().any(|digit| digit != b'0')
+    })
 }
 
 #[test]
