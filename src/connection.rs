@@ -504,11 +504,23 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_set_up_for_batches_of_bounded_size() {
+    fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
         let (_client, socket, _) = socket_pair();
         prepare(&socket);
         assert!(socket.nodelay().unwrap());
-        let buffer = rustix::net::sockopt::socket_send_buffer_size(&socket).unwrap();
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        assert_eq!(
+            sockopt::tcp_keepidle(&socket).unwrap(),
+            Duration::from_secs(60)
+        );
+        assert_eq!(
+            sockopt::tcp_keepintvl(&socket).unwrap(),
+            Duration::from_secs(15)
+        );
+        assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), 4);
+        #[cfg(target_os = "linux")]
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 30_000);
+        let buffer = sockopt::socket_send_buffer_size(&socket).unwrap();
         // Linux doubles what it is asked for, for its own bookkeeping (socket(7)).
         assert!((64 * 1024..=128 * 1024).contains(&buffer), "{buffer} bytes");
     }

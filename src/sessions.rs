@@ -600,4 +600,120 @@ mod tests {
                 .any(|outbox| Arc::ptr_eq(outbox, &members[1].attachment().outbox()))
         );
     }
+
+    /// A session whose connection broke after its token was used; its token.
+    fn linger(sessions: &Arc<Sessions>, its_name: &str, bits: u8) -> Token {
+        let mut connection = connect(sessions);
+        connection.claim(&name(its_name), token(bits)).unwrap();
+        sessions.by_token_of_client(token(bits)).unwrap();
+        assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
+        token(bits)
+    }
+
+    #[test]
+    fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
+        let sessions = Sessions::new(10);
+        for (was_used, may_linger, lingers) in [
+            (true, true, true),
+            (true, false, false),
+            (false, true, false),
+        ] {
+            let mut connection = connect(&sessions);
+            connection.claim(&name("alice"), token(1)).unwrap();
+            // To be looked up by the server is not to be used by the client.
+            sessions.by_token(token(1)).unwrap();
+            if was_used {
+                sessions.by_token_of_client(token(1)).unwrap();
+            }
+            let broken = connection.break_session(may_linger);
+            assert_eq!(matches!(broken, Broken::Lingers(_)), lingers);
+            drop(connection);
+            assert_eq!(sessions.by_name(&name("alice")).is_some(), lingers);
+            sessions.end_and_finish(token(1));
+        }
+    }
+
+    #[test]
+    fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
+        let sessions = Sessions::new(10);
+        let alice = token(1);
+        let mut first = attached(&sessions);
+        first.claim(&name("alice"), alice).unwrap();
+        sessions.by_token_of_client(alice).unwrap();
+        let mut second = attached(&sessions);
+        let resumed = second.resume(alice, &name("Alice")).expect("it is there");
+        assert!(resumed.renamed && resumed.evicted.is_some());
+        assert!(matches!(first.break_session(true), Broken::NoSession));
+        let mut third = attached(&sessions);
+        assert!(
+            third
+                .resume(alice, &name("Alice"))
+                .is_ok_and(|resumed| !resumed.renamed)
+        );
+        assert!(second.end_session().is_none());
+        drop((first, second));
+        assert_eq!(sessions.by_name(&name("ALICE")).unwrap().token, alice);
+        assert!(third.end_session().is_some());
+    }
+
+    /// A connection that is attached to its outbox, as one with a writer is.
+    fn attached(sessions: &Arc<Sessions>) -> Admission {
+        let admission = connect(sessions);
+        admission.attachment().attach_for_test();
+        admission
+    }
+
+    #[test]
+    fn a_refused_resumption_changes_nothing() {
+        let sessions = Sessions::new(10);
+        let alice = linger(&sessions, "alice", 1);
+        let (mut bob, mut newcomer) = (attached(&sessions), attached(&sessions));
+        bob.claim(&name("bob"), token(2)).unwrap();
+        assert_eq!(
+            newcomer.resume(alice, &name("BOB")).err(),
+            Some(Rename::Taken)
+        );
+        assert_eq!(
+            newcomer.resume(token(3), &name("carol")).err(),
+            Some(Rename::Gone)
+        );
+        assert_eq!(newcomer.token(), None);
+        let (ended, next) = sessions.end_lingered_out(Instant::now(), Duration::ZERO);
+        assert_eq!(
+            (ended[0].name.as_str(), ended.len(), next),
+            ("alice", 1, None)
+        );
+        newcomer.claim(&name("alice"), token(4)).unwrap();
+    }
+
+    #[test]
+    fn sessions_linger_out_in_the_order_in_which_they_broke() {
+        let sessions = Sessions::new(10);
+        let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
+        let mut resuming = attached(&sessions);
+        assert!(resuming.resume(one, &name("one")).is_ok());
+        assert!(matches!(resuming.break_session(true), Broken::Lingers(_)));
+        let minute = Duration::from_secs(60);
+        let (ended, next) = sessions.end_lingered_out(Instant::now(), minute);
+        assert!(ended.is_empty() && next.is_some_and(|next| next > Instant::now()));
+        let (ended, _) = sessions.end_lingered_out(Instant::now() + 2 * minute, minute);
+        assert_eq!(
+            ended.iter().map(|it| it.token).collect::<Vec<_>>(),
+            [two, one]
+        );
+    }
+
+    #[test]
+    fn the_longest_lingering_gives_way_only_where_room_is_needed() {
+        let sessions = Sessions::new(3);
+        let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
+        let admit = || sessions.admit(Arc::new(Outbox::new(1 << 20)));
+        let (_first, ended) = admit().expect("room");
+        assert!(ended.is_none());
+        let (_second, ended) = admit().expect("room");
+        assert_eq!(ended.map(|session| session.token), Some(one));
+        let (_third, ended) = admit().expect("room");
+        assert_eq!(ended.map(|session| session.token), Some(two));
+        assert_eq!(admit().err(), Some(Notice::ServerIsFull));
+    }
 }

@@ -56,13 +56,22 @@ fn session(bound: usize) -> Arc<Outbox> {
 
 /// Connection 1, attached without a writer.
 fn attached(outbox: &Arc<Outbox>) -> Attachment {
-    let (socket, wake) = (socket_pair().0, bounded(1).0);
-    outbox.attach(Attached {
-        connection: 1,
-        socket,
-        wake,
-    });
-    Attachment::new(1, Arc::clone(outbox))
+    let attachment = Attachment::new(1, Arc::clone(outbox));
+    attachment.attach_for_test();
+    attachment
+}
+
+impl Attachment {
+    /// Attaches it without a writer, for whoever tests what needs none.
+    pub(crate) fn attach_for_test(&self) {
+        let (socket, wake) = (socket_pair().0, bounded(1).0);
+        let connection = self.connection;
+        self.outbox().attach(Attached {
+            connection,
+            socket,
+            wake,
+        });
+    }
 }
 
 /// A connection with its writer, and the other end of it.
