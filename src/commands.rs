@@ -14,7 +14,7 @@ use crate::protocol::request::{Command, Header, LineFault, Request, Verb};
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
-use crate::sessions::{Admission, Rename, Resumed, Session};
+use crate::sessions::{Admission, NotResumed, Rename, Resumed, Session};
 
 /// What is to be done with the answer to a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -118,8 +118,14 @@ fn claim(admission: &mut Admission, name: Username) -> Answer {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).expect("the operating system gives random bytes");
     match admission.claim(&name, Token::from_bits(bits)) {
-        Ok(()) => {
+        Ok(ended) => {
             info!("is {name}");
+            for session in ended {
+                info!(
+                    "has ended the session of {}, which lingered, for want of room",
+                    session.name
+                );
+            }
             Answer::Sent
         }
         Err(_) => Answer::Send(reply(None, Response::Taken(name))),
@@ -149,8 +155,7 @@ fn resume(admission: &mut Admission, session: Session, name: Username) -> Answer
             evicted,
         }) => {
             info!("resumes {name}");
-            // First, so that the other's writer is out of the session's outbox when
-            // ours comes to it.
+            // First, so that ours does not wait for the other's at the session's outbox.
             if let Some(evicted) = evicted {
                 evicted.evict();
             }
@@ -164,9 +169,11 @@ fn resume(admission: &mut Admission, session: Session, name: Username) -> Answer
                 .go_over(&session.outbox, &reply(Some(&session), response));
             Answer::Sent
         }
-        Err(Rename::Taken) => Answer::Send(reply(Some(&session), Response::Taken(name))),
+        Err(NotResumed::Taken) => Answer::Send(reply(Some(&session), Response::Taken(name))),
         // Ended between the lookup and here.
-        Err(_) => Answer::Send(reply(None, Response::UnknownToken)),
+        Err(NotResumed::Gone) => Answer::Send(reply(None, Response::UnknownToken)),
+        // Its last word is on its way.
+        Err(NotResumed::Closing) => Answer::Sent,
     }
 }
 

@@ -5,9 +5,10 @@
 //! knows nothing of other clients, and never writes to a socket: that is the
 //! writer's part ([`crate::outbox`]).
 //!
-//! The invariant: whatever ends the conversation, an end of input, an error, a
-//! closed outbox or a panic, the session is gone before the client can see the
-//! connection close, and both threads are gone with it.
+//! The invariant: whatever ends the conversation, both threads end with it; and
+//! where the client or an answer ends it, or a panic, the session is gone before the
+//! client can see the connection close. A connection that breaks may leave its session
+//! behind, for another to resume.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -78,7 +79,7 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
         farewell,
     } = connection;
     info!("came from {peer}");
-    prepare(&socket);
+    prepare(&socket, write_timeout);
     let attachment = Arc::clone(admission.attachment());
     let Ok(writer) = writer::start(&attachment, Arc::clone(&socket), write_timeout) else {
         info!("refused: no thread for its writer");
@@ -167,13 +168,13 @@ fn leave(
 
 /// Sets what is not the kernel's default. A socket that refuses, because the
 /// client is gone already, fails in the next read all the same.
-fn prepare(socket: &TcpStream) {
-    if let Err(e) = try_prepare(socket) {
+fn prepare(socket: &TcpStream, write_timeout: Duration) {
+    if let Err(e) = try_prepare(socket, write_timeout) {
         debug!("cannot set socket options: {e}");
     }
 }
 
-fn try_prepare(socket: &TcpStream) -> io::Result<()> {
+fn try_prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
     // A batch is one write and wants to leave at once, not to wait for the
     // acknowledgement of the last one (Nagle's algorithm, 40 ms).
     socket.set_nodelay(true)?;
@@ -184,7 +185,11 @@ fn try_prepare(socket: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepintvl(socket, limits::KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(socket, limits::KEEPALIVE_PROBES)?;
     #[cfg(target_os = "linux")]
-    sockopt::set_tcp_user_timeout(socket, limits::USER_TIMEOUT.as_millis() as u32)?;
+    {
+        let timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
+        let millis = timeout.as_millis().try_into().unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(socket, millis)?;
+    }
     Ok(())
 }
 
@@ -355,6 +360,8 @@ mod tests {
     use super::*;
     use crate::limits::DEFAULT_QUEUE;
     use crate::outbox::Outbox;
+    use crate::protocol::token::Token;
+    use crate::protocol::username::Username;
     use crate::sessions::Sessions;
     use std::io::Write;
     use std::net::TcpListener;
@@ -380,8 +387,7 @@ mod tests {
             peer,
             admission: sessions
                 .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)))
-                .unwrap()
-                .0,
+                .unwrap(),
             write_timeout: Duration::from_secs(30),
             may_linger: true,
             rate: Rate::new(0, 1, Instant::now()),
@@ -506,7 +512,7 @@ mod tests {
     #[test]
     fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
         let (_client, socket, _) = socket_pair();
-        prepare(&socket);
+        prepare(&socket, Duration::from_secs(30));
         assert!(socket.nodelay().unwrap());
         assert!(sockopt::socket_keepalive(&socket).unwrap());
         assert_eq!(
@@ -519,9 +525,103 @@ mod tests {
         );
         assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), 4);
         #[cfg(target_os = "linux")]
-        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 30_000);
+        {
+            assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 120_000);
+            prepare(&socket, Duration::from_secs(300));
+            assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 330_000);
+        }
         let buffer = sockopt::socket_send_buffer_size(&socket).unwrap();
         // Linux doubles what it is asked for, for its own bookkeeping (socket(7)).
         assert!((64 * 1024..=128 * 1024).contains(&buffer), "{buffer} bytes");
+    }
+
+    /// A connection of a session that may linger, without threads.
+    fn known(sessions: &Arc<Sessions>) -> Admission {
+        let mut admission = sessions
+            .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)))
+            .unwrap();
+        let (name, token) = (Username::new("alice").unwrap(), Token::from_bits([1; 16]));
+        admission.attachment().attach_for_test();
+        admission.claim(&name, token).unwrap();
+        sessions.by_token_of_client(token).unwrap();
+        admission
+    }
+
+    #[test]
+    fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
+        let broken = |kind: io::ErrorKind| Err(kind.into());
+        for (ending, written, lingers) in [
+            (
+                Ok(Ending::Closed),
+                broken(io::ErrorKind::ConnectionReset),
+                true,
+            ),
+            (Ok(Ending::Closed), broken(io::ErrorKind::TimedOut), true),
+            // To a client that has closed its side in good order.
+            (Ok(Ending::Closed), broken(io::ErrorKind::BrokenPipe), false),
+            (Ok(Ending::Closed), Ok(writer::Ending::Written), false),
+            (
+                Err(io::ErrorKind::ConnectionReset.into()),
+                Ok(writer::Ending::Detached),
+                true,
+            ),
+            (
+                Err(io::ErrorKind::TimedOut.into()),
+                broken(io::ErrorKind::BrokenPipe),
+                true,
+            ),
+        ] {
+            let sessions = Sessions::new(10);
+            leave(known(&sessions), None, ending, written, true);
+            assert_eq!(sessions.names().len(), usize::from(lingers));
+        }
+    }
+
+    #[test]
+    fn an_end_of_input_of_a_reset_connection_waits_for_the_writer_that_knows_of_it() {
+        let (client, socket, _) = socket_pair();
+        let sessions = Sessions::new(10);
+        let admission = known(&sessions);
+        let attachment = Arc::clone(admission.attachment());
+        rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        drop(client);
+        // The writer's part: it takes the error.
+        while (&socket).write(b"x").is_ok() {}
+        let (read, was_read) = crossbeam_channel::bounded(1);
+        thread::scope(|scope| {
+            let input = Input {
+                socket: &socket,
+                attachment: &attachment,
+                telnet: Telnet::default(),
+            };
+            scope.spawn(move || read.send({ input }.read(&mut [0; 10]).unwrap()));
+            let early = was_read.recv_timeout(Duration::from_millis(50));
+            assert!(early.is_err(), "it has taken this for a close");
+            attachment.break_off();
+            assert_eq!(was_read.recv_timeout(Duration::from_secs(10)), Ok(0));
+        });
+    }
+
+    #[test]
+    fn an_end_of_input_is_one_although_a_reset_followed_it() {
+        let (client, socket, _) = socket_pair();
+        let sessions = Sessions::new(10);
+        let admission = known(&sessions);
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!((&socket).read(&mut [0]).unwrap(), 0);
+        drop(client);
+        // What is written to a closed socket is answered with a reset.
+        let attachment = admission.attachment();
+        (&socket).write_all(b"x").unwrap();
+        while socket.peer_addr().is_ok() {
+            thread::yield_now();
+        }
+        let mut input = Input {
+            socket: &socket,
+            attachment,
+            telnet: Telnet::default(),
+        };
+        assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
+        assert!(attachment.is_open(), "it has not waited for the writer");
     }
 }

@@ -62,8 +62,9 @@
 //! I/O, no logging, nothing that can block, no second `read()`, and nothing that
 //! can panic half-way through an update. Besides it, each outbox has a mutex of
 //! its own, the account, that is held while an item enters its channel, never while
-//! one is written; it may be taken under the session lock, and never the other way
-//! round. Only a writer holds a lock while it writes, its own outbox's half, and
+//! one is written; and each connection one for which outbox it is attached to. They
+//! are taken in this order: sessions, connection, account, and never the other way
+//! round. Only a writer holds a lock while it writes, the half of its own outbox, and
 //! nobody waits for that but the writer that takes its place.
 
 #![forbid(unsafe_code)]

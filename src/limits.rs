@@ -47,6 +47,9 @@ pub const BATCH: usize = 64 * 1024;
 /// The longest message of the server: a status line, a token, a full line.
 pub const MESSAGE: usize = "500 Internal Server Error\r\n".len() + (32 + 2) + (LINE + 2);
 
+/// No notice is longer, in bytes: the longest is 115.
+pub const NOTICE: usize = 128;
+
 // ---- Defaults of options ----
 
 /// Where the server listens unless it is told otherwise. Only this machine can
@@ -111,12 +114,20 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// And then at this interval.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// So many times, before the connection counts as broken.
+/// So many times, before the connection counts as broken: after two minutes in all.
 pub const KEEPALIVE_PROBES: u32 = 4;
 
-/// TCP_USER_TIMEOUT: how long what was sent may go without acknowledgement. The
-/// kernel's own patience is a quarter of an hour.
-pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The least TCP_USER_TIMEOUT: how long what was sent may go without acknowledgement,
+/// for which the kernel's own patience is a quarter of an hour.
+///
+/// Not less than keepalive takes, because Linux lets it cut keepalive short; and
+/// always by [`USER_TIMEOUT_MARGIN`] more than the write timeout, because it runs for a
+/// window that stays shut too, although the peer is there, and what the kernel holds is
+/// lost when it fires.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// See [`USER_TIMEOUT`].
+pub const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(30);
 
 /// How many bytes are still read, and dropped, from a client that has been told
 /// a last line. Closing a socket that holds unread input resets the connection,

@@ -19,7 +19,7 @@ use crate::connection::{self, Connection};
 use crate::farewell::Farewell;
 use crate::limits::{self, Machine};
 use crate::options::Config;
-use crate::outbox::Outbox;
+use crate::outbox::{Attachment, Outbox};
 use crate::protocol::reply::Notice;
 use crate::rate::Rate;
 use crate::sessions::Sessions;
@@ -245,15 +245,7 @@ impl Host {
     fn welcome(&self, socket: Arc<TcpStream>, peer: SocketAddr) {
         let outbox = Arc::new(Outbox::new(self.config.queue));
         let admission = match self.sessions.admit(outbox) {
-            Ok((admission, ended)) => {
-                if let Some(session) = ended {
-                    info!(
-                        "ended the session of {}, which lingered, for want of room",
-                        session.name
-                    );
-                }
-                admission
-            }
+            Ok(admission) => admission,
             Err(notice) => {
                 info!("refused {peer}: {notice}");
                 return self.farewell.refuse(socket, notice);
@@ -286,26 +278,25 @@ impl Host {
 
 /// Tells everyone, lets the writers write, and sees the threads off.
 fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infallible>) {
-    let outboxes = sessions.close();
-    for outbox in &outboxes {
-        outbox.finish_with_notice(Notice::ShuttingDown);
+    let connections = sessions.close();
+    for connection in &connections {
+        connection.outbox().finish_with_notice(Notice::ShuttingDown);
     }
     let deadline = Instant::now() + grace;
-    let written = outboxes
-        .iter()
-        .filter(|outbox| outbox.wait_until_written(deadline))
-        .count();
-    if written < outboxes.len() {
+    let is_written =
+        |connection: &&Arc<Attachment>| connection.outbox().wait_until_written(deadline);
+    let written = connections.iter().filter(is_written).count();
+    if written < connections.len() {
         warn!(
             "{} clients did not take what was queued for them",
-            outboxes.len() - written
+            connections.len() - written
         );
     }
     // Everyone has the last line before them; those who close their side now,
     // leave by the normal path.
     if !all_dropped(left, limits::SHUTDOWN_CLOSING_TIME) {
-        for outbox in &outboxes {
-            outbox.cut();
+        for connection in &connections {
+            connection.cut();
         }
         if !all_dropped(left, limits::LEAVE_TIME) {
             warn!("some threads did not leave");

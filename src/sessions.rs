@@ -5,11 +5,12 @@
 //!
 //! # The lock rule
 //!
-//! While the lock is held there is no I/O, no logging, nothing that can block but an
-//! outbox's account, no second `read()` (a thread that waits for `write()` in between
-//! would deadlock both), and nothing that can panic half-way through an update. So every method here takes
-//! it once, briefly, and gives back copies: the `Arc`s of the outboxes that a
-//! broadcast goes to, not a look at the map while it goes.
+//! While the lock is held there is no I/O, no logging, nothing that can block but the
+//! short locks of an outbox and a connection's end of it, no second `read()` (a thread
+//! that waits for `write()` in between would deadlock both), and nothing that can panic
+//! half-way through an update. So every method here takes it once, briefly, and gives
+//! back copies: the `Arc`s of the outboxes that a broadcast goes to, not a look at the
+//! map while it goes.
 //!
 //! The invariant, whenever the lock is free: *`names` and `members` name each other,
 //! one to one, and a member is either some connection's or in `lingering`.* A name
@@ -46,8 +47,8 @@ struct State {
     closing: bool,
     /// The number of the last connection.
     last_number: u64,
-    /// The outbox to which each connection is attached, session or not.
-    connections: HashMap<u64, Arc<Outbox>>,
+    /// Each connection's end of its outbox, with a session or without.
+    connections: HashMap<u64, Arc<Attachment>>,
     members: HashMap<Token, Member>,
     names: HashMap<NameKey, Token>,
     /// The sessions without a connection, in the order in which they lost it, which
@@ -117,12 +118,11 @@ impl Sessions {
         })
     }
 
-    /// Lets a connection in, or says with which notice it is to be refused. Where
-    /// room is needed, the session that has lingered longest ends and is given too.
-    pub fn admit(
-        self: &Arc<Self>,
-        outbox: Arc<Outbox>,
-    ) -> Result<(Admission, Option<Session>), Notice> {
+    /// Lets a connection in, or says with which notice it is to be refused.
+    ///
+    /// It may come to resume a session that lingers, so none gives way to it before it
+    /// [claims](Admission::claim) a name.
+    pub fn admit(self: &Arc<Self>, outbox: Arc<Outbox>) -> Result<Admission, Notice> {
         let mut state = self.state.write();
         if state.closing {
             return Err(Notice::ShuttingDown);
@@ -130,24 +130,16 @@ impl Sessions {
         if state.connections.len() >= self.capacity {
             return Err(Notice::ServerIsFull);
         }
-        let is_full = state.connections.len() + state.lingering.len() >= self.capacity;
-        let longest = state
-            .lingering
-            .first_key_value()
-            .map(|(_, &(_, token))| token);
-        let ended = longest
-            .filter(|_| is_full)
-            .and_then(|token| state.end_and_finish(token));
         state.last_number += 1;
         let number = state.last_number;
-        state.connections.insert(number, Arc::clone(&outbox));
-        let admission = Admission {
+        let attachment = Arc::new(Attachment::new(number, outbox));
+        state.connections.insert(number, Arc::clone(&attachment));
+        Ok(Admission {
             sessions: Arc::clone(self),
             number,
-            attachment: Arc::new(Attachment::new(number, outbox)),
+            attachment,
             session: None,
-        };
-        Ok((admission, ended))
+        })
     }
 
     /// The session of this token, if it lives.
@@ -228,9 +220,9 @@ impl Sessions {
         &self.lingers.1
     }
 
-    /// Lets no connection in any more, and gives the outboxes of those that are
+    /// Lets no connection in any more, and none resume a session; gives those that are
     /// there, for a last word. Their sessions end with them.
-    pub fn close(&self) -> Vec<Arc<Outbox>> {
+    pub fn close(&self) -> Vec<Arc<Attachment>> {
         let mut state = self.state.write();
         state.closing = true;
         state.connections.values().cloned().collect()
@@ -315,6 +307,17 @@ pub struct Resumed {
     pub evicted: Option<Evicted>,
 }
 
+/// Why a session was not resumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotResumed {
+    /// Another session has the name.
+    Taken,
+    /// There is no such session any more.
+    Gone,
+    /// The connection is about to close, and so is told nothing more than that.
+    Closing,
+}
+
 impl Admission {
     /// The number of the connection, which is never given again.
     pub fn number(&self) -> u64 {
@@ -341,8 +344,9 @@ impl Admission {
     /// session has the name. The answer is queued here, before anyone can find
     /// the session, so that it stands before the first delivery.
     ///
-    /// The connection has no session yet, and the token is fresh.
-    pub fn claim(&mut self, name: &Username, token: Token) -> Result<(), Taken> {
+    /// Where room is needed, the sessions that have lingered longest end, and are given
+    /// back. The connection has no session yet, and the token is fresh.
+    pub fn claim(&mut self, name: &Username, token: Token) -> Result<Vec<Session>, Taken> {
         debug_assert!(self.session.is_none());
         let key = name.key();
         let answer = Reply {
@@ -359,6 +363,13 @@ impl Admission {
         if state.names.contains_key(&key) {
             return Err(Taken);
         }
+        let mut ended = Vec::new();
+        while state.connections.len() + state.lingering.len() > self.sessions.capacity {
+            let Some((_, &(_, longest))) = state.lingering.first_key_value() else {
+                break;
+            };
+            ended.extend(state.end_and_finish(longest));
+        }
         session.outbox.belong_to(token);
         self.attachment.answer(&answer);
         state.names.insert(key, token);
@@ -372,7 +383,7 @@ impl Admission {
             },
         );
         self.session = Some(token);
-        Ok(())
+        Ok(ended)
     }
 
     /// Takes the session of `token` over, or up again, under this name. Where that is
@@ -380,26 +391,25 @@ impl Admission {
     /// session is attached no more.
     ///
     /// The connection has no session yet.
-    pub fn resume(&mut self, token: Token, name: &Username) -> Result<Resumed, Rename> {
+    pub fn resume(&mut self, token: Token, name: &Username) -> Result<Resumed, NotResumed> {
         debug_assert!(self.session.is_none());
         let mut state = self.sessions.state.write();
-        let rename = state.try_name(token, name);
-        if matches!(rename, Rename::Taken | Rename::Gone) {
-            return Err(rename);
+        if state.closing {
+            return Err(NotResumed::Closing);
         }
-        let Some(outbox) = state
-            .members
-            .get(&token)
-            .map(|it| Arc::clone(&it.session.outbox))
-        else {
-            return Err(Rename::Gone);
+        let rename = state.try_name(token, name);
+        if rename == Rename::Taken {
+            return Err(NotResumed::Taken);
+        }
+        let Some(member) = state.members.get(&token) else {
+            return Err(NotResumed::Gone);
         };
+        let outbox = Arc::clone(&member.session.outbox);
         let Ok(evicted) = self.attachment.take_place_at(&outbox) else {
-            return Err(Rename::Gone);
+            return Err(NotResumed::Closing);
         };
         state.set_name(token, name);
         state.hand_over(token, self.number);
-        state.connections.insert(self.number, Arc::clone(&outbox));
         self.session = Some(token);
         let session = Session {
             token,
@@ -492,21 +502,20 @@ mod tests {
         sessions
             .admit(Arc::new(Outbox::new(1 << 20)))
             .expect("room")
-            .0
     }
 
     #[test]
     fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
         let sessions = Sessions::new(10);
         let (mut alice, mut other) = (connect(&sessions), connect(&sessions));
-        assert_eq!(alice.claim(&name("Alice"), token(1)), Ok(()));
-        assert_eq!(other.claim(&name("aLICE"), token(2)), Err(Taken));
+        assert!(alice.claim(&name("Alice"), token(1)).is_ok());
+        assert_eq!(other.claim(&name("aLICE"), token(2)).err(), Some(Taken));
         assert_eq!(other.token(), None);
         let found = sessions.by_name(&name("ALICE")).unwrap();
         assert_eq!((found.name.as_str(), found.token), ("Alice", token(1)));
         drop(alice);
         assert!(sessions.by_token(token(1)).is_none());
-        assert_eq!(other.claim(&name("alice"), token(3)), Ok(()));
+        assert!(other.claim(&name("alice"), token(3)).is_ok());
     }
 
     #[test]
@@ -563,7 +572,7 @@ mod tests {
         let (first, _second) = (connect(&sessions), connect(&sessions));
         assert_eq!(admit().err(), Some(Notice::ServerIsFull));
         drop(first);
-        let (third, _) = admit().unwrap();
+        let third = admit().unwrap();
         assert_eq!(third.number(), 3, "numbers are not given again");
     }
 
@@ -671,11 +680,11 @@ mod tests {
         bob.claim(&name("bob"), token(2)).unwrap();
         assert_eq!(
             newcomer.resume(alice, &name("BOB")).err(),
-            Some(Rename::Taken)
+            Some(NotResumed::Taken)
         );
         assert_eq!(
             newcomer.resume(token(3), &name("carol")).err(),
-            Some(Rename::Gone)
+            Some(NotResumed::Gone)
         );
         assert_eq!(newcomer.token(), None);
         let (ended, next) = sessions.end_lingered_out(Instant::now(), Duration::ZERO);
@@ -704,16 +713,40 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_lingering_gives_way_only_where_room_is_needed() {
+    fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
         let sessions = Sessions::new(3);
         let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
-        let admit = || sessions.admit(Arc::new(Outbox::new(1 << 20)));
-        let (_first, ended) = admit().expect("room");
-        assert!(ended.is_none());
-        let (_second, ended) = admit().expect("room");
-        assert_eq!(ended.map(|session| session.token), Some(one));
-        let (_third, ended) = admit().expect("room");
-        assert_eq!(ended.map(|session| session.token), Some(two));
-        assert_eq!(admit().err(), Some(Notice::ServerIsFull));
+        let ended = |admission: &mut Admission, its_name: &str, bits: u8| {
+            let ended = admission
+                .claim(&name(its_name), token(bits))
+                .expect("a free name");
+            ended
+                .iter()
+                .map(|session| session.token)
+                .collect::<Vec<_>>()
+        };
+        let mut first = connect(&sessions);
+        assert_eq!(ended(&mut first, "first", 3), []);
+        // One that has no name yet may have come to resume.
+        let mut second = connect(&sessions);
+        assert!(sessions.by_token(one).is_some());
+        assert_eq!(ended(&mut second, "second", 4), [one]);
+        let mut third = attached(&sessions);
+        assert!(third.resume(two, &name("two")).is_ok());
+        let full = sessions.admit(Arc::new(Outbox::new(1 << 20)));
+        assert_eq!(full.err(), Some(Notice::ServerIsFull));
+    }
+
+    #[test]
+    fn a_closing_server_lets_nobody_resume() {
+        let sessions = Sessions::new(3);
+        let one = linger(&sessions, "one", 1);
+        let mut late = attached(&sessions);
+        sessions.close();
+        assert_eq!(
+            late.resume(one, &name("one")).err(),
+            Some(NotResumed::Closing)
+        );
+        assert_eq!(late.token(), None);
     }
 }

@@ -97,7 +97,8 @@ struct Account {
     /// Bytes of deliveries that the kernel has not taken. Those of a batch are
     /// taken off together, when it has taken all of it.
     deliveries: usize,
-    /// Bytes of answers to the attached connection that the kernel has not taken.
+    /// Bytes of answers that stand here and the kernel has not taken, of an earlier
+    /// connection too, until the next writer has thrown those away.
     answers: usize,
     /// The gaps in the queue, in order: how many deliveries did not fit there. Each has
     /// an item in the channel, where the gap is.
@@ -125,10 +126,11 @@ enum State {
 struct Attached {
     connection: u64,
     socket: Arc<TcpStream>,
-    /// Wakes its writer; with one waking in it there is no need for another. The
-    /// outbox has the only one, so that letting go of it tells the writer that it
-    /// is attached no more.
+    /// Wakes its writer; with one waking in it there is no need for another. When the
+    /// last of them is let go of, the writer knows that it is attached no more.
     wake: Sender<()>,
+    /// The outbox of its own from which it is still on its way to this one, maybe.
+    from: Option<Arc<Outbox>>,
 }
 
 /// What stands in the queue. It is typed because the kinds fare differently.
@@ -144,7 +146,8 @@ enum Item {
     /// The first of the account's gaps; it becomes a notice when it is taken out, and
     /// its count is known.
     Gap,
-    /// The connection goes over to this outbox, to which it is attached already.
+    /// The connection goes over to this outbox, at which it has taken its place; in the
+    /// meantime another may have taken it.
     GoOver(Arc<Outbox>),
     /// Nothing follows.
     End,
@@ -247,14 +250,6 @@ impl Outbox {
         }
     }
 
-    /// Closes the first gap, of which the client is to be told now.
-    fn tell_of_gap(&self) -> Notice {
-        let mut account = self.account.lock();
-        let missed = account.gaps.pop_front().unwrap_or(0);
-        account.in_gap &= !account.gaps.is_empty();
-        Notice::Missed(missed)
-    }
-
     /// Puts an item into the channel and wakes who is to write it. The account is
     /// asked for as a proof that its lock is held.
     fn enqueue(&self, account: &Account, item: Item) {
@@ -278,28 +273,12 @@ impl Outbox {
         account.state == State::Done
     }
 
-    /// Cuts the attached connection, if there is one: its reader and its writer
-    /// leave whatever they are blocked in, and what is queued is lost.
-    pub fn cut(&self) {
-        let account = self.account.lock();
-        let socket = account
-            .attached
-            .as_ref()
-            .map(|attached| Arc::clone(&attached.socket));
-        drop(account);
-        if let Some(socket) = socket {
-            // Fails where the client was faster, and then there is nothing to cut.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-    }
-
     /// Attaches a connection in the place of whichever was attached, if any, which
     /// is given back, to be [evicted](Evicted::evict).
     fn attach(&self, attached: Attached) -> Option<Evicted> {
         let mut account = self.account.lock();
         // What has been queued in the meantime is to be looked at.
         let _ = attached.wake.try_send(());
-        account.answers = 0;
         let writing = account.writing;
         let before = account.attached.replace(attached);
         self.changed.notify_all();
@@ -314,7 +293,6 @@ impl Outbox {
         let mut account = self.account.lock();
         if account.is_attached(connection) {
             account.attached = None;
-            account.answers = 0;
             if account.state == State::Closing {
                 account.state = State::Done;
             }
@@ -326,6 +304,13 @@ impl Outbox {
 type AccountGuard<'a> = parking_lot::MutexGuard<'a, Account>;
 
 impl Account {
+    /// Closes the first gap, of which the client is to be told now.
+    fn tell_of_gap(&mut self) -> Notice {
+        let missed = self.gaps.pop_front().unwrap_or(0);
+        self.in_gap &= !self.gaps.is_empty();
+        Notice::Missed(missed)
+    }
+
     fn is_attached(&self, connection: u64) -> bool {
         self.attached
             .as_ref()
@@ -346,20 +331,29 @@ pub struct Evicted {
 }
 
 impl Evicted {
-    /// Sees that it closes, at once. Its writer is told by our letting go of its
-    /// `wake`, and says the last words itself. But if it is at its socket, it may be
-    /// blocked on a client that reads no more, half-way through a message, where no
-    /// last word can stand: then the socket is shut down.
+    /// Sees that it closes. Its writer is told by our letting go of its `wake`, and
+    /// says the last words itself. But if it is at its socket, with a batch from here or
+    /// still with one from its own outbox, it may be blocked on a client that reads no
+    /// more, half-way through a message, where no last word can stand: then the socket
+    /// is shut down.
     pub fn evict(self) {
-        if self.is_writing {
-            let _ = self.attached.socket.shutdown(Shutdown::Both);
+        let Attached {
+            connection,
+            socket,
+            from,
+            ..
+        } = self.attached;
+        let is_writing_on_its_way =
+            || from.is_some_and(|own| own.account.lock().writing == Some(connection));
+        if self.is_writing || is_writing_on_its_way() {
+            let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }
 
 /// A connection's end of the outbox that it is attached to: what its reader uses.
 ///
-/// All of it does nothing, and says so, once another connection has taken its place.
+/// Nothing that it queues is written once another connection has taken its place.
 pub struct Attachment {
     connection: u64,
     current: Mutex<Current>,
@@ -370,18 +364,22 @@ struct Current {
     outbox: Arc<Outbox>,
     /// The writer has left, so nobody is to be attached for it any more.
     writer_gone: bool,
+    /// The connection's socket, from the start of its writer on.
+    socket: Option<Arc<TcpStream>>,
 }
 
 impl Attachment {
     /// The end of the connection of this number, at an outbox of its own;
     /// [`writer::start`] attaches it.
     pub fn new(connection: u64, outbox: Arc<Outbox>) -> Attachment {
+        let current = Current {
+            outbox,
+            writer_gone: false,
+            socket: None,
+        };
         Attachment {
             connection,
-            current: Mutex::new(Current {
-                outbox,
-                writer_gone: false,
-            }),
+            current: Mutex::new(current),
         }
     }
 
@@ -471,31 +469,43 @@ impl Attachment {
     pub fn take_place_at(&self, session: &Arc<Outbox>) -> Result<Option<Evicted>, NoWriter> {
         let current = self.current.lock();
         let attached = current.outbox.account.lock().attached.clone();
-        Ok(session.attach(attached.ok_or(NoWriter)?))
+        let attached = attached.ok_or(NoWriter)?;
+        Ok(session.attach(Attached {
+            from: Some(Arc::clone(&current.outbox)),
+            ..attached
+        }))
     }
 
     /// Has the writer write this answer, as the last from the outbox that it drains,
-    /// and then what stands in the session's, at which it has taken place.
+    /// and then what stands in the session's, at which it has taken place. If it drains
+    /// nothing any more, the session is let go of again.
     pub fn go_over(&self, session: &Arc<Outbox>, answer: &Reply) {
         self.answer(answer);
         let mut current = self.current.lock();
         let own = std::mem::replace(&mut current.outbox, Arc::clone(session));
-        if current.writer_gone {
-            session.detach(self.connection);
+        let account = own.account.lock();
+        if account.is_open_for(self.connection) {
+            own.enqueue(&account, Item::GoOver(Arc::clone(session)));
         } else {
-            own.enqueue(&own.account.lock(), Item::GoOver(Arc::clone(session)));
+            session.detach(self.connection);
+        }
+    }
+
+    /// Cuts the connection: its reader and its writer leave the socket if they are
+    /// blocked there, and both come to their end.
+    pub fn cut(&self) {
+        let socket = self.current.lock().socket.clone();
+        if let Some(socket) = socket {
+            // Fails where the client was faster, and then there is nothing to cut.
+            let _ = socket.shutdown(Shutdown::Both);
         }
     }
 
     /// Cuts the connection and lets go of the outbox, which stays as it is: what is
     /// queued waits for the next one, but the answers to this one.
     pub fn break_off(&self) {
-        let outbox = self.outbox();
-        let attached = outbox.account.lock().attached.clone();
-        if let Some(attached) = attached.filter(|it| it.connection == self.connection) {
-            let _ = attached.socket.shutdown(Shutdown::Both);
-            outbox.detach(self.connection);
-        }
+        self.cut();
+        self.outbox().detach(self.connection);
     }
 
     /// The writer has left.

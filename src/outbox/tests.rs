@@ -31,11 +31,16 @@ fn goodbye() -> Reply {
 /// 1 would.
 fn take(outbox: &Outbox) -> Vec<String> {
     let (mut batch, mut half) = (Batch::default(), outbox.half.lock());
-    batch.fill(&mut half, outbox, 1);
+    pull(&mut batch, &mut half, outbox, 1);
     let text = String::from_utf8(batch.bytes.clone()).unwrap();
     let taken = batch.take(text.len(), &mut half);
-    outbox.settle(1, &taken);
+    outbox.settle(&taken);
     text.lines().skip(2).step_by(3).map(str::to_owned).collect()
+}
+
+fn pull(batch: &mut Batch, half: &mut VecDeque<Item>, outbox: &Outbox, connection: u64) {
+    batch.pull(half, outbox, &mut outbox.account.lock(), connection);
+    batch.encode(outbox.token.get().copied());
 }
 
 fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
@@ -66,10 +71,12 @@ impl Attachment {
     pub(crate) fn attach_for_test(&self) {
         let (socket, wake) = (socket_pair().0, bounded(1).0);
         let connection = self.connection;
+        let from = None;
         self.outbox().attach(Attached {
             connection,
             socket,
             wake,
+            from,
         });
     }
 }
@@ -78,7 +85,7 @@ impl Attachment {
 fn connect(number: u64, outbox: &Arc<Outbox>) -> (Arc<Attachment>, Writer, TcpStream) {
     let (socket, client) = socket_pair();
     let attachment = Arc::new(Attachment::new(number, Arc::clone(outbox)));
-    let writer = writer::start(&attachment, socket, Duration::from_secs(3_600)).unwrap();
+    let writer = writer::start(&attachment, socket, Duration::from_secs(20)).unwrap();
     (attachment, writer, client)
 }
 
@@ -159,10 +166,10 @@ fn a_gap_that_was_told_is_over() {
     assert_eq!(outbox.send(&message), Err(NotQueued::Full));
     // The notice is on its way, the delivery before it not yet written.
     let (mut batch, mut half) = (Batch::default(), VecDeque::new());
-    batch.fill(&mut half, &outbox, 1);
+    pull(&mut batch, &mut half, &outbox, 1);
     assert_eq!(outbox.send(&message), Err(NotQueued::Full));
     let length = batch.bytes.len();
-    outbox.settle(1, &batch.take(length, &mut half));
+    outbox.settle(&batch.take(length, &mut half));
     assert_eq!(take(&outbox), ["Missed 1 messages: you read too slowly"]);
 }
 
@@ -245,11 +252,11 @@ fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
 #[test]
 fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
     let outbox = Arc::new(Outbox::new(ROOMY));
-    let (_, writer, _client) = connect(1, &outbox);
+    let (attachment, writer, _client) = connect(1, &outbox);
     fill(&outbox);
     outbox.finish();
     assert!(!outbox.wait_until_written(Instant::now()));
-    outbox.cut();
+    attachment.cut();
     assert!(writer.end().is_err(), "cut in the middle of a write");
     assert!(
         outbox.wait_until_written(Instant::now()),
@@ -296,9 +303,9 @@ fn numbers(client: &mut TcpStream) -> (Vec<usize>, bool) {
 #[test]
 fn deliveries_count_until_the_kernel_has_taken_them() {
     let outbox = session(ROOMY);
-    let (_, writer, mut client) = connect(1, &outbox);
+    let (attachment, writer, mut client) = connect(1, &outbox);
     let queued = fill(&outbox) * numbered(0).wire_len();
-    outbox.cut();
+    attachment.cut();
     assert!(writer.end().is_err());
     let mut taken = Vec::new();
     client.read_to_end(&mut taken).unwrap();
@@ -417,7 +424,7 @@ fn who_takes_over_and_breaks_leaves_the_session_to_the_next() {
         third.take_place_at(&session).unwrap().is_none(),
         "nobody was attached"
     );
-    third.outbox().cut();
+    third.cut();
     third.break_off();
     let _ = writer.end();
     // It hears of it too late: the session is let go of again.
@@ -505,4 +512,151 @@ fn a_reader_that_panics_leaves_no_writer() {
     .join();
     assert!(panicked.is_err());
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
+    let session = session(ROOMY);
+    let (_, first_writer, mut first) = connect(1, &session);
+    let (second, second_writer, mut client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
+    let pong = |number: usize| Reply {
+        header: None,
+        response: Response::Pong(Some(Printable::new(number.to_string().as_bytes()).unwrap())),
+    };
+    // The first writer is kept busy while its place is taken and used.
+    let done = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (session, done) = (&session, &done);
+        scope.spawn(move || {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = session.send(&delivery("x"));
+            }
+        });
+        scope.spawn(move || first.read_to_end(&mut Vec::new()));
+        second
+            .take_place_at(session)
+            .unwrap()
+            .expect("the first")
+            .evict();
+        second.go_over(session, &pong(0));
+        for number in 1..100 {
+            second.answer(&pong(number));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        second.finish(None);
+        let mut received = String::new();
+        client.read_to_string(&mut received).unwrap();
+        let answers: Vec<&str> = received
+            .lines()
+            .filter(|line| line.starts_with("Pong"))
+            .collect();
+        assert_eq!(
+            answers,
+            (0..100).map(|n| format!("Pong {n}")).collect::<Vec<_>>()
+        );
+    });
+    let _ = first_writer.end();
+    assert_eq!(second_writer.end().unwrap(), writer::Ending::Written);
+}
+
+#[test]
+fn the_answers_to_earlier_connections_are_bounded_together() {
+    let session = session(ROOMY);
+    let first = attached(&session);
+    first.answer_telnet(vec![0; 65_536]);
+    let second = Attachment::new(2, Arc::clone(&session));
+    second.attach_for_test();
+    // Not before they are thrown away is there room for its own.
+    let (asked, went_on) = bounded(1);
+    thread::scope(|scope| {
+        scope.spawn(|| asked.send(second.wait_for_room()));
+        let early = went_on.recv_timeout(Duration::from_millis(50));
+        assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
+        let (mut batch, mut half) = (Batch::default(), session.half.lock());
+        pull(&mut batch, &mut half, &session, 2);
+        assert!(batch.bytes.is_empty());
+        session.settle(&batch.take(0, &mut half));
+        assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
+    });
+}
+
+#[test]
+fn who_is_taken_over_from_before_it_has_gone_over_is_closed_too() {
+    let session = session(ROOMY);
+    let own = Arc::new(Outbox::new(ROOMY));
+    own.belong_to(Token::from_bits([2; 16]));
+    let (stalled, writer, _client) = connect(1, &own);
+    fill(&own);
+    assert!(stalled.take_place_at(&session).unwrap().is_none());
+    stalled.go_over(&session, &goodbye());
+    let (second, _writer, _client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
+    second
+        .take_place_at(&session)
+        .unwrap()
+        .expect("the stalled one")
+        .evict();
+    let error = writer.end().expect_err("in the middle of a write");
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
+    let session = session(ROOMY);
+    let attachment = attached(&session);
+    let (mut batch, mut half) = (Batch::default(), VecDeque::new());
+    session.send(&delivery("one")).unwrap();
+    attachment.answer(&goodbye());
+    session.send(&delivery("two")).unwrap();
+    let length = delivery("one").wire_len();
+    let answer = goodbye().encode().len();
+    for (taken, comes_again) in [
+        (2 * length + answer, vec![]),
+        (2 * length + answer - 1, vec![data("two")]),
+        (length + answer, vec![data("two")]),
+        (length, vec![data("two")]),
+        (length - 1, vec![data("one"), data("two")]),
+        (0, vec![data("one"), data("two")]),
+    ] {
+        pull(&mut batch, &mut half, &session, 1);
+        session.settle(&batch.take(taken, &mut half));
+        *session.half.lock() = std::mem::take(&mut half);
+        assert_eq!(take(&session), comes_again, "{taken} bytes");
+        let account = session.account.lock();
+        assert_eq!((account.deliveries, account.answers), (0, 0));
+        drop(account);
+        session.send(&delivery("one")).unwrap();
+        attachment.answer(&goodbye());
+        session.send(&delivery("two")).unwrap();
+    }
+}
+
+#[test]
+fn a_gap_that_was_not_told_is_told_to_the_next_connection() {
+    let message = delivery("x");
+    let session = session(message.wire_len());
+    let _first = attached(&session);
+    session.send(&message).unwrap();
+    assert_eq!(session.send(&message), Err(NotQueued::Full));
+    let (mut batch, mut half) = (Batch::default(), VecDeque::new());
+    pull(&mut batch, &mut half, &session, 1);
+    session.settle(&batch.take(message.wire_len() + 5, &mut half));
+    *session.half.lock() = half;
+    assert_eq!(take(&session), ["Missed 1 messages: you read too slowly"]);
+}
+
+#[test]
+fn a_connection_that_is_finished_goes_over_to_nothing() {
+    let session = session(ROOMY);
+    let (late, writer, mut client) = connect(1, &Arc::new(Outbox::new(ROOMY)));
+    assert!(late.take_place_at(&session).unwrap().is_none());
+    late.outbox().finish_with_notice(Notice::ShuttingDown);
+    late.go_over(&session, &goodbye());
+    assert!(!late.is_open());
+    assert_eq!(writer.end().unwrap(), writer::Ending::Written);
+    let mut received = String::new();
+    client.read_to_string(&mut received).unwrap();
+    assert_eq!(
+        received,
+        "502 Bad Gateway\r\n\r\nThe server is shutting down\r\n"
+    );
 }

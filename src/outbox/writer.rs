@@ -1,11 +1,11 @@
 //! The writer thread, `writer-N`: drains the outbox that its connection is attached
 //! to into the connection's socket.
 //!
-//! It blocks in three places: on its `wake`, which whoever queues something sends,
-//! and which is disconnected when it is attached no more; on the socket, for a batch
-//! no longer than the write timeout, and until somebody shuts the socket down; and
-//! for an instant on the half of a session's outbox to which its connection goes
-//! over, until the writer before it has noticed.
+//! It blocks on its `wake`, which whoever queues something sends, and which is
+//! disconnected when it is attached no more; on the socket, for a batch no longer than
+//! the write timeout, and until somebody shuts the socket down; for an instant on the
+//! half of a session's outbox to which its connection goes over, until the writer
+//! before it has noticed; and at its end a second at most, for its reader.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -19,10 +19,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{Level, log_enabled, trace};
 use rustix::net::{SendFlags, send};
 
-use super::{Attached, Attachment, Item, Outbox, State};
+use super::{Account, Attached, Attachment, Item, Outbox, State};
 use crate::limits;
 use crate::logging::Wire;
 use crate::protocol::reply::Notice;
+use crate::protocol::token::Token;
 
 /// What a connection's reader knows of its writer.
 ///
@@ -51,7 +52,7 @@ pub enum Ending {
 /// what is queued there. A batch that is not wholly taken in `timeout` breaks the
 /// connection.
 ///
-/// An error means that there is no thread to be had.
+/// An error means that there is no thread to be had, or no timeout for the socket.
 pub fn start(
     attachment: &Arc<Attachment>,
     socket: Arc<TcpStream>,
@@ -64,10 +65,12 @@ pub fn start(
     socket.set_write_timeout(Some(timeout))?;
     let outbox = attachment.outbox();
     let connection = attachment.connection;
+    attachment.current.lock().socket = Some(Arc::clone(&socket));
     outbox.attach(Attached {
         connection,
         socket: Arc::clone(&socket),
         wake,
+        from: None,
     });
     let life = Life {
         connection,
@@ -205,8 +208,11 @@ impl Life {
                 return Ok(Next::End(Ending::Detached));
             }
             account.writing = Some(self.connection);
+            self.batch
+                .pull(&mut half, &outbox, &mut account, self.connection);
+            // So that nobody waits for the encoding.
             drop(account);
-            self.batch.fill(&mut half, &outbox, self.connection);
+            self.batch.encode(outbox.token.get().copied());
             let (mut count, result) = self.write(&self.batch.bytes);
             if result
                 .as_ref()
@@ -217,12 +223,12 @@ impl Life {
                 count += self.say(Notice::ReadTooSlowly, rest).min(rest.len());
             }
             let taken = self.batch.take(count, &mut half);
-            outbox.settle(self.connection, &taken);
+            outbox.settle(&taken);
             result?;
             match taken.last {
                 Some(Last::GoOver(session)) => return Ok(Next::GoOver(session)),
                 Some(Last::End) => return Ok(Next::End(Ending::Written)),
-                None if outbox.items.is_empty() => return Ok(Next::Wait),
+                None if half.is_empty() && outbox.items.is_empty() => return Ok(Next::Wait),
                 None => {}
             }
         }
@@ -264,13 +270,11 @@ impl Life {
 
 impl Outbox {
     /// Takes what was written of a batch off the account.
-    pub(super) fn settle(&self, connection: u64, taken: &Taken) {
+    pub(super) fn settle(&self, taken: &Taken) {
         let mut account = self.account.lock();
         account.writing = None;
         account.deliveries -= taken.deliveries;
-        if account.is_attached(connection) {
-            account.answers -= taken.answers;
-        }
+        account.answers -= taken.answers;
         self.changed.notify_all();
     }
 
@@ -293,7 +297,7 @@ pub(super) struct Batch {
 pub(super) struct Taken {
     /// Bytes of deliveries.
     deliveries: usize,
-    /// Bytes of answers.
+    /// Bytes of answers, with those that were not taken, which nobody else will get.
     answers: usize,
     /// The item that ended the batch, if there was one, and all before it is taken.
     last: Option<Last>,
@@ -306,43 +310,64 @@ enum Last {
 }
 
 impl Batch {
-    /// Takes out what there is, as far as it goes into one write.
-    pub(super) fn fill(&mut self, half: &mut VecDeque<Item>, outbox: &Outbox, connection: u64) {
-        while self.bytes.len() + limits::MESSAGE <= limits::BATCH {
+    /// Takes out what there is, as far as it goes into one write, for the connection
+    /// that is attached: the account is locked since that was looked at, so that nothing
+    /// meant for another can have been queued.
+    pub(super) fn pull(
+        &mut self,
+        half: &mut VecDeque<Item>,
+        outbox: &Outbox,
+        account: &mut Account,
+        connection: u64,
+    ) {
+        let mut size = 0;
+        while size + limits::MESSAGE <= limits::BATCH {
             let Some(item) = half.pop_front().or_else(|| outbox.items.try_recv().ok()) else {
                 break;
             };
-            let is_last = matches!(item, Item::GoOver(_) | Item::End);
             let item = match item {
-                Item::Gap => Item::Notice(outbox.tell_of_gap()),
+                Item::Gap => Item::Notice(account.tell_of_gap()),
+                // It died with the connection that asked.
+                Item::Answer {
+                    connection: asked,
+                    bytes,
+                } if asked != connection => {
+                    account.answers -= bytes.len();
+                    continue;
+                }
                 item => item,
             };
-            self.add(item, outbox, connection);
+            size += match &item {
+                Item::Answer { bytes, .. } => bytes.len(),
+                Item::Delivery(delivery) => delivery.wire_len(),
+                Item::Notice(_) | Item::Gap => limits::NOTICE,
+                Item::GoOver(_) | Item::End => 0,
+            };
+            let is_last = matches!(item, Item::GoOver(_) | Item::End);
+            self.items.push_back((item, 0));
             if is_last {
                 break;
             }
         }
     }
 
-    fn add(&mut self, item: Item, outbox: &Outbox, connection: u64) {
-        let start = self.bytes.len();
-        let token = outbox.token.get().copied();
-        match &item {
-            // It died with the connection that asked.
-            Item::Answer {
-                connection: asked, ..
-            } if *asked != connection => return,
-            Item::Answer { bytes, .. } => self.bytes.extend_from_slice(bytes),
-            Item::Delivery(delivery) => delivery.encode(token, &mut self.bytes),
-            Item::Notice(notice) => notice.encode(token, &mut self.bytes),
-            Item::Gap | Item::GoOver(_) | Item::End => {}
-        }
-        if log_enabled!(Level::Trace) {
-            for line in self.bytes[start..].split_inclusive(|&byte| byte == b'\n') {
-                trace!("< {}", Wire(line.strip_suffix(b"\r\n").unwrap_or(line)));
+    /// Writes the items out as bytes.
+    pub(super) fn encode(&mut self, token: Option<Token>) {
+        for (item, length) in &mut self.items {
+            let start = self.bytes.len();
+            match item {
+                Item::Answer { bytes, .. } => self.bytes.extend_from_slice(bytes),
+                Item::Delivery(delivery) => delivery.encode(token, &mut self.bytes),
+                Item::Notice(notice) => notice.encode(token, &mut self.bytes),
+                Item::Gap | Item::GoOver(_) | Item::End => {}
+            }
+            *length = self.bytes.len() - start;
+            if log_enabled!(Level::Trace) {
+                for line in self.bytes[start..].split_inclusive(|&byte| byte == b'\n') {
+                    trace!("< {}", Wire(line.strip_suffix(b"\r\n").unwrap_or(line)));
+                }
             }
         }
-        self.items.push_back((item, self.bytes.len() - start));
     }
 
     /// The bytes from `count` to the end of the message that they are in; none if
@@ -384,9 +409,11 @@ impl Batch {
             }
         }
         for (item, _) in self.items.drain(..).rev() {
-            // The others concern this connection alone.
-            if matches!(item, Item::Delivery(_) | Item::Notice(Notice::Missed(_))) {
-                half.push_front(item);
+            match item {
+                Item::Delivery(_) | Item::Notice(Notice::Missed(_)) => half.push_front(item),
+                Item::Answer { bytes, .. } => taken.answers += bytes.len(),
+                // They concern this connection alone.
+                Item::Notice(_) | Item::Gap | Item::GoOver(_) | Item::End => {}
             }
         }
         self.bytes.clear();

@@ -1,4 +1,5 @@
 use crate::support::{Client, Filled, Message, Server, number_of, wait_for};
+use rustix::process::Signal;
 use std::collections::HashMap;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,6 +117,58 @@ fn an_orderly_end_ends_the_session_at_once_although_its_token_is_known() {
 }
 
 #[test]
+fn twenty_bad_requests_end_a_session_although_its_token_is_known() {
+    let server = Server::start(&[]);
+    let mut client = known(&server, "alice");
+    client.send_raw("x\n".repeat(20));
+    for _ in 0..20 {
+        assert_eq!(client.next().status, "400 Bad Request");
+    }
+    client.expect_end();
+    server.named("alice");
+}
+
+#[test]
+fn a_token_acts_for_a_session_that_lingers() {
+    let server = Server::start(&[]);
+    let mut bob = server.named("bob");
+    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    let mut script = server.connect();
+    script.send_as(&token, "Private-message bob hi");
+    script.expect_with(&token, "200 OK", "Delivered to bob");
+    bob.expect_delivery("private", "alice", "hi");
+    script.send_as(&token, "Private-message alice note");
+    script.expect_with(&token, "200 OK", "Delivered to alice");
+    resume(&server, &token, "alice").expect_delivery("private", "alice", "note");
+}
+
+#[test]
+fn who_was_taken_over_from_does_not_keep_the_server_from_ending() {
+    let shutdown = || {
+        let mut server = Server::start(&[]);
+        let mut old = server.named("alice");
+        let _new = resume(&server, &old.token, "alice");
+        old.expect("403 Forbidden", TAKEN_OVER);
+        let begun = Instant::now();
+        server.signal(Signal::TERM);
+        assert_eq!(server.expect_exit().code(), Some(0));
+        begun.elapsed()
+    };
+    // The best of a few, because a busy machine may be slow.
+    let fastest = (0..5).map(|_| shutdown()).min().expect("some");
+    assert!(fastest < Duration::from_millis(900), "{fastest:?}");
+}
+
+#[test]
+fn who_comes_back_to_a_full_server_finds_its_session() {
+    let server = Server::start(&["--max-clients", "2"]);
+    let (mut bob, alice) = (server.named("bob"), known(&server, "alice"));
+    let token = break_and_wait(&server, alice, "alice");
+    bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
+    resume(&server, &token, "alice").expect_delivery("private", "bob", "hi");
+}
+
+#[test]
 fn who_closes_while_being_written_to_has_closed_in_good_order() {
     let server = Server::start(&["--queue", "4194304"]);
     let mut bob = server.named("bob");
@@ -159,24 +212,33 @@ fn known_amid_deliveries(server: &Server, name: &str) -> Client {
 #[test]
 fn a_session_lingers_for_as_long_as_it_is_told_and_at_most_a_second_more() {
     let server = Server::start(&["--linger", "1"]);
-    let token = break_and_wait(&server, known(&server, "alice"), "alice");
-    let since = Instant::now();
-    let mut next = server.connect();
-    next.ask("Set-name alice", "403 Forbidden", "alice is taken");
-    wait_for("the name to be free", || {
-        next.send("Set-name alice");
-        let message = next.next();
-        next.token = message.header;
-        message.status == "200 OK"
-    });
+    let lingered = |name: &str| {
+        let token = break_and_wait(&server, known(&server, name), name);
+        let since = Instant::now();
+        let mut next = server.connect();
+        wait_for("the name to be free", || {
+            next.send(&format!("Set-name {name}"));
+            let message = next.next();
+            next.token = message.header;
+            message.status == "200 OK"
+        });
+        let lingered = since.elapsed();
+        next.send_as(&token, "Ping");
+        next.expect_with("", "401 Unauthorized", "Unknown token");
+        server.expect_log(&format!("the session of {name} has lingered out"));
+        lingered
+    };
+    // The break was seen a little before; and a busy machine may be late, but not
+    // every time.
+    let times = ["alice", "bob", "carol"].map(lingered);
     assert!(
-        since.elapsed() > Duration::from_millis(900),
-        "{:?}",
-        since.elapsed()
+        times.iter().all(|time| *time > Duration::from_millis(900)),
+        "{times:?}"
     );
-    server.expect_log("the session of alice has lingered out");
-    next.send_as(&token, "Ping");
-    next.expect_with("", "401 Unauthorized", "Unknown token");
+    assert!(
+        times.iter().any(|time| *time < Duration::from_secs(2)),
+        "{times:?}"
+    );
 }
 
 #[test]
@@ -423,7 +485,7 @@ fn lingering_sessions_count_as_clients_and_the_longest_lingering_gives_way() {
     // Room is needed for one more client, and the first gives way.
     let mut newcomer = server.named("newcomer");
     newcomer.ask("List-names", "200 OK", "3 online: newcomer three two");
-    server.expect_log("ended the session of one, which lingered, for want of room");
+    server.expect_log("has ended the session of one, which lingered, for want of room");
     newcomer.send_as(&one, "Ping");
     newcomer.expect_with("", "401 Unauthorized", "Unknown token");
     // And the second; then there is nobody left to give way.
@@ -496,8 +558,15 @@ fn of_sixteen_that_race_for_a_token_one_has_it_and_nothing_is_lost() {
                         let mut racer = server.connect();
                         begun.wait();
                         send_resume(&mut racer, &token, "alice");
-                        racer.expect("304 Not Modified", "You are already alice");
-                        let (numbers, is_last) = race(&mut racer);
+                        // One that is taken over from in the middle of its answer is
+                        // closed without it.
+                        let (numbers, is_last) = match racer.next_or_end() {
+                            Some(message) => {
+                                assert_eq!(message.data, "You are already alice");
+                                race(&mut racer)
+                            }
+                            None => (Vec::new(), false),
+                        };
                         (racer, numbers, is_last)
                     })
                 })
