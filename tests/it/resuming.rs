@@ -148,7 +148,8 @@ fn who_was_taken_over_from_does_not_keep_the_server_from_ending() {
         let mut server = Server::start(&[]);
         let mut old = server.named("alice");
         let _new = resume(&server, &old.token, "alice");
-        old.expect("403 Forbidden", TAKEN_OVER);
+        // Its side stays open.
+        while old.next_or_end().is_some() {}
         let begun = Instant::now();
         server.signal(Signal::TERM);
         assert_eq!(server.expect_exit().code(), Some(0));
@@ -296,20 +297,45 @@ fn a_resumed_session_keeps_its_name_through_a_rename_on_the_way() {
     server.named("alice");
 }
 
+/// Expects a connection to close whose session was taken over, and says whether it was
+/// told: that is best effort, and fails where its writer is at the socket just then.
+#[track_caller]
+fn expect_taken_over(old: &mut Client) -> bool {
+    let is_told = match old.next_or_end() {
+        Some(message) => {
+            assert_eq!(
+                (&*message.status, &*message.data),
+                ("403 Forbidden", TAKEN_OVER)
+            );
+            assert_eq!(message.header, old.token);
+            true
+        }
+        None => false,
+    };
+    old.expect_end();
+    is_told
+}
+
 #[test]
 fn taking_over_from_a_connection_that_is_alive_tells_and_closes_it() {
     let server = Server::start(&[]);
     let (mut old, mut bob) = (server.named("alice"), server.named("bob"));
     let mut new = resume(&server, &old.token, "alice");
-    old.expect("403 Forbidden", TAKEN_OVER);
-    old.expect_end();
+    let mut is_told = expect_taken_over(&mut old);
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
     new.expect_delivery("private", "bob", "hi");
     drop(old);
-    server.expect_log("left: its session was resumed from another connection");
+    server.expect_log("left: ");
     // The old one's leaving has ended nothing.
     new.barrier();
     bob.ask("List-names", "200 OK", "2 online: alice bob");
+    for _ in 0..20 {
+        let newer = resume(&server, &new.token, "alice");
+        is_told |= expect_taken_over(&mut new);
+        new = newer;
+        new.barrier();
+    }
+    assert!(is_told, "of twenty-one none was told");
     new.ask("Quit", "200 OK", "Goodbye");
     new.expect_end();
     bob.ask("List-names", "200 OK", "1 online: bob");
@@ -416,8 +442,7 @@ fn taking_over_from_a_connection_that_waits_for_the_rate_is_done_at_once() {
     old.expect("200 OK", "Pong");
     let begun = Instant::now();
     let _new = resume(&server, &old.token, "alice");
-    let rest = old.rest_or_reset();
-    assert!(rest.contains(TAKEN_OVER), "{rest}");
+    old.rest_or_reset();
     assert!(
         begun.elapsed() < Duration::from_secs(30),
         "{:?}",
@@ -514,13 +539,8 @@ fn who_reads_a_trickle_is_told_that_it_reads_too_slowly_and_broken() {
     let server = Server::start(&["--queue", "4194304", "--write-timeout", "1"]);
     let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
     let filling = "x".repeat(1_900);
-    for n in 0..1_000 {
-        bob.ask(
-            &format!("Private-message alice {n} {filling}"),
-            "200 OK",
-            "Delivered to alice",
-        );
-    }
+    let message = |n| format!("\n\nPrivate-message alice {n} {filling}\n");
+    bob.send_raw((0..1_000).map(message).collect::<String>());
     // A message now and then, so that the kernel always takes some of a batch, until
     // the server has had enough.
     let mut received = 0;
