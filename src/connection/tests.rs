@@ -1,0 +1,270 @@
+//! The life of one client around its edges: what a defect costs, what comes before what,
+//! and how an end is told from a break. Real sockets, no server.
+
+use super::*;
+use crate::limits::DEFAULT_QUEUE;
+use crate::outbox::Outbox;
+use crate::protocol::token::Token;
+use crate::protocol::username::Username;
+use crate::sessions::Sessions;
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread::{self, JoinHandle};
+
+/// A handler with a defect: one text makes it panic.
+fn defective(connection: &mut Admission, request: Request) -> Answer {
+    if request
+        .body
+        .as_ref()
+        .is_ok_and(|body| body.as_str() == "Ping panic")
+    {
+        panic!("a defect");
+    }
+    commands::answer(connection, request)
+}
+
+/// A client that is served with the defect.
+fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
+    let (client, socket, peer) = socket_pair();
+    let connection = Connection {
+        socket: Arc::new(socket),
+        peer,
+        admission: sessions
+            .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)))
+            .unwrap(),
+        write_timeout: Duration::from_secs(30),
+        may_linger: true,
+        rate: Rate::new(0, 1, Instant::now()),
+        farewell: Farewell::start().unwrap(),
+    };
+    (client, thread::spawn(|| serve_with(connection, defective)))
+}
+
+fn socket_pair() -> (TcpStream, TcpStream, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let (socket, peer) = listener.accept().unwrap();
+    (client, socket, peer)
+}
+
+/// Sends a request and reads the three lines of its answer.
+fn ask(client: &mut TcpStream, header: &str, body: &str) -> [String; 3] {
+    client
+        .write_all(format!("\r\n{header}\r\n{body}\r\n").as_bytes())
+        .unwrap();
+    [(); 3].map(|()| {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap().trim_end().to_owned()
+    })
+}
+
+fn set_name(client: &mut TcpStream, name: &str) -> String {
+    let [status, token, _] = ask(client, "", &format!("Set-name {name}"));
+    assert_eq!(status, "200 OK");
+    token
+}
+
+const FAILED: [&str; 2] = [
+    "500 Internal Server Error",
+    "The server failed to answer this request",
+];
+
+#[test]
+fn a_panic_is_answered_500_and_costs_one_connection() {
+    let sessions = Sessions::new(10);
+    let (mut other, other_reader) = connect(&sessions);
+    let (mut client, reader) = connect(&sessions);
+    set_name(&mut other, "other");
+    let token = set_name(&mut client, "victim");
+
+    let answer = ask(&mut client, "", "Ping panic");
+    assert_eq!(answer, [FAILED[0], &*token, FAILED[1]]);
+    assert_eq!(
+        client.read(&mut [0]).unwrap(),
+        0,
+        "then the connection is closed"
+    );
+    drop(client);
+    reader.join().expect("the panic has been caught");
+
+    set_name(&mut other, "victim2");
+    set_name(&mut connect(&sessions).0, "victim");
+    drop(other);
+    other_reader.join().unwrap();
+}
+
+#[test]
+fn a_500_carries_the_token_of_the_session_that_the_request_acted_for() {
+    let sessions = Sessions::new(10);
+    let (mut other, _) = connect(&sessions);
+    let token = set_name(&mut other, "other");
+    let (mut client, _) = connect(&sessions);
+    assert_eq!(
+        ask(&mut client, &token, "Ping panic"),
+        [FAILED[0], &*token, FAILED[1]]
+    );
+    let (mut client, _) = connect(&sessions);
+    let own = set_name(&mut client, "client");
+    assert_eq!(
+        ask(&mut client, &token, "Ping panic"),
+        [FAILED[0], &*token, FAILED[1]]
+    );
+    let (mut client, _) = connect(&sessions);
+    assert_eq!(
+        ask(&mut client, &own, "Ping panic"),
+        [FAILED[0], "", FAILED[1]]
+    );
+}
+
+/// While nobody can end a session, nobody may see a connection close, or a
+/// last answer.
+#[track_caller]
+fn check_nothing_comes_before_the_session_has_ended(last: &str) {
+    let sessions = Sessions::new(10);
+    let (mut client, reader) = connect(&sessions);
+    set_name(&mut client, "alice");
+    sessions.while_locked(|| {
+        client.write_all(last.as_bytes()).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        let kind = client.read(&mut [0]).expect_err("nothing to see").kind();
+        assert_eq!(kind, io::ErrorKind::WouldBlock);
+    });
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    reader.join().unwrap();
+}
+
+#[test]
+fn the_session_has_ended_before_the_client_can_see_the_close() {
+    check_nothing_comes_before_the_session_has_ended("");
+    check_nothing_comes_before_the_session_has_ended("GET / HTTP/1.1\r\n");
+}
+
+#[test]
+fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
+    let (_client, socket, _) = socket_pair();
+    prepare(&socket, Duration::from_secs(30));
+    assert!(socket.nodelay().unwrap());
+    assert!(sockopt::socket_keepalive(&socket).unwrap());
+    assert_eq!(
+        sockopt::tcp_keepidle(&socket).unwrap(),
+        Duration::from_secs(60)
+    );
+    assert_eq!(
+        sockopt::tcp_keepintvl(&socket).unwrap(),
+        Duration::from_secs(15)
+    );
+    assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), 4);
+    #[cfg(target_os = "linux")]
+    {
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 120_000);
+        prepare(&socket, Duration::from_secs(300));
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 330_000);
+    }
+    let buffer = sockopt::socket_send_buffer_size(&socket).unwrap();
+    // Linux doubles what it is asked for, for its own bookkeeping (socket(7)).
+    assert!((64 * 1024..=128 * 1024).contains(&buffer), "{buffer} bytes");
+}
+
+/// A connection of a session that may linger, without threads.
+fn known(sessions: &Arc<Sessions>) -> Admission {
+    let mut admission = sessions
+        .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)))
+        .unwrap();
+    let (name, token) = (Username::new("alice").unwrap(), Token::from_bits([1; 16]));
+    admission.attachment().attach_for_test();
+    admission.claim(&name, token).unwrap();
+    sessions.by_token_of_client(token).unwrap();
+    admission
+}
+
+#[test]
+fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
+    let broken = |kind: io::ErrorKind| Err(kind.into());
+    for (ending, written, lingers) in [
+        (
+            Ok(Ending::Closed),
+            broken(io::ErrorKind::ConnectionReset),
+            true,
+        ),
+        (Ok(Ending::Closed), broken(io::ErrorKind::TimedOut), true),
+        // To a client that has closed its side in good order.
+        (Ok(Ending::Closed), broken(io::ErrorKind::BrokenPipe), false),
+        (Ok(Ending::Closed), Ok(writer::Ending::Written), false),
+        (
+            Err(io::ErrorKind::ConnectionReset.into()),
+            Ok(writer::Ending::Detached),
+            true,
+        ),
+        (
+            Err(io::ErrorKind::TimedOut.into()),
+            broken(io::ErrorKind::BrokenPipe),
+            true,
+        ),
+    ] {
+        let sessions = Sessions::new(10);
+        leave(known(&sessions), None, ending, written, true);
+        assert_eq!(sessions.names().len(), usize::from(lingers));
+    }
+}
+
+#[test]
+fn an_end_of_input_of_a_reset_connection_waits_for_the_writer_that_knows_of_it() {
+    let (client, socket, _) = socket_pair();
+    let sessions = Sessions::new(10);
+    let admission = known(&sessions);
+    let attachment = Arc::clone(admission.attachment());
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    // The writer's part: it takes the error.
+    while (&socket).write(b"x").is_ok() {}
+    let (read, was_read) = crossbeam_channel::bounded(1);
+    thread::scope(|scope| {
+        let input = Input {
+            socket: &socket,
+            attachment: &attachment,
+            telnet: Telnet::default(),
+        };
+        scope.spawn(move || read.send({ input }.read(&mut [0; 10]).unwrap()));
+        let early = was_read.recv_timeout(Duration::from_millis(50));
+        assert!(early.is_err(), "it has taken this for a close");
+        attachment.break_off();
+        assert_eq!(was_read.recv_timeout(Duration::from_secs(10)), Ok(0));
+    });
+}
+
+#[test]
+fn an_end_of_input_is_one_although_a_reset_followed_it() {
+    let (client, socket, _) = socket_pair();
+    let sessions = Sessions::new(10);
+    let admission = known(&sessions);
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!((&socket).read(&mut [0]).unwrap(), 0);
+    drop(client);
+    // What is written to a closed socket is answered with a reset.
+    let attachment = admission.attachment();
+    (&socket).write_all(b"x").unwrap();
+    while socket.peer_addr().is_ok() {
+        thread::yield_now();
+    }
+    let mut input = Input {
+        socket: &socket,
+        attachment,
+        telnet: Telnet::default(),
+    };
+    assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
+    assert!(attachment.is_open(), "it has not waited for the writer");
+}

@@ -1,0 +1,274 @@
+//! The session map on its own: no sockets but those that an attachment needs, no threads
+//! but those that race.
+
+use super::*;
+use std::sync::Barrier;
+use std::thread;
+
+impl Sessions {
+    /// Runs this while nobody else can have the lock.
+    pub(crate) fn while_locked(&self, run: impl FnOnce()) {
+        let _state = self.state.write();
+        run();
+    }
+}
+
+fn name(name: &str) -> Username {
+    Username::new(name).unwrap()
+}
+
+fn token(bits: u8) -> Token {
+    Token::from_bits([bits; 16])
+}
+
+fn connect(sessions: &Arc<Sessions>) -> Admission {
+    sessions
+        .admit(Arc::new(Outbox::new(1 << 20)))
+        .expect("room")
+}
+
+#[test]
+fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
+    let sessions = Sessions::new(10);
+    let (mut alice, mut other) = (connect(&sessions), connect(&sessions));
+    assert!(alice.claim(&name("Alice"), token(1)).is_ok());
+    assert_eq!(other.claim(&name("aLICE"), token(2)).err(), Some(Taken));
+    assert_eq!(other.token(), None);
+    let found = sessions.by_name(&name("ALICE")).unwrap();
+    assert_eq!((found.name.as_str(), found.token), ("Alice", token(1)));
+    drop(alice);
+    assert!(sessions.by_token(token(1)).is_none());
+    assert!(other.claim(&name("alice"), token(3)).is_ok());
+}
+
+#[test]
+fn a_rename_takes_the_new_name_and_frees_the_old() {
+    let sessions = Sessions::new(10);
+    let (mut bob, mut carol) = (connect(&sessions), connect(&sessions));
+    bob.claim(&name("bob"), token(1)).unwrap();
+    carol.claim(&name("carol"), token(2)).unwrap();
+    assert_eq!(sessions.rename(token(1), &name("bob")), Rename::Unchanged);
+    assert_eq!(sessions.rename(token(1), &name("Bob")), Rename::Done);
+    assert_eq!(sessions.by_name(&name("BOB")).unwrap().token, token(1));
+    assert_eq!(sessions.rename(token(1), &name("CAROL")), Rename::Taken);
+    assert_eq!(sessions.rename(token(1), &name("dave")), Rename::Done);
+    assert!(sessions.by_name(&name("bob")).is_none());
+    assert_eq!(sessions.by_name(&name("dave")).unwrap().token, token(1));
+    drop(bob);
+    assert!(sessions.by_name(&name("dave")).is_none());
+    assert_eq!(sessions.rename(token(1), &name("dave")), Rename::Gone);
+    assert_eq!(sessions.names(), [name("carol")]);
+}
+
+#[test]
+fn of_many_who_race_for_a_name_one_gets_it() {
+    for _ in 0..50 {
+        let sessions = Sessions::new(100);
+        let barrier = Barrier::new(8);
+        let winners: usize = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|n| {
+                    let (sessions, barrier) = (&sessions, &barrier);
+                    scope.spawn(move || {
+                        let mut connection = connect(sessions);
+                        barrier.wait();
+                        let won = connection.claim(&name("alice"), token(n)).is_ok();
+                        barrier.wait();
+                        usize::from(won)
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        assert_eq!(winners, 1);
+        assert!(sessions.names().is_empty(), "everyone has left");
+    }
+}
+
+#[test]
+fn there_is_room_for_so_many_and_again_when_one_leaves() {
+    let sessions = Sessions::new(2);
+    let admit = || sessions.admit(Arc::new(Outbox::new(1 << 20)));
+    let (first, _second) = (connect(&sessions), connect(&sessions));
+    assert_eq!(admit().err(), Some(Notice::ServerIsFull));
+    drop(first);
+    let third = admit().unwrap();
+    assert_eq!(third.number(), 3, "numbers are not given again");
+}
+
+#[test]
+fn a_closed_server_admits_nobody_and_knows_who_is_there() {
+    let sessions = Sessions::new(10);
+    let (mut alice, _nameless) = (connect(&sessions), connect(&sessions));
+    alice.claim(&name("alice"), token(1)).unwrap();
+    assert_eq!(sessions.close().len(), 2, "with a session or without");
+    assert!(
+        sessions.by_token(token(1)).is_some(),
+        "until its connection ends"
+    );
+    assert!(sessions.admit(Arc::new(Outbox::new(1 << 20))).is_err());
+}
+
+#[test]
+fn a_broadcast_goes_to_everyone_but_its_sender() {
+    let sessions = Sessions::new(10);
+    let mut members = Vec::new();
+    for bits in 0..3 {
+        let mut member = connect(&sessions);
+        member
+            .claim(&name(&format!("user{bits}")), token(bits))
+            .unwrap();
+        members.push(member);
+    }
+    let _without_a_session = connect(&sessions);
+    let outboxes = sessions.all_but(token(1));
+    assert_eq!(outboxes.len(), 2);
+    assert!(
+        !outboxes
+            .iter()
+            .any(|outbox| Arc::ptr_eq(outbox, &members[1].attachment().outbox()))
+    );
+}
+
+/// A session whose connection broke after its token was used; its token.
+fn linger(sessions: &Arc<Sessions>, its_name: &str, bits: u8) -> Token {
+    let mut connection = connect(sessions);
+    connection.claim(&name(its_name), token(bits)).unwrap();
+    sessions.by_token_of_client(token(bits)).unwrap();
+    assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
+    token(bits)
+}
+
+#[test]
+fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
+    let sessions = Sessions::new(10);
+    for (was_used, may_linger, lingers) in [
+        (true, true, true),
+        (true, false, false),
+        (false, true, false),
+    ] {
+        let mut connection = connect(&sessions);
+        connection.claim(&name("alice"), token(1)).unwrap();
+        // To be looked up by the server is not to be used by the client.
+        sessions.by_token(token(1)).unwrap();
+        if was_used {
+            sessions.by_token_of_client(token(1)).unwrap();
+        }
+        let broken = connection.break_session(may_linger);
+        assert_eq!(matches!(broken, Broken::Lingers(_)), lingers);
+        drop(connection);
+        assert_eq!(sessions.by_name(&name("alice")).is_some(), lingers);
+        sessions.end_and_finish(token(1));
+    }
+}
+
+#[test]
+fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
+    let sessions = Sessions::new(10);
+    let alice = token(1);
+    let mut first = attached(&sessions);
+    first.claim(&name("alice"), alice).unwrap();
+    sessions.by_token_of_client(alice).unwrap();
+    let mut second = attached(&sessions);
+    let resumed = second.resume(alice, &name("Alice")).expect("it is there");
+    assert!(resumed.renamed && resumed.evicted.is_some());
+    assert!(matches!(first.break_session(true), Broken::NoSession));
+    let mut third = attached(&sessions);
+    assert!(
+        third
+            .resume(alice, &name("Alice"))
+            .is_ok_and(|resumed| !resumed.renamed)
+    );
+    assert!(second.end_session().is_none());
+    drop((first, second));
+    assert_eq!(sessions.by_name(&name("ALICE")).unwrap().token, alice);
+    assert!(third.end_session().is_some());
+}
+
+/// A connection that is attached to its outbox, as one with a writer is.
+fn attached(sessions: &Arc<Sessions>) -> Admission {
+    let admission = connect(sessions);
+    admission.attachment().attach_for_test();
+    admission
+}
+
+#[test]
+fn a_refused_resumption_changes_nothing() {
+    let sessions = Sessions::new(10);
+    let alice = linger(&sessions, "alice", 1);
+    let (mut bob, mut newcomer) = (attached(&sessions), attached(&sessions));
+    bob.claim(&name("bob"), token(2)).unwrap();
+    assert_eq!(
+        newcomer.resume(alice, &name("BOB")).err(),
+        Some(NotResumed::Taken)
+    );
+    assert_eq!(
+        newcomer.resume(token(3), &name("carol")).err(),
+        Some(NotResumed::Gone)
+    );
+    assert_eq!(newcomer.token(), None);
+    let (ended, next) = sessions.end_lingered_out(Instant::now(), Duration::ZERO);
+    assert_eq!(
+        (ended[0].name.as_str(), ended.len(), next),
+        ("alice", 1, None)
+    );
+    newcomer.claim(&name("alice"), token(4)).unwrap();
+}
+
+#[test]
+fn sessions_linger_out_in_the_order_in_which_they_broke() {
+    let sessions = Sessions::new(10);
+    let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
+    let mut resuming = attached(&sessions);
+    assert!(resuming.resume(one, &name("one")).is_ok());
+    assert!(matches!(resuming.break_session(true), Broken::Lingers(_)));
+    let minute = Duration::from_secs(60);
+    let (ended, next) = sessions.end_lingered_out(Instant::now(), minute);
+    assert!(ended.is_empty() && next.is_some_and(|next| next > Instant::now()));
+    let (ended, _) = sessions.end_lingered_out(Instant::now() + 2 * minute, minute);
+    assert_eq!(
+        ended.iter().map(|it| it.token).collect::<Vec<_>>(),
+        [two, one]
+    );
+}
+
+#[test]
+fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
+    let sessions = Sessions::new(3);
+    let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
+    let ended = |admission: &mut Admission, its_name: &str, bits: u8| {
+        let ended = admission
+            .claim(&name(its_name), token(bits))
+            .expect("a free name");
+        ended
+            .iter()
+            .map(|session| session.token)
+            .collect::<Vec<_>>()
+    };
+    let mut first = connect(&sessions);
+    assert_eq!(ended(&mut first, "first", 3), []);
+    // One that has no name yet may have come to resume.
+    let mut second = connect(&sessions);
+    assert!(sessions.by_token(one).is_some());
+    assert_eq!(ended(&mut second, "second", 4), [one]);
+    let mut third = attached(&sessions);
+    assert!(third.resume(two, &name("two")).is_ok());
+    let full = sessions.admit(Arc::new(Outbox::new(1 << 20)));
+    assert_eq!(full.err(), Some(Notice::ServerIsFull));
+}
+
+#[test]
+fn a_closing_server_lets_nobody_resume() {
+    let sessions = Sessions::new(3);
+    let one = linger(&sessions, "one", 1);
+    let mut late = attached(&sessions);
+    sessions.close();
+    assert_eq!(
+        late.resume(one, &name("one")).err(),
+        Some(NotResumed::Closing)
+    );
+    assert_eq!(late.token(), None);
+}
