@@ -129,7 +129,7 @@ struct Attached {
     /// Wakes its writer; with one waking in it there is no need for another. When the
     /// last of them is let go of, the writer knows that it is attached no more.
     wake: Sender<()>,
-    /// The outbox of its own from which it is still on its way to this one, maybe.
+    /// The outbox of its own from which it is still on its way to this one.
     from: Option<Arc<Outbox>>,
 }
 
@@ -288,6 +288,18 @@ impl Outbox {
         })
     }
 
+    /// The writer of this connection has come here from the connection's own outbox.
+    fn arrive(&self, connection: u64) {
+        let mut account = self.account.lock();
+        if let Some(attached) = account
+            .attached
+            .as_mut()
+            .filter(|it| it.connection == connection)
+        {
+            attached.from = None;
+        }
+    }
+
     /// Lets go of this connection, if it is the attached one. Its writer leaves.
     fn detach(&self, connection: u64) {
         let mut account = self.account.lock();
@@ -335,7 +347,8 @@ impl Evicted {
     /// says the last words itself. But if it is at its socket, with a batch from here or
     /// still with one from its own outbox, it may be blocked on a client that reads no
     /// more, half-way through a message, where no last word can stand: then the socket
-    /// is shut down.
+    /// is shut down, although that may cost one that does read its notice. (One look: a
+    /// connection on its way that blocks just after it has the write timeout.)
     pub fn evict(self) {
         let Attached {
             connection,
@@ -362,8 +375,6 @@ pub struct Attachment {
 struct Current {
     /// Changes once at most, when the connection goes over to a session's outbox.
     outbox: Arc<Outbox>,
-    /// The writer has left, so nobody is to be attached for it any more.
-    writer_gone: bool,
     /// The connection's socket, from the start of its writer on.
     socket: Option<Arc<TcpStream>>,
 }
@@ -374,7 +385,6 @@ impl Attachment {
     pub fn new(connection: u64, outbox: Arc<Outbox>) -> Attachment {
         let current = Current {
             outbox,
-            writer_gone: false,
             socket: None,
         };
         Attachment {
@@ -482,11 +492,13 @@ impl Attachment {
     pub fn go_over(&self, session: &Arc<Outbox>, answer: &Reply) {
         self.answer(answer);
         let mut current = self.current.lock();
-        let own = std::mem::replace(&mut current.outbox, Arc::clone(session));
+        let own = Arc::clone(&current.outbox);
         let account = own.account.lock();
         if account.is_open_for(self.connection) {
             own.enqueue(&account, Item::GoOver(Arc::clone(session)));
+            current.outbox = Arc::clone(session);
         } else {
+            drop(account);
             session.detach(self.connection);
         }
     }
@@ -510,9 +522,7 @@ impl Attachment {
 
     /// The writer has left.
     fn writer_has_gone(&self) {
-        let mut current = self.current.lock();
-        current.writer_gone = true;
-        current.outbox.detach(self.connection);
+        self.current.lock().outbox.detach(self.connection);
     }
 }
 

@@ -647,11 +647,15 @@ fn a_gap_that_was_not_told_is_told_to_the_next_connection() {
 #[test]
 fn a_connection_that_is_finished_goes_over_to_nothing() {
     let session = session(ROOMY);
-    let (late, writer, mut client) = connect(1, &Arc::new(Outbox::new(ROOMY)));
+    let own = Arc::new(Outbox::new(ROOMY));
+    let (late, writer, mut client) = connect(1, &own);
     assert!(late.take_place_at(&session).unwrap().is_none());
-    late.outbox().finish_with_notice(Notice::ShuttingDown);
+    own.finish_with_notice(Notice::ShuttingDown);
     late.go_over(&session, &goodbye());
     assert!(!late.is_open());
+    // Whoever waits for its last words still waits for those of its own outbox.
+    assert!(Arc::ptr_eq(&late.outbox(), &own));
+    assert!(own.wait_until_written(Instant::now() + Duration::from_secs(10)));
     assert_eq!(writer.end().unwrap(), writer::Ending::Written);
     let mut received = String::new();
     client.read_to_string(&mut received).unwrap();

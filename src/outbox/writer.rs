@@ -191,6 +191,7 @@ impl Life {
                 Next::Wait => drop(self.woken.recv()),
                 Next::GoOver(session) => {
                     self.outbox.detach(self.connection);
+                    session.arrive(self.connection);
                     self.outbox = session;
                 }
                 Next::End(ending) => return Ok(ending),
