@@ -133,39 +133,33 @@ fn leave(
     written: io::Result<writer::Ending>,
     may_linger: bool,
 ) {
-    let as_name = |session: &Session| format!(" as {}", session.name);
-    let name = ended.as_ref().map_or(String::new(), as_name);
-    let problem = match (ending, written) {
+    let left_or_broken = match (ending, written) {
         (Ok(Ending::LastAnswer(Reply { response, .. })), _) => {
-            return info!("left{name}: answered {}, {response}", response.status());
+            Ok(format!("answered {}, {response}", response.status()))
         }
-        (Ok(Ending::EndOfInput), _) => return info!("left{name}: end of input"),
+        (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
         (Ok(Ending::Closed), Ok(writer::Ending::Detached)) => {
-            return info!("left: its session was resumed from another connection");
+            Ok("its session was resumed from another connection".to_owned())
         }
-        (Ok(Ending::Closed), Ok(writer::Ending::Written)) => {
-            let name = admission
-                .end_session()
-                .as_ref()
-                .map_or(String::new(), as_name);
-            return info!("left{name}: closed from elsewhere");
-        }
+        (Ok(Ending::Closed), Ok(writer::Ending::Written)) => Ok("closed from elsewhere".to_owned()),
         // The client closed its side before, without our having read that yet; or the
         // connection was cut. Neither is a break.
         (Ok(Ending::Closed), Err(e)) if e.kind() == io::ErrorKind::BrokenPipe => {
-            let name = admission
-                .end_session()
-                .as_ref()
-                .map_or(String::new(), as_name);
-            return info!("left{name}: closed while being written to");
+            Ok("closed while being written to".to_owned())
         }
-        (Ok(Ending::Closed), Err(e)) => format!("cannot be written to: {e}"),
-        (Err(e), _) => format!("cannot be read from: {e}"),
+        (Ok(Ending::Closed), Err(e)) => Err(format!("cannot be written to: {e}")),
+        (Err(e), _) => Err(format!("cannot be read from: {e}")),
     };
-    match admission.break_session(may_linger) {
-        Broken::Lingers(session) => info!("broken as {}, lingers: {problem}", session.name),
-        Broken::Ended(session) => info!("broken as {}, ended: {problem}", session.name),
-        Broken::NoSession => info!("broken: {problem}"),
+    match left_or_broken {
+        Ok(how) => match ended.or_else(|| admission.end_session()) {
+            Some(session) => info!("left as {}: {how}", session.name),
+            None => info!("left: {how}"),
+        },
+        Err(problem) => match admission.break_session(may_linger) {
+            Broken::Lingers(session) => info!("broken as {}, lingers: {problem}", session.name),
+            Broken::Ended(session) => info!("broken as {}, ended: {problem}", session.name),
+            Broken::NoSession => info!("broken: {problem}"),
+        },
     }
 }
 
