@@ -21,7 +21,7 @@ check: cargo ## format, lints, docs, a build without default features, the tests
 doc: cargo ## write the crate's documentation to target/doc/chat/index.html
 	cargo doc --locked --no-deps --document-private-items
 
-demo: cargo ## watch three scripted users chat (half a minute)
+demo: cargo ## watch three scripted users chat (about ten seconds)
 	@scripts/demo
 
 cargo:

@@ -54,10 +54,9 @@ struct State {
     connections: HashMap<u64, Arc<Attachment>>,
     members: HashMap<Token, Member>,
     names: HashMap<NameKey, Token>,
-    /// The sessions without a connection, in the order in which they lost it, which
-    /// the number of that connection's breaking tells apart.
+    /// The sessions without a connection, by keys that rise in the order in which they
+    /// lost it.
     lingering: BTreeMap<u64, (Instant, Token)>,
-    last_break: u64,
 }
 
 /// A session, with what only this module has to know.
@@ -258,9 +257,7 @@ impl State {
             session, holder, ..
         } = self.members.remove(&token)?;
         self.names.remove(&session.name.key());
-        if let Holder::Lingering(key) = holder {
-            self.lingering.remove(&key);
-        }
+        self.linger_no_more(holder);
         Some(session)
     }
 
@@ -271,10 +268,14 @@ impl State {
     /// Gives a session to a connection.
     fn hand_over(&mut self, token: Token, connection: u64) {
         if let Some(member) = self.members.get_mut(&token) {
-            if let Holder::Lingering(key) = member.holder {
-                self.lingering.remove(&key);
-            }
-            member.holder = Holder::Connection(connection);
+            let before = std::mem::replace(&mut member.holder, Holder::Connection(connection));
+            self.linger_no_more(before);
+        }
+    }
+
+    fn linger_no_more(&mut self, holder: Holder) {
+        if let Holder::Lingering(key) = holder {
+            self.lingering.remove(&key);
         }
     }
 
@@ -447,7 +448,10 @@ impl Admission {
         if !state.is_held_by(token, self.number) {
             return Broken::NoSession;
         }
-        let key = state.last_break + 1;
+        let key = state
+            .lingering
+            .last_key_value()
+            .map_or(0, |(last, _)| last + 1);
         let lasts = |member: &Member| member.token_was_used.load(Ordering::Relaxed);
         let Some(member) = state
             .members
@@ -460,7 +464,6 @@ impl Admission {
         };
         member.holder = Holder::Lingering(key);
         let session = member.session.clone();
-        state.last_break = key;
         state.lingering.insert(key, (Instant::now(), token));
         // So that the two do not count as two clients.
         state.connections.remove(&self.number);

@@ -1,4 +1,4 @@
-use crate::support::{Client, Message, Server, wait_for};
+use crate::support::{Client, Message, Server, missed_by, number_of, wait_for};
 use std::collections::HashMap;
 use std::io::Write;
 use std::thread;
@@ -16,22 +16,19 @@ fn read_flood(client: &mut Client, total: usize) -> (Vec<usize>, usize) {
             data,
         } = client.next();
         assert_eq!(header, client.token);
-        if let Some(text) = data.strip_prefix("Incoming-message private flood ") {
-            assert_eq!(status, "200 OK");
-            numbers.push(
-                text.split(' ')
-                    .next()
-                    .expect("a number")
-                    .parse()
-                    .expect("a number"),
-            );
-        } else {
-            assert_eq!(status, "502 Bad Gateway");
-            let count = data.strip_prefix("Missed ").expect(&data);
-            let count = count
-                .strip_suffix(" messages: you read too slowly")
-                .expect(&data);
-            missed += count.parse::<usize>().expect("a count");
+        match missed_by(&data) {
+            Some(gap) => {
+                assert_eq!(status, "502 Bad Gateway");
+                missed += gap;
+            }
+            None => {
+                assert!(
+                    data.starts_with("Incoming-message private flood "),
+                    "{data}"
+                );
+                assert_eq!(status, "200 OK");
+                numbers.push(number_of(&data));
+            }
         }
     }
     (numbers, missed)

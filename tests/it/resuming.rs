@@ -1,4 +1,4 @@
-use crate::support::{Client, Filled, Message, Server, number_of, wait_for};
+use crate::support::{Client, Filled, Message, Server, missed_by, number_of, wait_for};
 use rustix::process::Signal;
 use std::collections::HashMap;
 use std::sync::Barrier;
@@ -369,8 +369,8 @@ fn numbers(client: &mut Client) -> (Vec<usize>, usize) {
         if data == "Pong end" {
             return (numbers, missed);
         }
-        match data.strip_prefix("Missed ") {
-            Some(gap) => missed += count_of(gap),
+        match missed_by(&data) {
+            Some(gap) => missed += gap,
             None => numbers.push(number_of(&data)),
         }
     }
@@ -390,15 +390,6 @@ fn taking_over_from_a_connection_that_is_blocked_in_a_write_loses_nothing_unwrit
     check_parts(&first, &second, missed, &taken, refused);
 }
 
-/// The count of a notice that begins with it.
-fn count_of(gap: &str) -> usize {
-    gap.split(' ')
-        .next()
-        .expect("a word")
-        .parse()
-        .expect("a count")
-}
-
 /// Checks that two connections of one session have together received what was taken,
 /// once and in order, and been told how much was not.
 #[track_caller]
@@ -407,10 +398,14 @@ fn check_parts(first: &str, second: &[usize], missed: usize, taken: &[usize], re
     let lines: Vec<&str> = first.split_inclusive("\r\n").collect();
     let (messages, _) = lines.as_chunks::<3>();
     for [_, _, data] in messages {
-        if let Some(gap) = data.strip_prefix("Missed ") {
-            told += count_of(gap);
-        } else if *data != "You read too slowly\r\n" && data.ends_with("\r\n") {
-            all.push(number_of(data));
+        // The last may have come in part.
+        let Some(data) = data.strip_suffix("\r\n") else {
+            continue;
+        };
+        match missed_by(data) {
+            Some(gap) => told += gap,
+            None if data == "You read too slowly" => {}
+            None => all.push(number_of(data)),
         }
     }
     all.extend(second);

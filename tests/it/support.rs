@@ -405,6 +405,16 @@ pub(crate) fn number_of(delivery: &str) -> usize {
         .expect("a number")
 }
 
+/// How many messages a notice of a gap counts; `None` if it is anything else.
+#[track_caller]
+pub(crate) fn missed_by(data: &str) -> Option<usize> {
+    let count = data.strip_prefix("Missed ")?;
+    let count = count
+        .strip_suffix(" messages: you read too slowly")
+        .expect(data);
+    Some(count.parse().expect("a count"))
+}
+
 /// Waits until something holds that has no message to wait for.
 #[track_caller]
 pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
