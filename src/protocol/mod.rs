@@ -225,6 +225,7 @@
 //! < No one is named carol
 //! ```
 
+pub mod from_server;
 pub mod reply;
 pub mod request;
 pub mod status;

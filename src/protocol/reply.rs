@@ -77,6 +77,19 @@ pub enum Scope {
     Broadcast,
 }
 
+impl Scope {
+    /// The word for it in a delivery.
+    pub fn word(self) -> &'static str {
+        match self {
+            Scope::Private => "private",
+            Scope::Broadcast => "broadcast",
+        }
+    }
+}
+
+/// With this, and the status 200, begins the data of a delivery and of no response.
+pub const DELIVERY: &str = "Incoming-message ";
+
 /// A message that someone sent: encoded once and shared, however many receive
 /// it. Only the lines before its data differ from one recipient to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,12 +209,9 @@ impl fmt::Display for Response {
 impl Delivery {
     /// What everyone who receives this message will read.
     pub fn new(scope: Scope, sender: &Username, text: &Text) -> Delivery {
-        let scope = match scope {
-            Scope::Private => "private",
-            Scope::Broadcast => "broadcast",
-        };
+        let text = text.as_str();
         Delivery {
-            data: format!("Incoming-message {scope} {sender} {}", text.as_str()).into(),
+            data: format!("{DELIVERY}{} {sender} {text}", scope.word()).into(),
         }
     }
 
@@ -217,6 +227,23 @@ impl Delivery {
 }
 
 impl Notice {
+    /// The notice that this status and data are; `None` if they are anything else.
+    pub fn parse(status: Status, data: &str) -> Option<Notice> {
+        let missed = data.strip_prefix("Missed ").and_then(|rest| {
+            let count = rest.split(' ').next()?;
+            count.parse().ok().map(Notice::Missed)
+        });
+        [
+            Notice::ShuttingDown,
+            Notice::ServerIsFull,
+            Notice::ResumedElsewhere,
+            Notice::ReadTooSlowly,
+        ]
+        .into_iter()
+        .chain(missed)
+        .find(|notice| notice.status() == status && notice.to_string() == data)
+    }
+
     /// The status that goes with it (section 3).
     pub fn status(self) -> Status {
         match self {

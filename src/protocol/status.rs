@@ -28,6 +28,27 @@ pub enum Status {
 }
 
 impl Status {
+    /// All ten, in the order of their codes.
+    pub const ALL: [Status; 10] = [
+        Status::Ok,
+        Status::NotModified,
+        Status::BadRequest,
+        Status::Unauthorized,
+        Status::Forbidden,
+        Status::NotFound,
+        Status::TeaPocket,
+        Status::InternalServerError,
+        Status::NotImplemented,
+        Status::BadGateway,
+    ];
+
+    /// The status of this status line; `None` if it is anything else.
+    pub fn parse(line: &[u8]) -> Option<Status> {
+        Status::ALL
+            .into_iter()
+            .find(|status| status.line().as_bytes() == line)
+    }
+
     /// The status line of a message, without its end.
     pub fn line(self) -> &'static str {
         match self {

@@ -39,6 +39,16 @@ impl Printable {
         }
     }
 
+    /// The same characters as far as they are printable, with U+FFFD in place of each
+    /// that is not: for who must show a line whoever sent it.
+    pub fn harmless(line: &[u8]) -> Printable {
+        let shown = |c| match is_forbidden(c) {
+            true => char::REPLACEMENT_CHARACTER,
+            false => c,
+        };
+        Printable(String::from_utf8_lossy(line).chars().map(shown).collect())
+    }
+
     /// Parts the first word from what follows the first space, which is kept as
     /// it is; `None` where there is no space.
     pub fn split_word(&self) -> (Printable, Option<Printable>) {
@@ -127,6 +137,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_made_harmless_is_printable_and_otherwise_the_same() {
+        let harmless = Printable::harmless("a\u{1B}[2J\t\u{202E}я".as_bytes());
+        assert_eq!(harmless.as_str(), "a\u{FFFD}[2J\t\u{FFFD}я");
+        assert_eq!(Printable::harmless(b"\xC3(").as_str(), "\u{FFFD}(");
+    }
+
+    #[test]
     fn a_text_has_1_to_2047_characters_and_something_to_see() {
         let text = |text: &str| Text::new(Printable::new(text.as_bytes()).unwrap());
         for good in ["x", " x ", &"я".repeat(2_047), &"🙂".repeat(2_047)] {
@@ -140,6 +157,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn whatever_is_made_harmless_is_printable(line: Vec<u8>) {
+            let harmless = Printable::harmless(&line);
+            prop_assert_eq!(Printable::new(harmless.as_str().as_bytes()), Ok(harmless.clone()));
+            if let Ok(line) = Printable::new(&line) {
+                prop_assert_eq!(line, harmless);
+            }
+        }
+
         #[test]
         fn no_bytes_panic(line: Vec<u8>) {
             if let Ok(line) = Printable::new(&line) {
