@@ -4,13 +4,16 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check doc demo cargo
+.PHONY: help run client test check doc demo picture cargo
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: cargo ## serve on 127.0.0.1:1313; options in ARGS, as in make run ARGS='--help'
 	cargo run --release --locked --no-default-features --bin chat-server -- $(ARGS)
+
+client: cargo ## talk to it; options in ARGS, as in make client ARGS='-n alice'
+	cargo run --release --locked --bin chat-client -- $(ARGS)
 
 test: cargo ## run the tests (less than a minute after the build)
 	cargo test --locked
@@ -23,6 +26,9 @@ doc: cargo ## write the crate's documentation to target/doc/chat/index.html
 
 demo: cargo ## watch three scripted users chat (about ten seconds)
 	@scripts/demo
+
+picture: cargo ## draw scripts/picture.svg anew, from a real session (needs tmux, Python with rich)
+	scripts/picture
 
 cargo:
 	@command -v cargo >/dev/null || { echo 'Rust is missing: install it from https://rustup.rs, then try again' >&2; exit 1; }

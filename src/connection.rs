@@ -21,6 +21,7 @@ use rustix::net::sockopt;
 
 use crate::commands::{self, Answer};
 use crate::farewell::Farewell;
+use crate::keepalive;
 use crate::limits::{self, BAD_REQUESTS};
 use crate::line::{Line, LineReader};
 use crate::logging::Wire;
@@ -176,18 +177,8 @@ fn try_prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
     // acknowledgement of the last one (Nagle's algorithm, 40 ms).
     socket.set_nodelay(true)?;
     sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER)?;
-    // A peer that is gone without a word is found out, in silence and in speech.
-    sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, limits::KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(socket, limits::KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(socket, limits::KEEPALIVE_PROBES)?;
-    #[cfg(target_os = "linux")]
-    {
-        let timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
-        let millis = timeout.as_millis().try_into().unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(socket, millis)?;
-    }
-    Ok(())
+    let user_timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
+    keepalive::find_out_dead_peers(socket, user_timeout)
 }
 
 /// Reads requests and answers them, one after the other. The header of the one that

@@ -1,5 +1,5 @@
 //! A chat server for the protocol CP/0.0.0: synchronous, with a thread for each
-//! connection, and meant to be read.
+//! connection, and meant to be read; and a client for it.
 //!
 //! # Where to begin
 //!
@@ -18,9 +18,11 @@
 //! | [`commands`] | what a request does |
 //! | [`connection`] | the life of one client, from the accept to the close |
 //! | [`sweeper`] | ends the sessions that have lingered out |
+//! | [`keepalive`] | finding out that the other side is gone without a word |
 //! | [`farewell`] | refusing a connection so that the client can read why |
 //! | [`server`] | binding, accepting, shutting down |
 //! | [`options`], [`logging`], [`signals`] | what a program needs besides |
+//! | `client` | the client, with a map of its own; behind the cargo feature `client` |
 //!
 //! # The threads
 //!
@@ -69,9 +71,12 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod commands;
 pub mod connection;
 pub mod farewell;
+pub mod keepalive;
 pub mod limits;
 pub mod line;
 pub mod logging;

@@ -1,4 +1,4 @@
-//! Every bound of the server, each a named constant with its reason, and what
+//! Every bound, of the server and its client, each a named constant with its reason, and what
 //! this machine can hold.
 //!
 //! A number that stands anywhere else is an accident. What an operator may want
@@ -159,6 +159,34 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest pause after `accept` failed.
 pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+// ---- The client ----
+
+/// How long a connection may take to come about, for each address that is tried.
+pub const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// How long a server may take for the answer to the first request: what listens there
+/// need not be one, and may be silent for ever.
+pub const LOG_IN_TIME: Duration = Duration::from_secs(10);
+
+/// The pause before the first attempt to come back; it doubles up to
+/// [`RECONNECT_MAX`], so that a server that starts again is not run over by everyone it
+/// has lost.
+pub const RECONNECT: Duration = Duration::from_secs(1);
+
+/// The longest pause between two attempts to come back.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
+
+/// How long TAB waits for the server to say who is here, before it makes do with those
+/// who were seen: as long as a person does not mind.
+pub const COMPLETION_TIME: Duration = Duration::from_millis(500);
+
+/// How many names are remembered for when the server does not answer in time.
+pub const KNOWN_NAMES: usize = 1_000;
+
+/// How many lines may wait to be shown, while somebody looks at a list or has stopped
+/// the terminal. Then the client stops reading, and the server's bounds hold.
+pub const UNSHOWN_LINES: usize = 10_000;
 
 // ---- Threads and the machine ----
 

@@ -204,17 +204,21 @@ impl Config {
     }
 }
 
-/// `HOST:PORT`, of which the host is looked up when it is bound.
 fn check_address(address: &str) -> Result<(), BadUsage> {
-    let good = address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     let bad = || {
         BadUsage(format!(
-            "--listen {address:?}: ADDR:PORT is wanted, as 127.0.0.1:1313"
+            "--listen {address:?}: ADDR:PORT is wanted, as {}",
+            limits::DEFAULT_LISTEN
         ))
     };
-    good.then_some(()).ok_or_else(bad)
+    is_address(address).then_some(()).ok_or_else(bad)
+}
+
+/// Whether this is `HOST:PORT`, of which the host is looked up when it is needed.
+pub(crate) fn is_address(address: &str) -> bool {
+    address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 /// The value of an option that is a number of at least `least`.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::request::{BadArguments, LineFault, Stray, Verb};
 use super::status::Status;
-use super::text::{Printable, Text, Unprintable};
+use super::text::{BadText, Printable, Text, Unprintable};
 use super::token::Token;
-use super::username::Username;
+use super::username::{BadName, Username};
 use crate::limits::LINE;
 
 /// A response with its header.
@@ -176,19 +176,10 @@ impl fmt::Display for Response {
                 f.write_str("Line too long")
             }
             Response::Stray(Stray::Http) => f.write_str("This is a chat server, not a web server"),
-            Response::Fault(LineFault::Unprintable(Unprintable::NotUtf8)) => {
-                f.write_str("Not UTF-8")
-            }
-            Response::Fault(LineFault::Unprintable(Unprintable::Forbidden(c))) => {
-                write!(f, "Forbidden character U+{:04X}", u32::from(*c))
-            }
+            Response::Fault(LineFault::Unprintable(fault)) => write!(f, "{fault}"),
             Response::EmptyRequest => f.write_str("Empty request"),
-            Response::BadArguments(BadArguments::BadName) => {
-                f.write_str("A name is 2 to 63 of A-Z a-z 0-9 _ -")
-            }
-            Response::BadArguments(BadArguments::TextTooLong) => {
-                f.write_str("A text is at most 2047 characters")
-            }
+            Response::BadArguments(BadArguments::BadName) => write!(f, "{BadName}"),
+            Response::BadArguments(BadArguments::TextTooLong) => write!(f, "{}", BadText::TooLong),
             Response::BadArguments(BadArguments::Usage(verb)) => {
                 write!(f, "Usage: {}", verb.usage())
             }
@@ -205,6 +196,37 @@ impl fmt::Display for Response {
         }
     }
 }
+
+impl fmt::Display for Unprintable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unprintable::NotUtf8 => f.write_str("Not UTF-8"),
+            Unprintable::Forbidden(c) => write!(f, "Forbidden character U+{:04X}", u32::from(*c)),
+        }
+    }
+}
+
+impl std::error::Error for Unprintable {}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("A name is 2 to 63 of A-Z a-z 0-9 _ -")
+    }
+}
+
+impl std::error::Error for BadName {}
+
+impl fmt::Display for BadText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Never sent: a request with a blank text is answered with its usage.
+            BadText::Blank => f.write_str("A text is not only white space"),
+            BadText::TooLong => f.write_str("A text is at most 2047 characters"),
+        }
+    }
+}
+
+impl std::error::Error for BadText {}
 
 impl Delivery {
     /// What everyone who receives this message will read.

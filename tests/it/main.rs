@@ -1,6 +1,7 @@
-//! The server as its clients see it: each test starts the real binary on a free
-//! port and talks to it through real sockets. One file a topic; the numbers in
-//! comments are the sections of the protocol (`src/protocol/mod.rs`).
+//! The server as its clients see it, and the client as its users do: each test starts
+//! the real binary on a free port and talks to it through real sockets. One file a
+//! topic; the numbers in comments are the sections of the protocol
+//! (`src/protocol/mod.rs`).
 
 /// Bad input: what is answered, in which order, and what it costs (6).
 mod bad_input;
@@ -16,14 +17,23 @@ mod endings;
 mod framing;
 /// What is logged, and what is not.
 mod logs;
+/// A network that can break.
+#[cfg(feature = "client")]
+mod network;
 /// The README's conversation, the demo and the Makefile, replayed.
 mod readme;
 /// Breaking, lingering, resuming, taking over (4).
 mod resuming;
+/// The client in pipes.
+#[cfg(feature = "client")]
+mod script;
 /// Starting servers, being clients.
 mod support;
 /// Telnet's bytes (1).
 mod telnet;
+/// The client at a terminal.
+#[cfg(feature = "client")]
+mod terminal;
 /// Acting for a session by its token (4).
 mod tokens;
 /// The real netcat, telnet and curl.

@@ -1,0 +1,41 @@
+//! The client's command line: parse, run, exit code.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use chat::client::display::reason;
+use chat::client::options::{self, Operation, Surroundings};
+use chat::client::{script, terminal};
+
+fn main() -> ExitCode {
+    let surroundings = Surroundings {
+        terminal: io::stdin().is_terminal() && io::stdout().is_terminal(),
+        user: std::env::var("USER").ok().filter(|user| !user.is_empty()),
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+    };
+    match options::parse(std::env::args_os().skip(1), surroundings) {
+        Ok(Operation::Converse(config)) => terminal::converse(&config).unwrap_or_else(|e| {
+            let problem = format!("no connection to {}: {}", config.address, reason(&e));
+            fail(&problem, script::FAILED)
+        }),
+        Ok(Operation::Send(sending)) => script::send(sending),
+        Ok(Operation::Listen { address, name }) => script::listen(&address, &name),
+        Ok(Operation::Print(text)) => {
+            let mut stdout = io::stdout();
+            // Not print!, which panics where nobody reads any more; the same below.
+            let _ = stdout
+                .write_all(text.as_bytes())
+                .and_then(|()| stdout.flush());
+            ExitCode::SUCCESS
+        }
+        Err(problem) => fail(
+            &format!("{problem} (chat-client --help lists the options)"),
+            script::BAD_USAGE,
+        ),
+    }
+}
+
+fn fail(problem: &str, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "chat-client: {problem}");
+    ExitCode::from(code)
+}

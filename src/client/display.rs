@@ -1,0 +1,195 @@
+//! How what happens looks: one line of characters for each thing.
+//!
+//! Pure, but for the clock. The invariant: a line begins with the time and then with
+//! who is speaking, in a form that no text can imitate, because no name contains a
+//! space, a parenthesis, `*` or `!`.
+//!
+//! ```text
+//! 14:02 alice: hello              to everyone
+//! 14:02 alice (to you): hello     to you alone
+//! 14:02 you (to alice): hello     by you, to alice alone (with your own name)
+//! 14:02 * alice is here           the client or the server
+//! 14:02 ! No one is named carol   something that went wrong
+//! ```
+
+use std::fmt::Display;
+use std::io;
+
+use jiff::Zoned;
+
+use crate::protocol::from_server::Message;
+use crate::protocol::reply::Scope;
+use crate::protocol::username::Username;
+
+/// Whether to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// They are to be used.
+    pub colours: bool,
+}
+
+/// The foreground colours that names have, by their numbers (console_codes(4)): all
+/// but black and white, which may be the background's, and red, which is for errors.
+const NAME_COLOURS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
+
+const RED: u8 = 31;
+const BOLD: u8 = 1;
+const DIM: u8 = 2;
+
+/// The time of day, as a line begins with it.
+pub fn time() -> String {
+    Zoned::now().strftime("%H:%M").to_string()
+}
+
+/// The same for programs: ISO 8601 with the offset of the time zone.
+pub fn timestamp() -> String {
+    Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+/// The width of what stands before a name: the time and a space.
+pub const BEFORE_NAME: usize = "14:02 ".len();
+
+impl Style {
+    /// A message that somebody sent.
+    pub fn message(self, time: &str, message: &Message) -> String {
+        let sender = self.name(&message.sender);
+        let to = match message.scope {
+            Scope::Broadcast => String::new(),
+            Scope::Private => self.paint(BOLD, " (to you)"),
+        };
+        let time = self.dim(time);
+        format!("{time} {sender}{to}: {}", message.text.as_str())
+    }
+
+    /// What stands before the text of an own message, to one or to all.
+    pub fn before_own(self, time: &str, me: &Username, to: Option<&Username>) -> String {
+        let (time, me) = (self.dim(time), self.name(me));
+        match to {
+            None => format!("{time} {me}: "),
+            Some(to) => format!("{time} {me} (to {}): ", self.name(to)),
+        }
+    }
+
+    /// What the client or the server has to say.
+    pub fn info(self, time: &str, text: impl Display) -> String {
+        format!("{} * {text}", self.dim(time))
+    }
+
+    /// What went wrong.
+    pub fn error(self, time: &str, text: impl Display) -> String {
+        let problem = self.paint(RED, &format!("! {text}"));
+        format!("{} {problem}", self.dim(time))
+    }
+
+    /// A name in its colour, which is the same at all times and on all machines.
+    pub fn name(self, name: &Username) -> String {
+        // FNV-1a of the name whatever its case: short, and fixed for good, which std's
+        // hashes are not.
+        let hash = name.as_str().bytes().fold(0x811C_9DC5, |hash: u32, byte| {
+            (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+        });
+        let colour = NAME_COLOURS[hash as usize % NAME_COLOURS.len()];
+        self.paint(colour, name.as_str())
+    }
+
+    /// What matters less than the rest of its line.
+    pub fn dim(self, text: &str) -> String {
+        self.paint(DIM, text)
+    }
+
+    fn paint(self, code: u8, text: &str) -> String {
+        match self.colours {
+            true => format!("\x1B[{code}m{text}\x1B[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+/// What an error is about, without its number, which says nothing to most people.
+pub fn reason(e: &io::Error) -> String {
+    let reason = e.to_string();
+    match reason.split_once(" (os error ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => reason,
+    }
+}
+
+/// Whether a text speaks of this name, in any case, as a word of its own.
+pub fn mentions(text: &str, name: &Username) -> bool {
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    text.split(|c| !of_a_name(c))
+        .any(|word| word.eq_ignore_ascii_case(name.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::text::Printable;
+
+    const PLAIN: Style = Style { colours: false };
+    const COLOURED: Style = Style { colours: true };
+
+    fn name(name: &str) -> Username {
+        Username::new(name).unwrap()
+    }
+
+    fn message(scope: Scope, text: &str) -> Message {
+        Message {
+            scope,
+            sender: name("alice"),
+            text: Printable::new(text.as_bytes()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_time_and_the_sender_stand_before_the_text() {
+        let broadcast = message(Scope::Broadcast, "hello");
+        assert_eq!(PLAIN.message("14:02", &broadcast), "14:02 alice: hello");
+        let private = message(Scope::Private, "hello");
+        assert_eq!(
+            PLAIN.message("14:02", &private),
+            "14:02 alice (to you): hello"
+        );
+        let (alice, bob) = (name("alice"), name("bob"));
+        assert_eq!(PLAIN.before_own("14:02", &alice, None), "14:02 alice: ");
+        assert_eq!(
+            PLAIN.before_own("14:02", &alice, Some(&bob)),
+            "14:02 alice (to bob): "
+        );
+        assert_eq!(PLAIN.info("14:02", "hi"), "14:02 * hi");
+        assert_eq!(PLAIN.error("14:02", "hi"), "14:02 ! hi");
+    }
+
+    #[test]
+    fn colours_change_nothing_but_the_colour() {
+        let broadcast = message(Scope::Private, "hello");
+        let mut line = COLOURED.message("14:02", &broadcast);
+        assert!(line.contains("\x1B["), "{line:?}");
+        while let Some(begin) = line.find('\x1B') {
+            let end = begin + line[begin..].find('m').unwrap();
+            line.replace_range(begin..=end, "");
+        }
+        assert_eq!(line, PLAIN.message("14:02", &broadcast));
+    }
+
+    #[test]
+    fn a_name_has_its_colour_for_good_and_whatever_its_case() {
+        assert_eq!(COLOURED.name(&name("alice")), "\x1B[96malice\x1B[0m");
+        assert_eq!(COLOURED.name(&name("ALICE")), "\x1B[96mALICE\x1B[0m");
+        let colours: std::collections::HashSet<String> = (10..99)
+            .map(|n| COLOURED.name(&name(&n.to_string()))[..5].to_owned())
+            .collect();
+        assert_eq!(colours.len(), NAME_COLOURS.len());
+    }
+
+    #[test]
+    fn a_name_is_mentioned_as_a_word() {
+        let bob = name("bob");
+        for text in ["bob", "hi BOB!", "(bob)", "bob's", "привет, bob"] {
+            assert!(mentions(text, &bob), "{text:?}");
+        }
+        for text in ["", "bobby", "b-bob", "kebob", "bob_"] {
+            assert!(!mentions(text, &bob), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The command line of `chat-client`: a getopts table, and what it comes to.
+
+use std::ffi::OsStr;
+use std::fmt;
+
+use getopts::{Fail, Options};
+
+use super::display::Style;
+use super::script::{self, Sending};
+use super::terminal;
+use super::typed;
+use crate::limits;
+use crate::options::is_address;
+use crate::protocol::username::Username;
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Hold a conversation at the terminal.
+    Converse(terminal::Config),
+    /// Send, and end.
+    Send(Sending),
+    /// Print what arrives.
+    Listen {
+        /// At which server: `HOST:PORT`.
+        address: String,
+        /// Under which name.
+        name: Username,
+    },
+    /// Print this on stdout, and end.
+    Print(String),
+}
+
+/// What the process finds around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Both stdin and stdout are a terminal.
+    pub terminal: bool,
+    /// `$USER`, for who gives no name.
+    pub user: Option<String>,
+    /// `$NO_COLOR` is set, and not empty (<https://no-color.org>).
+    pub no_color: bool,
+}
+
+/// A command line that is not good, in one line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadUsage(String);
+
+/// Reads the arguments, without the program's name.
+pub fn parse<A: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+    surroundings: Surroundings,
+) -> Result<Operation, BadUsage> {
+    let table = table();
+    let matches = table.parse(arguments)?;
+    if matches.opt_present("help") {
+        return Ok(Operation::Print(help(&table)));
+    }
+    if matches.opt_present("version") {
+        return Ok(Operation::Print(format!(
+            "chat-client {}\n",
+            env!("CARGO_PKG_VERSION")
+        )));
+    }
+    let address = address(&matches.free)?;
+    let name = matches.opt_str("name").or(surroundings.user);
+    let (text, to) = (matches.opt_str("message"), matches.opt_str("to"));
+    let listening = matches.opt_present("listen");
+    if listening && (text.is_some() || to.is_some()) {
+        return Err(BadUsage(
+            "--listen sends nothing: leave out --to and -m".to_owned(),
+        ));
+    }
+    let in_a_script = listening || text.is_some() || !surroundings.terminal;
+    if !in_a_script {
+        if to.is_some() {
+            return Err(BadUsage(
+                "--to wants -m TEXT, or lines from a pipe; here, use /msg".to_owned(),
+            ));
+        }
+        return Ok(Operation::Converse(terminal::Config {
+            address,
+            name: name.unwrap_or_default(),
+            bell: matches.opt_present("bell"),
+            style: Style {
+                colours: !surroundings.no_color,
+            },
+        }));
+    }
+    let name = self::name(
+        "--name",
+        &name.ok_or_else(|| BadUsage("--name NAME is wanted".to_owned()))?,
+    )?;
+    if listening {
+        return Ok(Operation::Listen { address, name });
+    }
+    Ok(Operation::Send(Sending {
+        address,
+        name,
+        to: to.map(|to| self::name("--to", &to)).transpose()?,
+        text: text.map(sendable).transpose()?,
+    }))
+}
+
+fn table() -> Options {
+    let mut table = Options::new();
+    table
+        .optopt("n", "name", "your name ($USER)", "NAME")
+        .optopt("m", "message", "send this, and end", "TEXT")
+        .optopt(
+            "",
+            "to",
+            "send to NAME alone, instead of to everyone",
+            "NAME",
+        )
+        .optflag(
+            "",
+            "listen",
+            "print what arrives, a line each, until Ctrl-C",
+        )
+        .optflag("", "bell", "ring for private messages and for your name")
+        .optflag("h", "help", "print this")
+        .optflag("V", "version", "print the version");
+    table
+}
+
+fn help(table: &Options) -> String {
+    let brief = format!(
+        "\
+Talks to a chat server by the protocol CP/0.0.0.
+
+Usage: chat-client [OPTION ...] [ADDR:PORT]
+
+At a terminal it holds a conversation; /help in there lists the commands. In a
+script, when stdin or stdout is not a terminal, it sends each line of stdin that
+is not blank, and ends when all have been answered. The server is at {} unless
+ADDR:PORT says otherwise.",
+        limits::DEFAULT_LISTEN
+    );
+    let notes = format!(
+        "
+--listen prints time (ISO 8601), broadcast or private, sender and text, parted
+by tabs. NO_COLOR=1 in the environment turns colours off.
+
+Exit codes:
+    {}  all was sent; or one stopped listening
+    {}  the connection failed or broke
+    {}  bad usage
+    {}  the server refused something, which stderr tells
+",
+        script::SENT,
+        script::FAILED,
+        script::BAD_USAGE,
+        script::REFUSED
+    );
+    table.usage(&brief) + &notes
+}
+
+/// The one argument that is not an option.
+fn address(arguments: &[String]) -> Result<String, BadUsage> {
+    match arguments {
+        [] => Ok(limits::DEFAULT_LISTEN.to_owned()),
+        [address] if is_address(address) => Ok(address.clone()),
+        [address] => Err(BadUsage(format!(
+            "{address:?}: ADDR:PORT is wanted, as {}",
+            limits::DEFAULT_LISTEN
+        ))),
+        [_, another, ..] => Err(BadUsage(format!("{another:?}: one ADDR:PORT is enough"))),
+    }
+}
+
+fn name(option: &str, name: &str) -> Result<Username, BadUsage> {
+    Username::new(name).map_err(|bad| BadUsage(format!("{option} {name:?}: {bad}")))
+}
+
+/// A text of which at least one message can be made.
+fn sendable(text: String) -> Result<String, BadUsage> {
+    let lines = text.lines().map(|line| typed::texts(line.as_bytes()));
+    match lines.collect::<Result<Vec<_>, _>>() {
+        Err(unprintable) => Err(BadUsage(format!("--message {text:?}: {unprintable}"))),
+        Ok(texts) if texts.concat().is_empty() => {
+            Err(BadUsage("--message: it is blank".to_owned()))
+        }
+        Ok(_) => Ok(text),
+    }
+}
+
+impl From<Fail> for BadUsage {
+    fn from(fail: Fail) -> BadUsage {
+        BadUsage(fail.to_string())
+    }
+}
+
+impl fmt::Display for BadUsage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadUsage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_a_terminal() -> Surroundings {
+        Surroundings {
+            terminal: true,
+            user: Some("somebody".to_owned()),
+            no_color: false,
+        }
+    }
+
+    fn in_a_pipe() -> Surroundings {
+        Surroundings {
+            terminal: false,
+            ..at_a_terminal()
+        }
+    }
+
+    fn problem(arguments: &[&str], surroundings: Surroundings) -> String {
+        parse(arguments, surroundings)
+            .expect_err("not good")
+            .to_string()
+    }
+
+    #[test]
+    fn at_a_terminal_it_holds_a_conversation() {
+        let config = |address: &str, name: &str, bell, colours| {
+            Ok(Operation::Converse(terminal::Config {
+                address: address.to_owned(),
+                name: name.to_owned(),
+                bell,
+                style: Style { colours },
+            }))
+        };
+        assert_eq!(
+            parse::<&str>([], at_a_terminal()),
+            config("127.0.0.1:1313", "somebody", false, true)
+        );
+        let plain = Surroundings {
+            no_color: true,
+            ..at_a_terminal()
+        };
+        // Whatever the name is: if it is none, another is asked for.
+        assert_eq!(
+            parse(["-n", "x y", "--bell", "host:7000"], plain),
+            config("host:7000", "x y", true, false)
+        );
+        let nobody = Surroundings {
+            user: None,
+            ..at_a_terminal()
+        };
+        let unnamed = config("127.0.0.1:1313", "", false, true);
+        assert_eq!(parse::<&str>([], nobody), unnamed);
+    }
+
+    #[test]
+    fn in_a_script_it_sends_or_listens() {
+        let name = |name: &str| Username::new(name).unwrap();
+        let sending = |to: Option<&str>, text: Option<&str>| {
+            Ok(Operation::Send(Sending {
+                address: "127.0.0.1:1313".to_owned(),
+                name: name("somebody"),
+                to: to.map(name),
+                text: text.map(str::to_owned),
+            }))
+        };
+        assert_eq!(parse::<&str>([], in_a_pipe()), sending(None, None));
+        assert_eq!(
+            parse(["--to", "bob"], in_a_pipe()),
+            sending(Some("bob"), None)
+        );
+        assert_eq!(
+            parse(["-m", "hi"], at_a_terminal()),
+            sending(None, Some("hi"))
+        );
+        let listening = Ok(Operation::Listen {
+            address: "[::1]:7".to_owned(),
+            name: name("log"),
+        });
+        let arguments = ["--listen", "-n", "log", "[::1]:7"];
+        assert_eq!(parse(arguments, at_a_terminal()), listening);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_in_one_line() {
+        for (arguments, expected) in [
+            (
+                vec!["1313"],
+                "\"1313\": ADDR:PORT is wanted, as 127.0.0.1:1313",
+            ),
+            (vec!["a:1", "b:2"], "\"b:2\": one ADDR:PORT is enough"),
+            (
+                vec!["--to", "b"],
+                "--to \"b\": A name is 2 to 63 of A-Z a-z 0-9 _ -",
+            ),
+            (vec!["-m", "\n \n"], "--message: it is blank"),
+            (
+                vec!["-m", "a\u{7}"],
+                "--message \"a\\u{7}\": Forbidden character U+0007",
+            ),
+            (
+                vec!["--listen", "--to", "bob"],
+                "--listen sends nothing: leave out --to and -m",
+            ),
+            (vec!["-n"], "Argument to option 'n' missing"),
+        ] {
+            assert_eq!(problem(&arguments, in_a_pipe()), expected);
+        }
+        let nobody = Surroundings {
+            user: None,
+            ..in_a_pipe()
+        };
+        assert_eq!(problem(&[], nobody), "--name NAME is wanted");
+        assert_eq!(
+            problem(&["--to", "bob"], at_a_terminal()),
+            "--to wants -m TEXT, or lines from a pipe; here, use /msg"
+        );
+    }
+}

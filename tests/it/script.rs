@@ -1,0 +1,376 @@
+use crate::support::{Client, Server, has_tool, output_of, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+
+/// The client with its input and output in pipes.
+struct Script {
+    child: Child,
+}
+
+/// How it ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Script {
+    #[track_caller]
+    fn start(address: SocketAddr, arguments: &[&str]) -> Script {
+        let child = Command::new(env!("CARGO_BIN_EXE_chat-client"))
+            .args(arguments)
+            .arg(address.to_string())
+            .env("TZ", "UTC-2")
+            .env("USER", "somebody")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        Script { child }
+    }
+
+    /// With this for its input.
+    #[track_caller]
+    fn run(address: SocketAddr, arguments: &[&str], input: impl AsRef<[u8]>) -> Ended {
+        let mut script = Script::start(address, arguments);
+        let mut stdin = script.stdin();
+        let input = input.as_ref().to_vec();
+        let writer = thread::spawn(move || {
+            let _ = stdin.write_all(&input);
+        });
+        let ended = script.ends();
+        writer.join().expect("no panic");
+        ended
+    }
+
+    fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("a pipe")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().expect("a process id"));
+        kill_process(pid.expect("a process id"), signal).expect("it is there");
+    }
+
+    /// Waits for it to end. Its input need not.
+    #[track_caller]
+    fn ends(mut self) -> Ended {
+        let mut stderr = self.child.stderr.take().expect("a pipe");
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).map(|_| text)
+        });
+        let pipes = [self.child.stdout.take().map(|mut stdout| {
+            thread::spawn(move || {
+                let mut text = String::new();
+                stdout.read_to_string(&mut text).map(|_| text)
+            })
+        })];
+        let mut status = None;
+        wait_for("its exit", || {
+            status = self.child.try_wait().expect("its status");
+            status.is_some()
+        });
+        let [stdout] = pipes.map(|pipe| {
+            pipe.map_or(String::new(), |pipe| {
+                pipe.join().expect("no panic").expect("UTF-8")
+            })
+        });
+        Ended {
+            code: status.expect("just seen").code(),
+            stdout,
+            stderr: errors.join().expect("no panic").expect("UTF-8"),
+        }
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    fn expect(&self, code: i32, stderr: &str) {
+        assert_eq!(
+            (self.code, &*self.stdout, &*self.stderr),
+            (Some(code), "", stderr)
+        );
+    }
+}
+
+/// A server that gives a name and then these bytes, and nothing more.
+fn server_that_says(bytes: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a client");
+        let mut request = [0; 256];
+        let _ = socket.read(&mut request);
+        let _ = socket.write_all(bytes.as_bytes());
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        let _ = std::io::copy(&mut socket, &mut std::io::sink());
+    });
+    address
+}
+
+#[test]
+fn each_line_is_a_broadcast() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let input = "build 42 is green\n\n  \n/quit\r\nпривет 🙂\n no end";
+    Script::run(server.address, &["-n", "bot"], input).expect(0, "");
+    for line in ["build 42 is green", "/quit", "привет 🙂", " no end"] {
+        alice.expect_delivery("broadcast", "bot", line);
+    }
+    Script::run(server.address, &[], "without a name\n").expect(0, "");
+    alice.expect_delivery("broadcast", "somebody", "without a name");
+    alice.barrier();
+    Script::run(server.address, &["-n", "bot"], "").expect(0, "");
+    alice.barrier();
+    alice.ask("List-names", "200 OK", "1 online: alice");
+}
+
+#[test]
+fn the_readmes_echo_works_in_a_shell() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let command = format!(
+        "echo 'build 42 is green' | {} -n bot {}",
+        env!("CARGO_BIN_EXE_chat-client"),
+        server.address
+    );
+    let shell = Command::new("sh")
+        .args(["-c", &command])
+        .stdout(Stdio::piped())
+        .spawn();
+    assert_eq!(output_of(shell.expect("a shell")), "");
+    alice.expect_delivery("broadcast", "bot", "build 42 is green");
+}
+
+#[test]
+fn one_message_is_sent_without_reading_the_input() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let mut script = Script::start(server.address, &["-n", "bot", "-m", "hi"]);
+    let _open = script.stdin();
+    script.ends().expect(0, "");
+    alice.expect_delivery("broadcast", "bot", "hi");
+    let arguments = ["-n", "bot", "-m", "for you", "--to", "ALICE"];
+    Script::run(server.address, &arguments, "not this").expect(0, "");
+    alice.expect_delivery("private", "bot", "for you");
+    alice.barrier();
+}
+
+#[test]
+fn lines_can_be_private_and_what_is_refused_is_told() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let mut bob = server.named("bob");
+    Script::run(
+        server.address,
+        &["-n", "bot", "--to", "alice"],
+        "one\ntwo\n",
+    )
+    .expect(0, "");
+    alice.expect_delivery("private", "bot", "one");
+    alice.expect_delivery("private", "bot", "two");
+    bob.barrier();
+    Script::run(
+        server.address,
+        &["-n", "bot", "--to", "carol"],
+        "one\ntwo\n",
+    )
+    .expect(
+        3,
+        "chat-client: not sent: \"one\": 404 Not Found, No one is named carol\n\
+         chat-client: not sent: \"two\": 404 Not Found, No one is named carol\n",
+    );
+    Script::run(server.address, &["-n", "alice"], "one\n")
+        .expect(3, "chat-client: alice is taken\n");
+    let input = b"good\n\x1B[31mred\x1B[0m\n\xFF\nalso good\n";
+    Script::run(server.address, &["-n", "bot"], input).expect(
+        3,
+        "chat-client: line 2 not sent: Forbidden character U+001B\n\
+         chat-client: line 3 not sent: Not UTF-8\n",
+    );
+    for text in ["good", "also good"] {
+        bob.expect_delivery("broadcast", "bot", text);
+    }
+}
+
+#[test]
+fn twenty_thousand_lines_arrive_in_order_and_a_long_one_as_two_messages() {
+    let server = Server::start(&["--queue", "16777216"]);
+    let mut alice = server.named("alice");
+    let mut input: String = (0..20_000)
+        .map(|number| format!("{number} {number}\n"))
+        .collect();
+    input.push_str(&"word ".repeat(600));
+    Script::run(server.address, &["-n", "bot"], input).expect(0, "");
+    for number in 0..20_000 {
+        alice.expect_delivery("broadcast", "bot", &format!("{number} {number}"));
+    }
+    for length in [2_044, 955] {
+        assert_eq!(text_of(&mut alice).chars().count(), length);
+    }
+    alice.barrier();
+}
+
+fn text_of(client: &mut Client) -> String {
+    let message = client.next();
+    let text = message.data.strip_prefix("Incoming-message broadcast bot ");
+    text.expect("a delivery").to_owned()
+}
+
+#[test]
+fn a_listener_prints_a_line_for_each_message_and_ends_with_sigint() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let mut script = Script::start(server.address, &["-n", "logger", "--listen"]);
+    let mut stdout = BufReader::new(script.child.stdout.take().expect("a pipe"));
+    server.expect_log("is logger");
+    let mut next_line = || {
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        line
+    };
+    alice.ask("Broadcast-message a\tb  c", "200 OK", "Delivered to 1");
+    alice.ask(
+        "Private-message logger привет",
+        "200 OK",
+        "Delivered to logger",
+    );
+    for expected in ["broadcast\talice\ta b  c\n", "private\talice\tпривет\n"] {
+        // Line by line, or this would wait for ever.
+        let line = next_line();
+        let (time, rest) = line.split_once('\t').expect("four fields");
+        assert_eq!(rest, expected);
+        let shape: String = time
+            .chars()
+            .map(|c| if c.is_ascii_digit() { '0' } else { c })
+            .collect();
+        assert_eq!(shape, "0000-00-00T00:00:00+00:00", "{time}");
+        assert!(time.ends_with("+02:00"), "{time}");
+    }
+    script.signal(Signal::INT);
+    script.ends().expect(0, "");
+    wait_for("its name to be free", || {
+        alice.send("List-names");
+        alice.next().data == "1 online: alice"
+    });
+}
+
+#[test]
+fn a_listener_ends_with_the_server_and_quietly_with_its_reader() {
+    if !has_tool("head") {
+        return;
+    }
+    let mut server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let command = format!(
+        "{{ {} -n logger --listen {}; echo \"code $?\" >&2; }} | head -n 1",
+        env!("CARGO_BIN_EXE_chat-client"),
+        server.address
+    );
+    let shell = Command::new("sh")
+        .args(["-c", &command])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut shell = shell.expect("a shell");
+    server.expect_log("is logger");
+    // The first line ends head; the next that is written finds nobody.
+    let mut stderr = shell.stderr.take().expect("a pipe");
+    let errors = thread::spawn(move || {
+        let mut text = String::new();
+        stderr.read_to_string(&mut text).map(|_| text)
+    });
+    wait_for("the listener to leave", || {
+        alice.send("Broadcast-message again");
+        alice.next().data == "Delivered to 0"
+    });
+    assert!(output_of(shell).ends_with("\tbroadcast\talice\tagain\n"));
+    assert_eq!(errors.join().expect("no panic").expect("UTF-8"), "code 0\n");
+
+    let script = Script::start(server.address, &["-n", "logger", "--listen"]);
+    wait_for("the next listener", || {
+        alice.send("List-names");
+        alice.next().data == "2 online: alice logger"
+    });
+    server.signal(Signal::TERM);
+    script.ends().expect(
+        1,
+        "chat-client: The server is shutting down\n\
+         chat-client: the server closed the connection\n",
+    );
+    server.expect_exit();
+}
+
+#[test]
+fn a_connection_that_fails_or_breaks_is_exit_code_1() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let nobody = listener.local_addr().expect("its address");
+    drop(listener);
+    let refused = format!("chat-client: no connection to {nobody}: Connection refused\n");
+    Script::run(nobody, &["-n", "bot"], "one\n").expect(1, &refused);
+    Script::run(nobody, &["-n", "bot", "--listen"], "").expect(1, &refused);
+
+    let web = server_that_says("HTTP/1.1 400 Bad Request\r\n\r\nwhat?\r\n\r\n");
+    let problem = "what answers there does not speak CP/0.0.0";
+    let problem = format!("chat-client: no connection to {web}: {problem}\n");
+    Script::run(web, &["-n", "bot"], "one\n").expect(1, &problem);
+
+    let full = server_that_says("403 Forbidden\r\n\r\nThe server is full\r\n");
+    let problem = format!("chat-client: no connection to {full}: The server is full\n");
+    Script::run(full, &["-n", "bot"], "one\n").expect(1, &problem);
+
+    let gone = server_that_says("200 OK\r\n00000000000000000000000000000000\r\nYou are bot\r\n");
+    let script = Script::run(gone, &["-n", "bot"], "one\ntwo\n");
+    assert_eq!(script.code, Some(1), "{script:?}");
+    let problem = "chat-client: the server closed the connection";
+    assert!(script.stderr.starts_with(problem), "{script:?}");
+}
+
+#[test]
+fn bad_usage_is_exit_code_2() {
+    let nobody = "127.0.0.1:9".parse().expect("an address");
+    for (arguments, problem) in [
+        (vec!["--nope"], "Unrecognized option: 'nope'"),
+        (
+            vec!["-n", "x"],
+            "--name \"x\": A name is 2 to 63 of A-Z a-z 0-9 _ -",
+        ),
+        (
+            vec!["--listen", "-m", "hi"],
+            "--listen sends nothing: leave out --to and -m",
+        ),
+        (vec!["-m", " "], "--message: it is blank"),
+    ] {
+        let problem = format!("chat-client: {problem} (chat-client --help lists the options)\n");
+        Script::run(nobody, &arguments, "").expect(2, &problem);
+    }
+    let directory = std::fs::File::open("/").expect("a directory");
+    let server = Server::start(&[]);
+    let output = Command::new(env!("CARGO_BIN_EXE_chat-client"))
+        .args(["-n", "bot", &server.address.to_string()])
+        .stdin(directory)
+        .output()
+        .expect("it starts");
+    assert_eq!(output.status.code(), Some(2));
+    let problem = "chat-client: cannot read the input: Is a directory\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), problem);
+}
+
+#[test]
+fn help_tells_every_exit_code() {
+    let help = Command::new(env!("CARGO_BIN_EXE_chat-client"))
+        .arg("--help")
+        .output();
+    let help = help.expect("it starts");
+    assert!(help.status.success());
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    for code in ["    0  ", "    1  ", "    2  ", "    3  "] {
+        assert!(help.contains(code), "{code:?} in {help}");
+    }
+}

@@ -1,0 +1,618 @@
+use crate::network::Network;
+use crate::support::{Client, DEADLINE, Server, has_tool, wait_for};
+use rustix::process::Signal;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Instant;
+
+const ROWS: NonZero<u16> = NonZero::new(40).unwrap();
+const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
+
+/// The client in a pseudo-terminal, which script(1) gives it, and what it shows there.
+struct Terminal {
+    child: Child,
+    screen: vt100::Parser,
+    output: Receiver<Vec<u8>>,
+    /// All that came, as it came.
+    raw: Vec<u8>,
+}
+
+impl Terminal {
+    #[track_caller]
+    fn start(address: SocketAddr, arguments: &str, prepare: impl FnOnce(&mut Command)) -> Terminal {
+        let client = env!("CARGO_BIN_EXE_chat-client");
+        let in_a_terminal =
+            format!("stty rows {ROWS} cols {COLUMNS}; exec {client} {arguments} {address}");
+        let mut command = Command::new("script");
+        command
+            .args(["-q", "-e", "-f", "-c", &in_a_terminal, "/dev/null"])
+            .env("TERM", "xterm-256color")
+            .env("SHELL", "/bin/sh")
+            .env("USER", "somebody")
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        prepare(&mut command);
+        let mut child = command.spawn().expect("it starts");
+        let mut stdout = child.stdout.take().expect("a pipe");
+        let (sender, output) = channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4_096];
+            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+                let _ = sender.send(buffer[..count].to_vec());
+            }
+        });
+        Terminal {
+            child,
+            screen: vt100::Parser::new(ROWS, COLUMNS, 0),
+            output,
+            raw: Vec::new(),
+        }
+    }
+
+    /// One that has logged in.
+    #[track_caller]
+    fn named(server: &Server, name: &str) -> Terminal {
+        Terminal::started(server.address, name, "")
+    }
+
+    #[track_caller]
+    fn started(address: SocketAddr, name: &str, arguments: &str) -> Terminal {
+        let mut terminal = Terminal::start(address, &format!("-n {name} {arguments}"), |_| {});
+        terminal.shows(&format!("hh:mm * 1 online: {name}"), &format!("{name}> "));
+        terminal
+    }
+
+    #[track_caller]
+    fn types(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().expect("a pipe");
+        stdin
+            .write_all(keys.as_bytes())
+            .and_then(|()| stdin.flush())
+            .expect("it reads");
+    }
+
+    /// Waits until a row shows this, and the one with the cursor ends with that.
+    #[track_caller]
+    fn shows(&mut self, row: &str, cursor_row: &str) {
+        self.waits_for(
+            &format!("{row:?}, and the cursor after {cursor_row:?}"),
+            |terminal| {
+                let row = row.is_empty() || terminal.rows().iter().any(|shown| shown == row);
+                row && terminal.before_cursor().ends_with(cursor_row)
+            },
+        );
+    }
+
+    #[track_caller]
+    fn waits_for(&mut self, what: &str, holds: impl Fn(&Terminal) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !holds(self) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => {
+                    self.screen.process(&bytes);
+                    self.raw.extend(bytes);
+                }
+                Err(e) => panic!(
+                    "{e}; expected {what} in\n{}",
+                    self.screen.screen().contents()
+                ),
+            }
+        }
+    }
+
+    /// What the rows show, with the time of day made the same in all.
+    fn rows(&self) -> Vec<String> {
+        let rows = self.screen.screen().rows(0, COLUMNS.get());
+        rows.map(|row| without_time(row.trim_end())).collect()
+    }
+
+    /// The row with the cursor, as far as the cursor.
+    fn before_cursor(&self) -> String {
+        let (row, column) = self.screen.screen().cursor_position();
+        self.screen.screen().contents_between(row, 0, row, column)
+    }
+
+    /// Waits for it to end, and gives its exit code and what it still showed.
+    #[track_caller]
+    fn ends(mut self) -> (Option<i32>, Vec<String>) {
+        // script(1) waits for the end of its own input too.
+        self.child.stdin = None;
+        let mut status = None;
+        wait_for("its exit", || {
+            status = self.child.try_wait().expect("its status");
+            status.is_some()
+        });
+        while let Ok(bytes) = self.output.recv_timeout(DEADLINE) {
+            self.screen.process(&bytes);
+        }
+        (status.expect("just seen").code(), self.rows())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn without_time(row: &str) -> String {
+    let is_time = |row: &[u8]| {
+        matches!(
+            row,
+            [
+                b'0'..=b'2',
+                b'0'..=b'9',
+                b':',
+                b'0'..=b'5',
+                b'0'..=b'9',
+                b' ',
+                ..
+            ]
+        )
+    };
+    match is_time(row.as_bytes()) {
+        true => format!("hh:mm{}", &row[5..]),
+        false => row.to_owned(),
+    }
+}
+
+fn can_be_tested() -> bool {
+    ["script", "stty"].into_iter().all(has_tool)
+}
+
+#[test]
+fn a_conversation_looks_the_same_to_both_but_for_what_is_private() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = Terminal::start(server.address, "-n bob", |_| {});
+    bob.shows("hh:mm * 2 online: alice bob", "bob> ");
+    alice.types("hello, everyone 🙂\r");
+    alice.shows("hh:mm alice: hello, everyone 🙂", "alice> ");
+    bob.shows("hh:mm alice: hello, everyone 🙂", "bob> ");
+    bob.types("/msg alice только тебе\r");
+    bob.shows("hh:mm bob (to alice): только тебе", "bob> ");
+    alice.shows("hh:mm bob (to you): только тебе", "alice> ");
+    alice.types("/reply thanks\r");
+    alice.shows("hh:mm alice (to bob): thanks", "alice> ");
+    bob.shows("hh:mm alice (to you): thanks", "bob> ");
+    alice.types("//etc\r");
+    bob.shows("hh:mm alice: /etc", "bob> ");
+    alice.types("/names b\r");
+    alice.shows("hh:mm * 1 online: bob", "alice> ");
+    alice.types("/name Alicia\r");
+    alice.shows("hh:mm * You are Alicia", "Alicia> ");
+    alice.types("it is me\r");
+    alice.shows("hh:mm Alicia: it is me", "Alicia> ");
+    bob.shows("hh:mm Alicia: it is me", "bob> ");
+    alice.types("/quit\r");
+    let (code, rows) = alice.ends();
+    assert_eq!(code, Some(0), "{rows:#?}");
+    bob.types("still there?\r");
+    bob.shows("hh:mm * Nobody else is here", "bob> ");
+}
+
+#[test]
+fn mistakes_are_told_and_never_sent() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    alice.types("/etc\r");
+    alice.shows(
+        "hh:mm ! /etc is not a command; /help lists them, and // sends a slash",
+        "alice> ",
+    );
+    alice.types("/reply hi\r");
+    alice.shows("hh:mm ! Nobody has written to you privately yet", "alice> ");
+    alice.types("/msg carol psst\r");
+    alice.shows("hh:mm ! No one is named carol; not sent: psst", "alice> ");
+    alice.types("/name bob\r");
+    alice.shows("hh:mm ! bob is taken", "alice> ");
+    alice.types("/msg bob\r");
+    alice.shows("hh:mm ! Usage: /msg NAME TEXT", "alice> ");
+    // Ctrl-V inserts what follows as it is.
+    alice.types("a\x16\x07b\r");
+    alice.shows("hh:mm ! Forbidden character U+0007", "alice> ");
+    alice.types("fine\r");
+    bob.expect_delivery("broadcast", "alice", "fine");
+    alice.types("/help\r");
+    alice.shows("  /msg NAME TEXT   writes to one, privately", "alice> ");
+}
+
+#[test]
+fn what_arrives_while_one_types_stands_above_the_line() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    alice.types("half of ");
+    alice.shows("", "alice> half of ");
+    for number in 1..=20 {
+        bob.send(&format!("Broadcast-message interrupting {number}"));
+        alice.types("x");
+    }
+    let typed = format!("half of {}", "x".repeat(20));
+    alice.shows("hh:mm bob: interrupting 20", &format!("alice> {typed}"));
+    // A line of more than one row, too.
+    let long = " a word".repeat(20) + " the last";
+    alice.types(&long);
+    bob.send("Broadcast-message and again");
+    alice.shows("hh:mm bob: and again", " the last");
+    alice.types("\r");
+    alice.shows("", "alice> ");
+    for _ in 1..=21 {
+        assert_eq!(bob.next().data, "Delivered to 1");
+    }
+    bob.expect_delivery("broadcast", "alice", &format!("{typed}{long}"));
+    let rows = alice.rows();
+    for number in 1..=20 {
+        let row = format!("hh:mm bob: interrupting {number}");
+        assert!(rows.contains(&row), "{row:?} in {rows:#?}");
+    }
+    let first = format!("hh:mm alice: {typed}{long}")[..COLUMNS.get().into()].to_owned();
+    assert!(rows.contains(&first), "{first:?} in {rows:#?}");
+}
+
+#[test]
+fn tab_completes_commands_and_names() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("Bobby");
+    let _others = [server.named("carol"), server.named("carola")];
+    alice.types("/ms\t");
+    alice.shows("", "alice> /msg ");
+    alice.types("bo\t");
+    alice.shows("", "alice> /msg Bobby ");
+    alice.types("hi\r");
+    bob.expect_delivery("private", "alice", "hi");
+    alice.types("/na\t");
+    alice.shows("", "alice> /name");
+    alice.types("s ca\t");
+    alice.shows("", "alice> /names carol");
+    alice.types("\t");
+    alice.shows("carol   carola", "alice> /names carol");
+    alice.types("a\t\r");
+    alice.shows("hh:mm * 1 online: carola", "alice> ");
+    alice.types("a word and zz\t!\r");
+    bob.expect_delivery("broadcast", "alice", "a word and zz!");
+}
+
+#[test]
+fn a_line_of_3000_characters_is_sent_as_two_messages() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    let line = "слово ".repeat(500);
+    alice.types(&line);
+    alice.types("\r");
+    let cut = line.char_indices().nth(2_045).expect("long enough").0;
+    assert_eq!(&line[cut..=cut], " ");
+    bob.expect_delivery("broadcast", "alice", &line[..cut]);
+    bob.expect_delivery("broadcast", "alice", &line[cut + 1..]);
+}
+
+#[test]
+fn a_pasted_block_arrives_as_its_lines_and_the_rate_only_slows_it() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start_with(&["--rate", "100", "--burst", "20"], |_| {});
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    let block: Vec<String> = (1..=60).map(|n| format!("line {n} of a block")).collect();
+    // As a terminal pastes that marks it, and as one that does not.
+    alice.types(&format!("\x1B[200~{}\x1B[201~\r", block[..30].join("\n")));
+    alice.types(&format!("{}\r", block[30..].join("\r")));
+    for line in &block {
+        bob.expect_delivery("broadcast", "alice", line);
+    }
+    alice.shows("hh:mm alice: line 60 of a block", "alice> ");
+    let rows = alice.rows();
+    for line in &block[31..] {
+        let row = format!("hh:mm alice: {line}");
+        assert!(rows.contains(&row), "{row:?} in {rows:#?}");
+    }
+    alice.types("\x04");
+    assert_eq!(alice.ends().0, Some(0));
+}
+
+#[test]
+fn ctrl_c_clears_the_line_and_leaves_when_it_is_pressed_twice_on_an_empty_one() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    alice.types("regretted");
+    alice.shows("", "alice> regretted");
+    alice.types("\x03");
+    alice.shows("      alice> regretted", "alice> ");
+    alice.types("\x03");
+    alice.shows("hh:mm * Ctrl-C once more leaves", "alice> ");
+    alice.types("better\r");
+    bob.expect_delivery("broadcast", "alice", "better");
+    alice.shows("hh:mm alice: better", "alice> ");
+    alice.types("\x03");
+    alice.waits_for("the word again", |alice| {
+        let told = |row: &&String| *row == "hh:mm * Ctrl-C once more leaves";
+        alice.rows().iter().filter(told).count() == 2
+    });
+    alice.types("\x03");
+    assert_eq!(alice.ends().0, Some(0));
+    bob.ask("List-names", "200 OK", "1 online: bob");
+}
+
+#[test]
+fn ctrl_d_leaves_when_everything_has_been_sent() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start_with(&["--rate", "20", "--burst", "1"], |_| {});
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    let lines: Vec<String> = (1..=30).map(|n| format!("line {n}\r")).collect();
+    alice.types(&lines.concat());
+    alice.types("\x04");
+    let (code, rows) = alice.ends();
+    assert_eq!(code, Some(0), "{rows:#?}");
+    for number in 1..=30 {
+        bob.expect_delivery("broadcast", "alice", &format!("line {number}"));
+    }
+    bob.ask("List-names", "200 OK", "1 online: bob");
+}
+
+#[test]
+fn when_the_server_was_killed_and_is_back_what_was_typed_meanwhile_is_sent() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let address = server.address;
+    let mut alice = Terminal::named(&server, "alice");
+    // What the server takes no more is never answered.
+    server.signal(Signal::STOP);
+    alice.types("into the void\r");
+    alice.shows("hh:mm alice: into the void", "alice> ");
+    drop(server);
+    alice.shows("hh:mm ! Perhaps not sent: into the void", "alice> ");
+    alice.types("meanwhile\r/reply nobody\r/names\r");
+    alice.shows("--:-- alice: meanwhile", "alice> ");
+    alice.shows("hh:mm ! There is no connection now", "alice> ");
+    let server = Server::start(&["-l", &address.to_string()]);
+    let mut bob = server.named("bob");
+    alice.shows("hh:mm alice: meanwhile", "alice> ");
+    bob.expect_delivery("broadcast", "alice", "meanwhile");
+    alice.types("and on\r");
+    bob.expect_delivery("broadcast", "alice", "and on");
+    bob.barrier();
+    let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
+    alice.shows(back, "alice> ");
+}
+
+#[test]
+fn after_a_reset_the_session_is_resumed() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let network = Network::to(server.address);
+    let mut alice = Terminal::started(network.address, "alice", "");
+    let mut bob = server.named("bob");
+    alice.types("before\r");
+    bob.expect_delivery("broadcast", "alice", "before");
+    network.reset();
+    server.expect_log("broken as alice, lingers");
+    bob.ask(
+        "Private-message alice and now?",
+        "200 OK",
+        "Delivered to alice",
+    );
+    alice.types("meanwhile\r");
+    alice.shows("hh:mm bob (to you): and now?", "alice> ");
+    alice.shows("hh:mm alice: meanwhile", "alice> ");
+    bob.expect_delivery("broadcast", "alice", "meanwhile");
+    let rows = alice.rows().join("\n");
+    assert!(
+        rows.contains("hh:mm * Back as alice, what was sent to you meanwhile follows"),
+        "{rows}"
+    );
+    assert!(!rows.contains("Perhaps not sent"), "{rows}");
+}
+
+#[test]
+fn who_is_taken_over_does_not_take_it_back() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let network = Network::to(server.address);
+    let mut alice = Terminal::started(network.address, "alice", "");
+    let mut other = server.connect();
+    let token = network.token();
+    other.send_as(&token, "Set-name alice");
+    other.expect_with(&token, "304 Not Modified", "You are already alice");
+    alice.shows(
+        "hh:mm ! This session was resumed from another connection",
+        "alice> ",
+    );
+    alice.shows(
+        "hh:mm ! /name NEW begins another session here, /quit leaves",
+        "alice> ",
+    );
+    alice.types("/name alice\r");
+    alice.shows(
+        "hh:mm ! alice is taken; /name NEW takes another name",
+        "alice> ",
+    );
+    alice.types("kept\r");
+    alice.types("/name alice2\r");
+    alice.shows("hh:mm alice2: kept", "alice2> ");
+    other.token = token;
+    other.expect_delivery("broadcast", "alice2", "kept");
+}
+
+#[test]
+fn who_leaves_without_a_connection_is_told_what_was_not_sent() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    drop(server);
+    alice.shows(
+        "hh:mm ! The connection ended: the server closed the connection",
+        "alice> ",
+    );
+    alice.types("too late\r/quit\r");
+    let (code, rows) = alice.ends();
+    assert!(
+        rows.contains(&"hh:mm ! Not sent: too late".to_owned()),
+        "{rows:#?}"
+    );
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_name_that_is_none_or_taken_is_asked_for_again() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let _bob = server.named("bob");
+    let mut terminal = Terminal::start(server.address, "-n 'bob smith'", |_| {});
+    terminal.shows("A name is 2 to 63 of A-Z a-z 0-9 _ -", "Your name: ");
+    terminal.types("bob\r");
+    terminal.shows("bob is taken", "Your name: ");
+    terminal.types("alice\r");
+    terminal.shows("hh:mm * 2 online: alice bob", "alice> ");
+    let mut user = Terminal::start(server.address, "", |_| {});
+    user.shows("hh:mm * 3 online: alice bob somebody", "somebody> ");
+    let mut nobody = Terminal::start(server.address, "-n bob", |_| {});
+    nobody.shows("bob is taken", "Your name: ");
+    nobody.types("\x04");
+    assert_eq!(nobody.ends().0, Some(1));
+}
+
+#[test]
+fn colours_and_the_bell_are_there_for_who_wants_them() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut bob = server.named("bob");
+    let say = |bob: &mut Client, request: &str| {
+        bob.send(request);
+        bob.next();
+    };
+    let talk = |bob: &mut Client, terminal: &mut Terminal| {
+        say(bob, "Broadcast-message for all");
+        say(bob, "Broadcast-message ALICE, look");
+        say(bob, "Private-message alice psst");
+        terminal.shows("hh:mm bob (to you): psst", "alice> ");
+        let bells = terminal.raw.iter().filter(|byte| **byte == 7).count();
+        let coloured = |row: &[u8]| terminal.raw.windows(row.len()).any(|part| part == row);
+        (
+            bells,
+            coloured(b"bob\x1B[0m: for all"),
+            coloured(b" bob: for all"),
+        )
+    };
+    let online = "hh:mm * 2 online: alice bob";
+    let mut alice = Terminal::start(server.address, "-n alice --bell", |_| {});
+    alice.shows(online, "alice> ");
+    assert_eq!(talk(&mut bob, &mut alice), (2, true, false));
+    alice.types("/quit\r");
+    alice.ends();
+    let mut alice = Terminal::start(server.address, "-n alice", |command| {
+        command.env("NO_COLOR", "1");
+    });
+    alice.shows(online, "alice> ");
+    assert_eq!(talk(&mut bob, &mut alice), (0, false, true));
+}
+
+#[test]
+fn what_a_server_sends_cannot_drive_the_terminal() {
+    if !can_be_tested() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let server = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a client");
+        let token = "0".repeat(32);
+        let said = [
+            format!("200 OK\r\n{token}\r\nYou are alice\r\n"),
+            format!("200 OK\r\n{token}\r\n1 online: alice\x1B[2J\r\n"),
+            format!(
+                "200 OK\r\n{token}\r\nIncoming-message broadcast bob \x1B[2J\x07\u{9B}2J\u{202E}hi\r\n"
+            ),
+            format!("403 Forbidden\r\n{token}\r\nunasked \x1B]0;title\x07\r\n"),
+        ];
+        socket
+            .write_all(said.concat().as_bytes())
+            .expect("a client");
+        let _ = io::copy(&mut socket, &mut io::sink());
+    });
+    let mut alice = Terminal::start(address, "-n alice", |_| {});
+    // The emulator does not show U+FFFD, which stands where they stood.
+    alice.shows("hh:mm bob: [2J2Jhi", "alice> ");
+    alice.shows("hh:mm ! unasked ]0;title", "alice> ");
+    let raw = String::from_utf8(alice.raw.clone()).expect("UTF-8");
+    assert!(
+        raw.contains(": \u{FFFD}[2J\u{FFFD}\u{FFFD}2J\u{FFFD}hi"),
+        "{raw:?}"
+    );
+    assert!(
+        !raw.contains('\u{7}') && !raw.contains('\u{202E}'),
+        "{raw:?}"
+    );
+    drop(alice);
+    server.join().expect("no panic");
+}
+
+#[test]
+fn a_terminal_that_cannot_move_its_cursor_will_do() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut bob = server.named("bob");
+    let mut alice = Terminal::start(server.address, "-n alice", |command| {
+        command.env("TERM", "dumb");
+    });
+    alice.waits_for("who is here", |alice| {
+        let contents = alice.screen.screen().contents();
+        contents.trim_end().ends_with(" * 2 online: alice bob")
+    });
+    alice.types("hello\n");
+    alice.shows("hello", "alice> ");
+    bob.expect_delivery("broadcast", "alice", "hello");
+    bob.send("Broadcast-message hi");
+    alice.waits_for("a message", |alice| {
+        let contents = alice.screen.screen().contents();
+        contents.trim_end().ends_with(" bob: hi")
+    });
+    alice.types("/quit\n");
+    assert_eq!(alice.ends().0, Some(0));
+}
