@@ -51,6 +51,9 @@ fn the_conversation_goes_as_the_readme_shows_it() {
     let server = Server::start_with(&[], |_| {});
     let (mut people, mut tokens) = (HashMap::<String, Client>::new(), Tokens::default());
     for (who, lines) in transcripts(&readme()) {
+        if who == "pipes" {
+            continue;
+        }
         if who == "shell" {
             replay_script(&server, &lines, &mut tokens);
             continue;
@@ -116,6 +119,55 @@ fn replay_script(server: &Server, lines: &[String], tokens: &mut Tokens) {
             "it prints {line:?}, not {shown:?}"
         );
     }
+}
+
+/// Replayed in a shell, with the address that the server has, a command at a time:
+/// what a command prints, and the listener, has come before the next is begun.
+#[cfg(feature = "client")]
+#[test]
+fn the_client_does_in_pipes_what_the_readme_shows() {
+    use crate::support::DEADLINE;
+    use std::io::{BufRead, BufReader, Write};
+
+    let server = Server::start(&[]);
+    let mut blocks = transcripts(&readme()).into_iter();
+    let (_, lines) = blocks.find(|(mark, _)| mark == "pipes").expect("a block");
+    let mut shell = Command::new("sh")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut stdin = shell.stdin.take().expect("a pipe");
+    let stdout = BufReader::new(shell.stdout.take().expect("a pipe"));
+    let (sender, printed) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in stdout.lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let client = format!("{} {}", env!("CARGO_BIN_EXE_chat-client"), server.address);
+    writeln!(stdin, "exec 2>&1").expect("it reads");
+    for line in &lines {
+        if let Some(command) = line.strip_prefix("$ ") {
+            let command = command.replace("target/release/chat-client", &client);
+            writeln!(stdin, "{command}").expect("it reads");
+            if command.ends_with('&') {
+                server.expect_log("is logger");
+            }
+            continue;
+        }
+        let printed = printed.recv_timeout(DEADLINE).expect("a line");
+        // The time is another.
+        let (printed, shown) = match (printed.split_once('\t'), line.split_once('\t')) {
+            (Some((_, printed)), Some((_, shown))) => (printed, shown),
+            _ => (&*printed, &**line),
+        };
+        assert_eq!(printed, shown);
+    }
+    drop(stdin);
+    drop(server);
+    shell.wait().expect("its end");
+    assert_eq!(lines.len(), 7, "the block was replayed to its end");
 }
 
 #[test]

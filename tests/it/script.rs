@@ -132,23 +132,6 @@ fn each_line_is_a_broadcast() {
 }
 
 #[test]
-fn the_readmes_echo_works_in_a_shell() {
-    let server = Server::start(&[]);
-    let mut alice = server.named("alice");
-    let command = format!(
-        "echo 'build 42 is green' | {} -n bot {}",
-        env!("CARGO_BIN_EXE_chat-client"),
-        server.address
-    );
-    let shell = Command::new("sh")
-        .args(["-c", &command])
-        .stdout(Stdio::piped())
-        .spawn();
-    assert_eq!(output_of(shell.expect("a shell")), "");
-    alice.expect_delivery("broadcast", "bot", "build 42 is green");
-}
-
-#[test]
 fn one_message_is_sent_without_reading_the_input() {
     let server = Server::start(&[]);
     let mut alice = server.named("alice");
