@@ -46,6 +46,10 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Its place among the others.
     pub admission: Admission,
+    /// When it was accepted.
+    pub since: Instant,
+    /// For its first name to be taken, from then on.
+    pub login_timeout: Duration,
     /// How fast it may ask.
     pub rate: Rate,
     /// For a batch to be taken by the client.
@@ -67,6 +71,8 @@ enum Ending {
     EndOfInput,
     /// This answer is to be the last.
     LastAnswer(Reply),
+    /// No name was taken by the login deadline.
+    TooSlowToLogIn,
     /// The outbox is closed, or another connection's now: by the shutdown, a `Quit` or
     /// a resumption from elsewhere, or the writer, which cannot write any more.
     Closed,
@@ -77,6 +83,8 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
         socket,
         peer,
         mut admission,
+        since,
+        login_timeout,
         rate,
         write_timeout,
         may_linger,
@@ -94,6 +102,7 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
         socket: &socket,
         attachment: &attachment,
         telnet: Telnet::default(),
+        login_deadline: Some(since + login_timeout),
     };
     // A panic in here is a defect of ours, costs this connection, and no other. What
     // was half done may be left so; that is why the connection is closed. What it
@@ -107,11 +116,15 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
     // client can see the close.
     let ended = match &ending {
         Ok(Ending::EndOfInput | Ending::LastAnswer(_)) => admission.end_session(),
-        Ok(Ending::Closed) | Err(_) => None,
+        Ok(Ending::TooSlowToLogIn | Ending::Closed) | Err(_) => None,
     };
     match &ending {
         Ok(Ending::LastAnswer(reply)) => attachment.finish(Some(reply)),
         Ok(Ending::EndOfInput) => attachment.finish(None),
+        Ok(Ending::TooSlowToLogIn) => {
+            let notice = Notice::TooSlowToLogIn(login_timeout.as_secs());
+            attachment.outbox().finish_with_notice(notice);
+        }
         Ok(Ending::Closed) => {}
         Err(_) => attachment.break_off(),
     }
@@ -139,6 +152,7 @@ fn leave(
             Ok(format!("answered {}, {response}", response.status()))
         }
         (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
+        (Ok(Ending::TooSlowToLogIn), _) => Ok("too slow to set a name".to_owned()),
         (Ok(Ending::Closed), Ok(writer::Ending::Detached)) => {
             Ok("its session was resumed from another connection".to_owned())
         }
@@ -184,7 +198,7 @@ fn try_prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
 /// Reads requests and answers them, one after the other. The header of the one that
 /// is being answered is left in `asking`, for the case that this panics.
 fn converse(
-    input: impl Read,
+    input: Input<'_>,
     admission: &mut Admission,
     asking: &mut Result<Header, LineFault>,
     mut rate: Rate,
@@ -201,6 +215,9 @@ fn converse(
         }
         if !attachment.wait_for_room() {
             return Ok(Ending::Closed);
+        }
+        if lines.source_mut().is_too_late_to_log_in() {
+            return Ok(Ending::TooSlowToLogIn);
         }
         let answer = match asked {
             Ok(request) => {
@@ -222,11 +239,16 @@ fn converse(
             }
             Answer::Last(reply) => return Ok(Ending::LastAnswer(reply)),
         }
+        if admission.token().is_some() {
+            lines.source_mut().has_logged_in()?;
+        }
     }
-    Ok(if attachment.is_open() {
-        Ending::EndOfInput
-    } else {
+    Ok(if !attachment.is_open() {
         Ending::Closed
+    } else if lines.source_mut().is_too_late_to_log_in() {
+        Ending::TooSlowToLogIn
+    } else {
+        Ending::EndOfInput
     })
 }
 
@@ -282,11 +304,14 @@ fn answer_to_stray(admission: &Admission, stray: Stray) -> Answer {
     }
 }
 
-/// The client's bytes without telnet's, which are answered on the way.
+/// The client's bytes without telnet's, which are answered on the way; until there is
+/// a session, those that come before the login deadline.
 struct Input<'a> {
     socket: &'a TcpStream,
     attachment: &'a Attachment,
     telnet: Telnet,
+    /// By when there is to be a session; `None` once there is one.
+    login_deadline: Option<Instant>,
 }
 
 impl Read for Input<'_> {
@@ -295,7 +320,20 @@ impl Read for Input<'_> {
             if !self.attachment.wait_for_room() {
                 return Ok(0);
             }
-            let count = self.socket.read(buffer)?;
+            if let Some(deadline) = self.login_deadline {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(0);
+                }
+                // SO_RCVTIMEO bounds one call of recv(2), so it is set before each, or a
+                // byte now and then would prolong the time.
+                self.socket.set_read_timeout(Some(left))?;
+            }
+            let count = match self.socket.read(buffer) {
+                // The kernel counts in ticks of its own, so it may be a little early.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                result => result?,
+            };
             let mut answers = Vec::new();
             let kept = self.telnet.filter(&mut buffer[..count], &mut answers);
             if !answers.is_empty() {
@@ -313,6 +351,24 @@ impl Read for Input<'_> {
 }
 
 impl Input<'_> {
+    /// Whether there is still no session, at the login deadline.
+    ///
+    /// It is asked at each request too, because what has been read before may take its
+    /// time to answer: the rate makes a second of each request at most, and a client
+    /// that does not take its answers is the write timeout's.
+    fn is_too_late_to_log_in(&self) -> bool {
+        self.login_deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// There is a session: from now on a read takes its time, and costs one system call.
+    fn has_logged_in(&mut self) -> io::Result<()> {
+        match self.login_deadline.take() {
+            Some(_) => self.socket.set_read_timeout(None),
+            None => Ok(()),
+        }
+    }
+
     /// Tells the end of input from a connection that was reset, of which the writer
     /// has taken the error: the second is no longer connected, but nor is one whose
     /// client has closed its side first, before more was sent to it. What tells these
@@ -337,6 +393,8 @@ impl Input<'_> {
 /// not destroyed by a reset. Ends with the client's side of the connection, when
 /// it was too much, or when the writer has waited long enough and cuts it.
 fn drop_input(mut socket: &TcpStream) {
+    // Who has no name yet has a timeout, of which little may be left.
+    let _ = socket.set_read_timeout(None);
     let _ = io::copy(
         &mut Read::take(&mut socket, limits::DROPPED_INPUT),
         &mut io::sink(),

@@ -50,6 +50,11 @@ impl<R: Read> LineReader<R> {
         }
     }
 
+    /// Where the lines come from.
+    pub fn source_mut(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     /// The next line. `None` at the end of input; a line that has begun and not
     /// ended by then is dropped.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {

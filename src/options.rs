@@ -164,8 +164,7 @@ Serves chat by the protocol CP/0.0.0: synchronous, a thread for each connection.
 
 Usage: chat-server [OPTION ...]";
     let notes = "
-S is a whole number of seconds. Not in force yet: --max-per-address and
---login-timeout.
+S is a whole number of seconds. Not in force yet: --max-per-address.
 Logging goes to stderr; RUST_LOG rules where it is set.
 ";
     table.usage(brief) + notes

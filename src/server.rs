@@ -251,10 +251,13 @@ impl Host {
                 return self.farewell.refuse(socket, notice);
             }
         };
+        let now = Instant::now();
         let connection = Connection {
             socket: Arc::clone(&socket),
             peer,
-            rate: Rate::new(self.config.rate, self.config.burst, Instant::now()),
+            since: now,
+            login_timeout: self.config.login_timeout,
+            rate: Rate::new(self.config.rate, self.config.burst, now),
             write_timeout: self.config.write_timeout,
             may_linger: !self.config.linger.is_zero(),
             farewell: self.farewell.clone(),

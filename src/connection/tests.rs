@@ -34,6 +34,8 @@ fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
             .unwrap(),
         write_timeout: Duration::from_secs(30),
         may_linger: true,
+        since: Instant::now(),
+        login_timeout: Duration::from_secs(60),
         rate: Rate::new(0, 1, Instant::now()),
         farewell: Farewell::start().unwrap(),
     };
@@ -237,6 +239,7 @@ fn an_end_of_input_of_a_reset_connection_waits_for_the_writer_that_knows_of_it()
             socket: &socket,
             attachment: &attachment,
             telnet: Telnet::default(),
+            login_deadline: None,
         };
         scope.spawn(move || read.send({ input }.read(&mut [0; 10]).unwrap()));
         let early = was_read.recv_timeout(Duration::from_millis(50));
@@ -264,6 +267,7 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
         socket: &socket,
         attachment,
         telnet: Telnet::default(),
+        login_deadline: None,
     };
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
     assert!(attachment.is_open(), "it has not waited for the writer");

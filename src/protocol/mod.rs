@@ -91,6 +91,7 @@
 //! |---|---|
 //! | `502 Bad Gateway`, `Missed N messages: you read too slowly` | N deliveries did not fit into this session's queue. Stands where the gap is; the counts add up exactly |
 //! | `502 Bad Gateway`, `The server is shutting down` | closing, at shutdown |
+//! | `401 Unauthorized`, `Too slow: set a name within N seconds` | closing: no `Set-name` had succeeded at the login deadline, which counts from the connecting |
 //! | `403 Forbidden`, `The server is full` | closing, at once after connecting |
 //! | `403 Forbidden`, `This session was resumed from another connection` | closing, on the old connection; best effort |
 //! | `502 Bad Gateway`, `You read too slowly` | closing: a batch of output (64 KiB at most) was not wholly taken within the write timeout; best effort |
@@ -142,7 +143,7 @@
 //! | `200 OK` | success; deliveries |
 //! | `304 Not Modified` | `Set-name` to the name one has; resuming under it |
 //! | `400 Bad Request` | anything malformed: section 6 |
-//! | `401 Unauthorized` | `Set a name first`; `Unknown token` |
+//! | `401 Unauthorized` | `Set a name first`; `Unknown token`; the login deadline |
 //! | `403 Forbidden` | understood and refused: `NAME is taken`; `This connection is NAME`; full; resumed elsewhere |
 //! | `404 Not Found` | `No one is named NAME` |
 //! | `418 I'm a tea pocket` | an HTTP request: a line in the status-line position that ends in ` HTTP/1.0` or ` HTTP/1.1`. Data: `This is a chat server, not a web server`. Then the connection is closed, so that no web page can make a browser talk to it |

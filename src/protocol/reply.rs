@@ -104,6 +104,8 @@ pub enum Notice {
     Missed(u64),
     /// Closing: the server ends.
     ShuttingDown,
+    /// Closing: no name was taken by the login deadline, which is so many seconds.
+    TooSlowToLogIn(u64),
     /// Closing: there is no room for this connection.
     ServerIsFull,
     /// Closing: another connection has taken the session over.
@@ -270,6 +272,7 @@ impl Notice {
     pub fn status(self) -> Status {
         match self {
             Notice::Missed(_) | Notice::ShuttingDown | Notice::ReadTooSlowly => Status::BadGateway,
+            Notice::TooSlowToLogIn(_) => Status::Unauthorized,
             Notice::ServerIsFull | Notice::ResumedElsewhere => Status::Forbidden,
         }
     }
@@ -287,6 +290,9 @@ impl fmt::Display for Notice {
         match self {
             Notice::Missed(count) => write!(f, "Missed {count} messages: you read too slowly"),
             Notice::ShuttingDown => f.write_str("The server is shutting down"),
+            Notice::TooSlowToLogIn(seconds) => {
+                write!(f, "Too slow: set a name within {seconds} seconds")
+            }
             Notice::ServerIsFull => f.write_str("The server is full"),
             Notice::ResumedElsewhere => {
                 f.write_str("This session was resumed from another connection")

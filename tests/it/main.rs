@@ -15,6 +15,8 @@ mod delivery;
 mod endings;
 /// Lines and requests, however they are cut (1).
 mod framing;
+/// The time there is for a first name (3).
+mod login;
 /// What is logged, and what is not.
 mod logs;
 /// A network that can break.
