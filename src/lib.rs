@@ -4,7 +4,7 @@
 //! # Where to begin
 //!
 //! The modules in the order in which they explain one another. [`protocol`],
-//! [`telnet`] and [`rate`] are pure: values in, values out, no I/O.
+//! [`telnet`], [`rate`] and [`origin`] are pure: values in, values out, no I/O.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | [`telnet`] | the filter that takes telnet's negotiation out of a client's bytes |
 //! | [`rate`] | how fast a client may ask |
 //! | [`outbox`] | a session's queue, and the [writer thread](outbox::writer) that drains it |
+//! | [`origin`] | what counts as one address, and how many clients each has |
 //! | [`sessions`] | who is here, behind the one lock |
 //! | [`commands`] | what a request does |
 //! | [`connection`] | the life of one client, from the accept to the close |
@@ -81,6 +82,7 @@ pub mod limits;
 pub mod line;
 pub mod logging;
 pub mod options;
+pub mod origin;
 pub mod outbox;
 pub mod protocol;
 pub mod rate;

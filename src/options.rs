@@ -164,7 +164,8 @@ Serves chat by the protocol CP/0.0.0: synchronous, a thread for each connection.
 
 Usage: chat-server [OPTION ...]";
     let notes = "
-S is a whole number of seconds. Not in force yet: --max-per-address.
+S is a whole number of seconds. Clients of this machine itself do not
+count for --max-per-address.
 Logging goes to stderr; RUST_LOG rules where it is set.
 ";
     table.usage(brief) + notes

@@ -19,6 +19,7 @@ use crate::connection::{self, Connection};
 use crate::farewell::Farewell;
 use crate::limits::{self, Machine};
 use crate::options::Config;
+use crate::origin::Origin;
 use crate::outbox::{Attachment, Outbox};
 use crate::protocol::reply::Notice;
 use crate::rate::Rate;
@@ -106,7 +107,7 @@ impl Server {
         );
 
         let grace = config.grace;
-        let sessions = Sessions::new(capacity);
+        let sessions = Sessions::new(capacity, config.max_per_address);
         // Nothing is ever sent on these two. Each ends what waits for it by being
         // dropped: `stopping` the pauses of the accept threads; and the last
         // clone of `leaving`, of which every reader has one, the shutdown.
@@ -244,7 +245,7 @@ impl Host {
     /// Starts the thread of a connection, or refuses it.
     fn welcome(&self, socket: Arc<TcpStream>, peer: SocketAddr) {
         let outbox = Arc::new(Outbox::new(self.config.queue));
-        let admission = match self.sessions.admit(outbox) {
+        let admission = match self.sessions.admit(outbox, Origin::of(peer.ip())) {
             Ok(admission) => admission,
             Err(notice) => {
                 info!("refused {peer}: {notice}");

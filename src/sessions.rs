@@ -13,7 +13,8 @@
 //! map while it goes.
 //!
 //! The invariant, whenever the lock is free: *`names` and `members` name each other,
-//! one to one, and a member is either some connection's or in `lingering`.* A name
+//! one to one, a member is either some connection's or in `lingering`, and `origins`
+//! counts what is in `connections` and in `lingering`.* A name
 //! is claimed, changed and given up in one write section each, so it belongs to one
 //! session at any instant; and a connection ends or detaches a session only if it
 //! is still its own, by the connection's number, which is never given again.
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::RwLock;
 
+use crate::origin::{Origin, Origins};
 use crate::outbox::{Attachment, Evicted, Outbox};
 use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::token::Token;
@@ -39,6 +41,8 @@ pub struct Sessions {
     state: RwLock<State>,
     /// How many clients there may be: connections, and sessions that linger.
     capacity: usize,
+    /// How many of one origin.
+    per_origin: usize,
     /// Tells the sweeper that a session lingers. One telling is as good as many.
     lingers: (Sender<()>, Receiver<()>),
 }
@@ -51,12 +55,27 @@ struct State {
     /// The number of the last connection.
     last_number: u64,
     /// Each connection's end of its outbox, with a session or without.
-    connections: HashMap<u64, Arc<Attachment>>,
+    connections: HashMap<u64, Place>,
     members: HashMap<Token, Member>,
     names: HashMap<NameKey, Token>,
     /// The sessions without a connection, by keys that rise in the order in which they
     /// lost it.
-    lingering: BTreeMap<u64, (Instant, Token)>,
+    lingering: BTreeMap<u64, Lingering>,
+    origins: Origins,
+}
+
+/// A connection's place among the others.
+struct Place {
+    attachment: Arc<Attachment>,
+    origin: Option<Origin>,
+}
+
+/// A session that lingers.
+struct Lingering {
+    since: Instant,
+    token: Token,
+    /// That of its last connection.
+    origin: Option<Origin>,
 }
 
 /// A session, with what only this module has to know.
@@ -111,11 +130,13 @@ pub enum Broken {
 }
 
 impl Sessions {
-    /// Room for `capacity` clients.
-    pub fn new(capacity: usize) -> Arc<Sessions> {
+    /// Room for `capacity` clients, of which `per_origin` may be of one origin; `None`
+    /// for any number.
+    pub fn new(capacity: usize, per_origin: Option<usize>) -> Arc<Sessions> {
         Arc::new(Sessions {
             state: RwLock::default(),
             capacity,
+            per_origin: per_origin.unwrap_or(usize::MAX),
             lingers: bounded(1),
         })
     }
@@ -124,10 +145,17 @@ impl Sessions {
     ///
     /// It may come to resume a session that lingers, so none gives way to it before it
     /// [claims](Admission::claim) a name.
-    pub fn admit(self: &Arc<Self>, outbox: Arc<Outbox>) -> Result<Admission, Notice> {
+    pub fn admit(
+        self: &Arc<Self>,
+        outbox: Arc<Outbox>,
+        origin: Option<Origin>,
+    ) -> Result<Admission, Notice> {
         let mut state = self.state.write();
         if state.closing {
             return Err(Notice::ShuttingDown);
+        }
+        if state.origins.connections(origin) >= self.per_origin {
+            return Err(Notice::TooManyFromAddress);
         }
         if state.connections.len() >= self.capacity {
             return Err(Notice::ServerIsFull);
@@ -135,10 +163,16 @@ impl Sessions {
         state.last_number += 1;
         let number = state.last_number;
         let attachment = Arc::new(Attachment::new(number, outbox));
-        state.connections.insert(number, Arc::clone(&attachment));
+        let place = Place {
+            attachment: Arc::clone(&attachment),
+            origin,
+        };
+        state.connections.insert(number, place);
+        state.origins.add_connection(origin);
         Ok(Admission {
             sessions: Arc::clone(self),
             number,
+            origin,
             attachment,
             session: None,
         })
@@ -208,7 +242,7 @@ impl Sessions {
     ) -> (Vec<Session>, Option<Instant>) {
         let mut state = self.state.write();
         let mut ended = Vec::new();
-        while let Some((_, &(since, token))) = state.lingering.first_key_value() {
+        while let Some((_, &Lingering { since, token, .. })) = state.lingering.first_key_value() {
             if now < since + time {
                 return (ended, Some(since + time));
             }
@@ -227,7 +261,26 @@ impl Sessions {
     pub fn close(&self) -> Vec<Arc<Attachment>> {
         let mut state = self.state.write();
         state.closing = true;
-        state.connections.values().cloned().collect()
+        let places = state.connections.values();
+        places.map(|place| Arc::clone(&place.attachment)).collect()
+    }
+
+    /// The session that is to end so that there is room: where a cap is exceeded, the one
+    /// that has lingered longest of all that count for it.
+    fn to_give_way(&self, state: &State, origin: Option<Origin>) -> Option<Token> {
+        let of_origin = || {
+            let key = state.origins.longest_lingering(origin)?;
+            state.lingering.get(&key)
+        };
+        let of_all = || Some(state.lingering.first_key_value()?.1);
+        let longest = if state.origins.count(origin) > self.per_origin {
+            of_origin()
+        } else if state.connections.len() + state.lingering.len() > self.capacity {
+            of_all()
+        } else {
+            None
+        };
+        Some(longest?.token)
     }
 }
 
@@ -274,8 +327,16 @@ impl State {
     }
 
     fn linger_no_more(&mut self, holder: Holder) {
-        if let Holder::Lingering(key) = holder {
-            self.lingering.remove(&key);
+        if let Holder::Lingering(key) = holder
+            && let Some(Lingering { origin, .. }) = self.lingering.remove(&key)
+        {
+            self.origins.remove_lingering(origin, key);
+        }
+    }
+
+    fn give_place_up(&mut self, connection: u64) {
+        if let Some(Place { origin, .. }) = self.connections.remove(&connection) {
+            self.origins.remove_connection(origin);
         }
     }
 
@@ -292,6 +353,7 @@ impl State {
 pub struct Admission {
     sessions: Arc<Sessions>,
     number: u64,
+    origin: Option<Origin>,
     attachment: Arc<Attachment>,
     session: Option<Token>,
 }
@@ -368,10 +430,7 @@ impl Admission {
             return Err(Taken);
         }
         let mut ended = Vec::new();
-        while state.connections.len() + state.lingering.len() > self.sessions.capacity {
-            let Some((_, &(_, longest))) = state.lingering.first_key_value() else {
-                break;
-            };
+        while let Some(longest) = self.sessions.to_give_way(&state, self.origin) {
             ended.extend(state.end_and_finish(longest));
         }
         session.outbox.belong_to(token);
@@ -464,9 +523,16 @@ impl Admission {
         };
         member.holder = Holder::Lingering(key);
         let session = member.session.clone();
-        state.lingering.insert(key, (Instant::now(), token));
+        let origin = self.origin;
+        let lingering = Lingering {
+            since: Instant::now(),
+            token,
+            origin,
+        };
+        state.lingering.insert(key, lingering);
+        state.origins.add_lingering(origin, key);
         // So that the two do not count as two clients.
-        state.connections.remove(&self.number);
+        state.give_place_up(self.number);
         drop(state);
         // Fails if it has been told before and has not looked yet.
         let _ = self.sessions.lingers.0.try_send(());
@@ -477,6 +543,6 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.end_session();
-        self.sessions.state.write().connections.remove(&self.number);
+        self.sessions.state.write().give_place_up(self.number);
     }
 }

@@ -30,7 +30,7 @@ fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
         socket: Arc::new(socket),
         peer,
         admission: sessions
-            .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)))
+            .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)), None)
             .unwrap(),
         write_timeout: Duration::from_secs(30),
         may_linger: true,
@@ -81,7 +81,7 @@ const FAILED: [&str; 2] = [
 
 #[test]
 fn a_panic_is_answered_500_and_costs_one_connection() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let (mut other, other_reader) = connect(&sessions);
     let (mut client, reader) = connect(&sessions);
     set_name(&mut other, "other");
@@ -105,7 +105,7 @@ fn a_panic_is_answered_500_and_costs_one_connection() {
 
 #[test]
 fn a_500_carries_the_token_of_the_session_that_the_request_acted_for() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let (mut other, _) = connect(&sessions);
     let token = set_name(&mut other, "other");
     let (mut client, _) = connect(&sessions);
@@ -130,7 +130,7 @@ fn a_500_carries_the_token_of_the_session_that_the_request_acted_for() {
 /// last answer.
 #[track_caller]
 fn check_nothing_comes_before_the_session_has_ended(last: &str) {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let (mut client, reader) = connect(&sessions);
     set_name(&mut client, "alice");
     sessions.while_locked(|| {
@@ -184,7 +184,7 @@ fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
 /// A connection of a session that may linger, without threads.
 fn known(sessions: &Arc<Sessions>) -> Admission {
     let mut admission = sessions
-        .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)))
+        .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)), None)
         .unwrap();
     let (name, token) = (Username::new("alice").unwrap(), Token::from_bits([1; 16]));
     admission.attachment().attach_for_test();
@@ -217,7 +217,7 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
             true,
         ),
     ] {
-        let sessions = Sessions::new(10);
+        let sessions = Sessions::new(10, None);
         leave(known(&sessions), None, ending, written, true);
         assert_eq!(sessions.names().len(), usize::from(lingers));
     }
@@ -226,7 +226,7 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
 #[test]
 fn an_end_of_input_of_a_reset_connection_waits_for_the_writer_that_knows_of_it() {
     let (client, socket, _) = socket_pair();
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let admission = known(&sessions);
     let attachment = Arc::clone(admission.attachment());
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
@@ -252,7 +252,7 @@ fn an_end_of_input_of_a_reset_connection_waits_for_the_writer_that_knows_of_it()
 #[test]
 fn an_end_of_input_is_one_although_a_reset_followed_it() {
     let (client, socket, _) = socket_pair();
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let admission = known(&sessions);
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!((&socket).read(&mut [0]).unwrap(), 0);

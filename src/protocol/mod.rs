@@ -92,7 +92,7 @@
 //! | `502 Bad Gateway`, `Missed N messages: you read too slowly` | N deliveries did not fit into this session's queue. Stands where the gap is; the counts add up exactly |
 //! | `502 Bad Gateway`, `The server is shutting down` | closing, at shutdown |
 //! | `401 Unauthorized`, `Too slow: set a name within N seconds` | closing: no `Set-name` had succeeded at the login deadline, which counts from the connecting |
-//! | `403 Forbidden`, `The server is full` | closing, at once after connecting |
+//! | `403 Forbidden`, `The server is full` or `Too many connections from your address` | closing, at once after connecting |
 //! | `403 Forbidden`, `This session was resumed from another connection` | closing, on the old connection; best effort |
 //! | `502 Bad Gateway`, `You read too slowly` | closing: a batch of output (64 KiB at most) was not wholly taken within the write timeout; best effort |
 //!
@@ -124,8 +124,8 @@
 //!   client knows the token): it lingers detached (60 s by default, at most 1 s more),
 //!   its name stays taken, deliveries queue, its token resumes it. Any other session
 //!   ends, so that who typed by hand is not locked out of the own name. Lingering
-//!   sessions count as clients for the limits; where room is needed, the one that has
-//!   lingered longest ends.
+//!   sessions count as clients for the limits, of all and of the address that they last
+//!   came from; where room is needed, the one that has lingered longest ends.
 //! - **Resuming.** `Set-name NAME` with a session's token, on a connection that has no
 //!   session, attaches that session to this connection: 304 where NAME is its name,
 //!   else a rename, 200. It attaches only where it succeeds. If the session was

@@ -108,6 +108,8 @@ pub enum Notice {
     TooSlowToLogIn(u64),
     /// Closing: there is no room for this connection.
     ServerIsFull,
+    /// Closing: there is no room for one more from there.
+    TooManyFromAddress,
     /// Closing: another connection has taken the session over.
     ResumedElsewhere,
     /// Closing: a batch was not taken within the write timeout.
@@ -273,7 +275,9 @@ impl Notice {
         match self {
             Notice::Missed(_) | Notice::ShuttingDown | Notice::ReadTooSlowly => Status::BadGateway,
             Notice::TooSlowToLogIn(_) => Status::Unauthorized,
-            Notice::ServerIsFull | Notice::ResumedElsewhere => Status::Forbidden,
+            Notice::ServerIsFull | Notice::TooManyFromAddress | Notice::ResumedElsewhere => {
+                Status::Forbidden
+            }
         }
     }
 
@@ -294,6 +298,7 @@ impl fmt::Display for Notice {
                 write!(f, "Too slow: set a name within {seconds} seconds")
             }
             Notice::ServerIsFull => f.write_str("The server is full"),
+            Notice::TooManyFromAddress => f.write_str("Too many connections from your address"),
             Notice::ResumedElsewhere => {
                 f.write_str("This session was resumed from another connection")
             }

@@ -23,13 +23,13 @@ fn token(bits: u8) -> Token {
 
 fn connect(sessions: &Arc<Sessions>) -> Admission {
     sessions
-        .admit(Arc::new(Outbox::new(1 << 20)))
+        .admit(Arc::new(Outbox::new(1 << 20)), None)
         .expect("room")
 }
 
 #[test]
 fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let (mut alice, mut other) = (connect(&sessions), connect(&sessions));
     assert!(alice.claim(&name("Alice"), token(1)).is_ok());
     assert_eq!(other.claim(&name("aLICE"), token(2)).err(), Some(Taken));
@@ -43,7 +43,7 @@ fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
 
 #[test]
 fn a_rename_takes_the_new_name_and_frees_the_old() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let (mut bob, mut carol) = (connect(&sessions), connect(&sessions));
     bob.claim(&name("bob"), token(1)).unwrap();
     carol.claim(&name("carol"), token(2)).unwrap();
@@ -63,7 +63,7 @@ fn a_rename_takes_the_new_name_and_frees_the_old() {
 #[test]
 fn of_many_who_race_for_a_name_one_gets_it() {
     for _ in 0..50 {
-        let sessions = Sessions::new(100);
+        let sessions = Sessions::new(100, None);
         let barrier = Barrier::new(8);
         let winners: usize = thread::scope(|scope| {
             let threads: Vec<_> = (0..8)
@@ -90,8 +90,8 @@ fn of_many_who_race_for_a_name_one_gets_it() {
 
 #[test]
 fn there_is_room_for_so_many_and_again_when_one_leaves() {
-    let sessions = Sessions::new(2);
-    let admit = || sessions.admit(Arc::new(Outbox::new(1 << 20)));
+    let sessions = Sessions::new(2, None);
+    let admit = || sessions.admit(Arc::new(Outbox::new(1 << 20)), None);
     let (first, _second) = (connect(&sessions), connect(&sessions));
     assert_eq!(admit().err(), Some(Notice::ServerIsFull));
     drop(first);
@@ -101,7 +101,7 @@ fn there_is_room_for_so_many_and_again_when_one_leaves() {
 
 #[test]
 fn a_closed_server_admits_nobody_and_knows_who_is_there() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let (mut alice, _nameless) = (connect(&sessions), connect(&sessions));
     alice.claim(&name("alice"), token(1)).unwrap();
     assert_eq!(sessions.close().len(), 2, "with a session or without");
@@ -109,12 +109,16 @@ fn a_closed_server_admits_nobody_and_knows_who_is_there() {
         sessions.by_token(token(1)).is_some(),
         "until its connection ends"
     );
-    assert!(sessions.admit(Arc::new(Outbox::new(1 << 20))).is_err());
+    assert!(
+        sessions
+            .admit(Arc::new(Outbox::new(1 << 20)), None)
+            .is_err()
+    );
 }
 
 #[test]
 fn a_broadcast_goes_to_everyone_but_its_sender() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let mut members = Vec::new();
     for bits in 0..3 {
         let mut member = connect(&sessions);
@@ -144,7 +148,7 @@ fn linger(sessions: &Arc<Sessions>, its_name: &str, bits: u8) -> Token {
 
 #[test]
 fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     for (was_used, may_linger, lingers) in [
         (true, true, true),
         (true, false, false),
@@ -167,7 +171,7 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
 
 #[test]
 fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let alice = token(1);
     let mut first = attached(&sessions);
     first.claim(&name("alice"), alice).unwrap();
@@ -197,7 +201,7 @@ fn attached(sessions: &Arc<Sessions>) -> Admission {
 
 #[test]
 fn a_refused_resumption_changes_nothing() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let alice = linger(&sessions, "alice", 1);
     let (mut bob, mut newcomer) = (attached(&sessions), attached(&sessions));
     bob.claim(&name("bob"), token(2)).unwrap();
@@ -220,7 +224,7 @@ fn a_refused_resumption_changes_nothing() {
 
 #[test]
 fn sessions_linger_out_in_the_order_in_which_they_broke() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, None);
     let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
     let mut resuming = attached(&sessions);
     assert!(resuming.resume(one, &name("one")).is_ok());
@@ -237,7 +241,7 @@ fn sessions_linger_out_in_the_order_in_which_they_broke() {
 
 #[test]
 fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
-    let sessions = Sessions::new(3);
+    let sessions = Sessions::new(3, None);
     let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
     let ended = |admission: &mut Admission, its_name: &str, bits: u8| {
         let ended = admission
@@ -256,13 +260,82 @@ fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
     assert_eq!(ended(&mut second, "second", 4), [one]);
     let mut third = attached(&sessions);
     assert!(third.resume(two, &name("two")).is_ok());
-    let full = sessions.admit(Arc::new(Outbox::new(1 << 20)));
+    let full = sessions.admit(Arc::new(Outbox::new(1 << 20)), None);
     assert_eq!(full.err(), Some(Notice::ServerIsFull));
+}
+
+fn origin(last: u8) -> Option<Origin> {
+    Origin::of([192, 0, 2, last].into())
+}
+
+fn connect_from(sessions: &Arc<Sessions>, last: u8) -> Result<Admission, Notice> {
+    sessions.admit(Arc::new(Outbox::new(1 << 20)), origin(last))
+}
+
+/// A session that lingers, and came from there.
+fn linger_from(sessions: &Arc<Sessions>, last: u8, its_name: &str, bits: u8) -> Token {
+    let mut connection = connect_from(sessions, last).expect("room");
+    connection.claim(&name(its_name), token(bits)).unwrap();
+    sessions.by_token_of_client(token(bits)).unwrap();
+    assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
+    token(bits)
+}
+
+#[test]
+fn there_is_room_for_so_many_of_one_origin_and_for_any_number_without_one() {
+    let sessions = Sessions::new(100, Some(2));
+    let (first, _second) = (connect_from(&sessions, 1), connect_from(&sessions, 1));
+    let refused = connect_from(&sessions, 1).err();
+    assert_eq!(refused, Some(Notice::TooManyFromAddress));
+    let _others: Vec<Admission> = (0..5).map(|_| connect(&sessions)).collect();
+    assert!(connect_from(&sessions, 2).is_ok());
+    drop(first);
+    assert!(connect_from(&sessions, 1).is_ok());
+}
+
+#[test]
+fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
+    let sessions = Sessions::new(100, Some(2));
+    let other = linger_from(&sessions, 2, "other", 1);
+    let (one, two) = (
+        linger_from(&sessions, 1, "one", 2),
+        linger_from(&sessions, 1, "two", 3),
+    );
+    // It may have come to resume.
+    let mut third = connect_from(&sessions, 1).expect("nobody is connected from there");
+    assert!(sessions.by_token(one).is_some());
+    let ended = third.claim(&name("third"), token(4)).expect("a free name");
+    let ended: Vec<Token> = ended.iter().map(|session| session.token).collect();
+    assert_eq!(ended, [one], "the longest lingering of this origin");
+    // Resumed from elsewhere, it counts there.
+    let mut moved = connect_from(&sessions, 3).expect("room");
+    moved.attachment().attach_for_test();
+    assert!(moved.resume(two, &name("two")).is_ok());
+    assert!(connect_from(&sessions, 1).is_ok(), "two has moved");
+    let _fourth = connect_from(&sessions, 3).expect("room for one more there");
+    assert_eq!(
+        connect_from(&sessions, 3).err(),
+        Some(Notice::TooManyFromAddress)
+    );
+    assert!(sessions.by_token(other).is_some());
+}
+
+#[test]
+fn what_is_counted_of_an_origin_goes_when_its_clients_go() {
+    let sessions = Sessions::new(100, Some(2));
+    linger_from(&sessions, 1, "one", 1);
+    let two = linger_from(&sessions, 1, "two", 2);
+    drop(connect_from(&sessions, 1));
+    let later = Instant::now() + Duration::from_secs(60);
+    sessions.end_and_finish(two);
+    sessions.end_lingered_out(later, Duration::from_secs(60));
+    let counted = sessions.state.read().origins.count(origin(1));
+    assert_eq!(counted, 0);
 }
 
 #[test]
 fn a_closing_server_lets_nobody_resume() {
-    let sessions = Sessions::new(3);
+    let sessions = Sessions::new(3, None);
     let one = linger(&sessions, "one", 1);
     let mut late = attached(&sessions);
     sessions.close();

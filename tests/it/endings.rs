@@ -50,8 +50,8 @@ fn the_name_is_free_before_the_close_can_be_seen() {
 #[test]
 fn a_last_line_is_read_although_more_was_on_its_way() {
     let server = Server::start(&[]);
-    // Up to 64 KiB that the server will not look at.
-    let unread = "x".repeat(60_000);
+    // That the server will not look at.
+    let unread = "x".repeat(64 * 1024);
     for _ in 0..50 {
         let mut client = server.connect();
         client.send_raw(format!("GET / HTTP/1.1\r\n{unread}"));
@@ -59,11 +59,17 @@ fn a_last_line_is_read_although_more_was_on_its_way() {
             "418 I'm a tea pocket",
             "This is a chat server, not a web server",
         );
-        client.expect_end();
+        client.expect_end_and_no_reset();
         let mut client = server.connect();
         client.send_raw(format!("\n\nQuit\n{unread}"));
         client.expect("200 OK", "Goodbye");
-        client.expect_end();
+        client.expect_end_and_no_reset();
+        let mut client = server.connect();
+        client.send_raw(format!("{}{unread}", "x\n".repeat(20)));
+        for _ in 0..20 {
+            client.expect("400 Bad Request", STRAY);
+        }
+        client.expect_end_and_no_reset();
     }
 }
 
@@ -120,12 +126,12 @@ fn server_threads() -> u64 {
 fn a_full_server_says_so_and_has_room_again_when_one_leaves() {
     let server = Server::start(&["--max-clients", "2"]);
     let (mut alice, bob) = (server.named("alice"), server.named("bob"));
-    for _ in 0..20 {
+    for _ in 0..50 {
         let mut third = server.connect();
         // Sent before it can know.
-        third.send_raw(format!("\n\nSet-name carol\n{}", "x".repeat(10_000)));
+        third.send_raw(format!("\n\nSet-name carol\n{}", "x".repeat(64 * 1024)));
         third.expect("403 Forbidden", "The server is full");
-        third.expect_end();
+        third.expect_end_and_no_reset();
     }
     alice.barrier();
     drop(bob);

@@ -3,6 +3,8 @@
 //! topic; the numbers in comments are the sections of the protocol
 //! (`src/protocol/mod.rs`).
 
+/// How many may come from one address.
+mod addresses;
 /// Bad input: what is answered, in which order, and what it costs (6).
 mod bad_input;
 /// The command line: options, its errors, what is printed where.

@@ -12,9 +12,7 @@ const TAKEN_OVER: &str = "This session was resumed from another connection";
 #[track_caller]
 fn known(server: &Server, name: &str) -> Client {
     let mut client = server.named(name);
-    let token = client.token.clone();
-    client.send_as(&token, "Ping");
-    client.expect("200 OK", "Pong");
+    client.use_token();
     client
 }
 

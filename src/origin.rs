@@ -1,0 +1,176 @@
+//! Where clients come from, as far as `--max-per-address` tells them apart: pure, from
+//! addresses that it is given.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// What counts as one address.
+///
+/// An IPv4 address is one host, or a household behind one. Of IPv6 a household has a
+/// network of 64 bits, and whoever is in it as many addresses as it likes, so the
+/// network counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin(IpAddr);
+
+impl Origin {
+    /// The origin of a peer; `None` for this machine, of which any number may come: it is
+    /// trusted anyway, and a proxy or `ssh -L` makes everyone come from there.
+    pub fn of(address: IpAddr) -> Option<Origin> {
+        // A listener for IPv6 shows IPv4 clients as ::ffff:a.b.c.d.
+        match address.to_canonical() {
+            address if address.is_loopback() => None,
+            IpAddr::V6(address) => {
+                let network = address.to_bits() & !u128::from(u64::MAX);
+                Some(Origin(Ipv6Addr::from_bits(network).into()))
+            }
+            address => Some(Origin(address)),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => write!(f, "{address}"),
+            IpAddr::V6(network) => write!(f, "{network}/64"),
+        }
+    }
+}
+
+/// The clients of each origin; of those without one nothing is kept.
+#[derive(Debug, Default)]
+pub struct Origins(HashMap<Origin, Clients>);
+
+/// The clients of one origin, of which there is at least one.
+#[derive(Debug, Default)]
+struct Clients {
+    connections: usize,
+    /// The keys of its sessions that linger; who has lingered longest has the least.
+    lingering: BTreeSet<u64>,
+}
+
+impl Origins {
+    /// How many connections come from there.
+    pub fn connections(&self, origin: Option<Origin>) -> usize {
+        self.clients(origin).map_or(0, |it| it.connections)
+    }
+
+    /// How many clients are from there: connections, and sessions that linger.
+    pub fn count(&self, origin: Option<Origin>) -> usize {
+        let count = |it: &Clients| it.connections + it.lingering.len();
+        self.clients(origin).map_or(0, count)
+    }
+
+    /// The key of the session from there that has lingered longest.
+    pub fn longest_lingering(&self, origin: Option<Origin>) -> Option<u64> {
+        self.clients(origin)?.lingering.first().copied()
+    }
+
+    /// A connection has come.
+    pub fn add_connection(&mut self, origin: Option<Origin>) {
+        self.change(origin, |clients| clients.connections += 1);
+    }
+
+    /// A connection that had come is gone.
+    pub fn remove_connection(&mut self, origin: Option<Origin>) {
+        self.change(origin, |clients| {
+            clients.connections = clients.connections.saturating_sub(1);
+        });
+    }
+
+    /// A session lingers, under this key, that had its last connection from there.
+    pub fn add_lingering(&mut self, origin: Option<Origin>, key: u64) {
+        self.change(origin, |clients| {
+            clients.lingering.insert(key);
+        });
+    }
+
+    /// It lingers no more.
+    pub fn remove_lingering(&mut self, origin: Option<Origin>, key: u64) {
+        self.change(origin, |clients| {
+            clients.lingering.remove(&key);
+        });
+    }
+
+    fn clients(&self, origin: Option<Origin>) -> Option<&Clients> {
+        self.0.get(&origin?)
+    }
+
+    /// Nothing is kept of an origin that has no clients any more.
+    fn change(&mut self, origin: Option<Origin>, change: impl FnOnce(&mut Clients)) {
+        let Some(origin) = origin else { return };
+        let clients = self.0.entry(origin).or_default();
+        change(clients);
+        if clients.connections == 0 && clients.lingering.is_empty() {
+            self.0.remove(&origin);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(address: &str) -> Option<Origin> {
+        Origin::of(address.parse().unwrap())
+    }
+
+    #[test]
+    fn this_machine_has_no_origin_however_it_is_written() {
+        for address in [
+            "127.0.0.1",
+            "127.255.0.3",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:127.9.9.9",
+        ] {
+            assert_eq!(origin(address), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_is_an_origin_also_where_ipv6_shows_it() {
+        assert_ne!(origin("192.0.2.1"), None);
+        assert_eq!(origin("192.0.2.1"), origin("::ffff:192.0.2.1"));
+        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
+        assert_ne!(origin("::ffff:192.0.2.1"), origin("::ffff:192.0.2.2"));
+        assert_eq!(origin("192.0.2.1").unwrap().to_string(), "192.0.2.1");
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_is_an_origin() {
+        let here = origin("2001:db8:1:2:3:4:5:6");
+        assert_eq!(here, origin("2001:db8:1:2::1"));
+        assert_eq!(here, origin("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(here, origin("2001:db8:1:3::1"));
+        assert_ne!(here, origin("2001:db9:1:2::1"));
+        assert_eq!(here.unwrap().to_string(), "2001:db8:1:2::/64");
+        // Not the loopback address, although its network has the same bits.
+        assert_ne!(origin("::2"), None);
+    }
+
+    #[test]
+    fn clients_are_counted_by_origin_and_forgotten_with_the_last() {
+        let mut origins = Origins::default();
+        let (one, two) = (origin("192.0.2.1"), origin("192.0.2.2"));
+        origins.add_connection(one);
+        origins.add_connection(one);
+        origins.add_connection(two);
+        origins.remove_connection(one);
+        origins.add_lingering(one, 7);
+        origins.add_lingering(one, 8);
+        assert_eq!((origins.connections(one), origins.count(one)), (1, 3));
+        assert_eq!((origins.connections(two), origins.count(two)), (1, 1));
+        assert_eq!(origins.longest_lingering(one), Some(7));
+        assert_eq!(origins.longest_lingering(two), None);
+        origins.remove_lingering(one, 7);
+        assert_eq!(origins.longest_lingering(one), Some(8));
+        origins.remove_lingering(one, 8);
+        origins.remove_connection(one);
+        origins.remove_connection(two);
+        origins.add_connection(None);
+        assert!(origins.0.is_empty(), "{origins:?}");
+        assert_eq!(origins.count(None), 0);
+    }
+}

@@ -1,0 +1,156 @@
+use crate::support::{Client, Server, is_skipped, wait_for};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::Command;
+
+/// Set for a run of this test inside a network namespace of its own, to the addresses
+/// that there are.
+const INSIDE: &str = "CHAT_TEST_ADDRESSES";
+
+const TWO_HOSTS: &str = "10.0.0.1 10.0.0.2";
+const TWO_NETWORKS: &str = "2001:db8:0:1::1 2001:db8:0:1::2 2001:db8:0:2::1";
+
+const TOO_MANY: &str = "Too many connections from your address";
+
+#[test]
+fn so_many_come_from_one_address_and_no_more() {
+    if let Ok(addresses) = std::env::var(INSIDE) {
+        let addresses: Vec<IpAddr> = addresses
+            .split(' ')
+            .map(|address| address.parse().expect("an address"))
+            .collect();
+        check_hosts(&addresses[..2]);
+        check_networks(&addresses[2..]);
+    } else if let Some(output) = run_in_a_namespace("addresses::so_many_come_from_one_address") {
+        assert!(output.contains("test result: ok. 1 passed"), "{output}");
+    } else if let Some(own) = own_address() {
+        check_hosts(&[own]);
+    } else {
+        is_skipped("there is no address but loopback, and no namespace to be had");
+    }
+}
+
+/// What this test prints in a network of its own; `None` where that cannot be had, which
+/// takes root, or a kernel that lets anybody pretend to be.
+fn run_in_a_namespace(test: &str) -> Option<String> {
+    let addresses = format!("{TWO_HOSTS} {TWO_NETWORKS}");
+    let script = format!(
+        "ip link set lo up && for address in {addresses}; do \
+         ip address add $address dev lo || exit 1; done && echo ready && exec \"$0\" {test}"
+    );
+    let this = std::env::current_exe().expect("a path");
+    for options in [["--net"].as_slice(), &["--net", "--map-root-user"]] {
+        let output = Command::new("unshare")
+            .args(options)
+            .args(["sh", "-c", &script])
+            .arg(&this)
+            .env(INSIDE, &addresses)
+            .output();
+        let Ok(output) = output else { continue };
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if said.starts_with("ready") {
+            return Some(said + &String::from_utf8_lossy(&output.stderr));
+        }
+    }
+    None
+}
+
+/// The address from which this machine would speak to others. Nothing is sent to find it
+/// out, least of all to this address, which is one of the documentation's (RFC 5737).
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.77:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback()).then_some(address)
+}
+
+/// A server on all addresses, where there may be two clients of each.
+fn server_for_two(listen: &str) -> Server {
+    let mut server = Server::start(&["-l", listen, "--max-per-address", "2"]);
+    // The first is 127.0.0.1, where every server of the tests listens.
+    let line = server.stdout_line();
+    let address = line.trim_end().strip_prefix("listening on ");
+    server.address = address.expect(&line).parse().expect("an address");
+    server
+}
+
+/// A client that comes from this address: one that connects to an address of its own
+/// machine comes from that too.
+#[track_caller]
+fn connect(server: &Server, address: IpAddr) -> Client {
+    Client::connect(SocketAddr::new(address, server.address.port()))
+}
+
+#[track_caller]
+fn named(server: &Server, address: IpAddr, name: &str) -> Client {
+    let mut client = connect(server, address);
+    client.set_name(name);
+    client
+}
+
+#[track_caller]
+fn expect_refused(server: &Server, address: IpAddr) {
+    let mut client = connect(server, address);
+    // Sent before it can know.
+    client.send_raw(format!("\n\nSet-name carol\n{}", "x".repeat(64 * 1024)));
+    client.expect("403 Forbidden", TOO_MANY);
+    client.expect_end_and_no_reset();
+}
+
+fn check_hosts(hosts: &[IpAddr]) {
+    let server = server_for_two("0.0.0.0:0");
+    let (mut alice, mut bob) = (
+        named(&server, hosts[0], "alice"),
+        named(&server, hosts[0], "bob"),
+    );
+    for _ in 0..50 {
+        expect_refused(&server, hosts[0]);
+    }
+    server.expect_log(TOO_MANY);
+    let loopback: Vec<Client> = (0..5)
+        .map(|n| named(&server, [127, 0, 0, 1].into(), &format!("local{n}")))
+        .collect();
+    if let Some(&other) = hosts.get(1) {
+        named(&server, other, "dave").barrier();
+    }
+    drop(loopback);
+
+    // One that lingers counts until its room is needed.
+    bob.use_token();
+    bob.reset();
+    server.expect_log("broken as bob, lingers");
+    let mut carol = named(&server, hosts[0], "carol");
+    server.expect_log("has ended the session of bob, which lingered, for want of room");
+    expect_refused(&server, hosts[0]);
+    carol.ask("Quit", "200 OK", "Goodbye");
+    drop(carol);
+    wait_for("room", || {
+        let mut client = connect(&server, hosts[0]);
+        client.send("Ping");
+        client.next().data == "Pong"
+    });
+    alice.barrier();
+}
+
+/// Of three addresses, the first two are in one network.
+fn check_networks(addresses: &[IpAddr]) {
+    // IPv4 clients come here too, as ::ffff:a.b.c.d.
+    let server = server_for_two("[::]:0");
+    let _alice = named(&server, addresses[0], "alice");
+    let _bob = named(&server, addresses[1], "bob");
+    expect_refused(&server, addresses[0]);
+    expect_refused(&server, addresses[1]);
+    let _carol = named(&server, addresses[2], "carol");
+    let mut local = Vec::new();
+    for address in ["::1", "127.0.0.1", "127.0.0.7"] {
+        for _ in 0..3 {
+            local.push(connect(&server, address.parse().expect("an address")));
+        }
+    }
+    for client in &mut local {
+        client.barrier();
+    }
+    let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|host| host.parse().expect("an address"));
+    let _one = [named(&server, one, "one1"), named(&server, one, "one2")];
+    expect_refused(&server, one);
+    named(&server, two, "two").barrier();
+}
