@@ -40,6 +40,7 @@
 //!   writer-N  blocks on its wake, then in write(2); at the end for a second at most,
 //!             until its reader has read what the client still sent
 //!   farewell  sees refused connections off
+//!   logger    writes what is logged to stderr, and alone waits for it
 //!   sweeper   blocks until a session lingers, and then until the first lingers out
 //! ```
 //!

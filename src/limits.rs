@@ -188,6 +188,15 @@ pub const KNOWN_NAMES: usize = 1_000;
 /// the terminal. Then the client stops reading, and the server's bounds hold.
 pub const UNSHOWN_LINES: usize = 10_000;
 
+// ---- Logging ----
+
+/// Lines of the log that wait for stderr to take them; what comes then is counted and
+/// not kept. Enough for a burst of everyone coming at once, and 100 KiB of usual lines.
+pub const LOG_LINES: usize = 1_024;
+
+/// How long the end of the process waits for stderr to take what was logged.
+pub const LOG_CLOSING_TIME: Duration = Duration::from_secs(1);
+
 // ---- Threads and the machine ----
 
 /// The stack of each thread, in bytes. std's 2 MiB are only address space, but

@@ -9,13 +9,10 @@ use chat::{logging, signals};
 
 fn main() -> ExitCode {
     match options::parse(std::env::args_os().skip(1)) {
-        Ok(Operation::Run { config, verbosity }) => {
-            logging::init(verbosity);
-            match serve(config) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(problem) => fail(&problem, ExitCode::FAILURE),
-            }
-        }
+        Ok(Operation::Run { config, verbosity }) => match serve(config, verbosity) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(problem) => fail(&problem, ExitCode::FAILURE),
+        },
         Ok(Operation::Print(text)) => {
             print(&text);
             ExitCode::SUCCESS
@@ -27,7 +24,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> Result<(), String> {
+fn serve(config: Config, verbosity: usize) -> Result<(), String> {
+    let _logging = logging::init(verbosity).map_err(|e| format!("cannot start logging: {e}"))?;
     let server = Server::bind(config).map_err(|e| e.to_string())?;
     signals::shut_down_on_signals(server.shutdown_handle())
         .map_err(|e| format!("cannot wait for signals: {e}"))?;

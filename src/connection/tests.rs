@@ -272,3 +272,24 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
     assert!(attachment.is_open(), "it has not waited for the writer");
 }
+
+#[test]
+fn who_has_logged_in_is_read_without_a_timeout() {
+    let (mut client, socket, _) = socket_pair();
+    let sessions = Sessions::new(10, None);
+    let admission = known(&sessions);
+    let mut input = Input {
+        socket: &socket,
+        attachment: admission.attachment(),
+        telnet: Telnet::default(),
+        login_deadline: Some(Instant::now() + Duration::from_secs(60)),
+    };
+    client.write_all(b"x").unwrap();
+    assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);
+    assert!(socket.read_timeout().unwrap() <= Some(Duration::from_secs(60)));
+    assert!(socket.read_timeout().unwrap().is_some());
+    input.has_logged_in().unwrap();
+    client.write_all(b"x").unwrap();
+    assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);
+    assert_eq!(socket.read_timeout().unwrap(), None);
+}

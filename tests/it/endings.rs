@@ -117,9 +117,9 @@ fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
     });
 }
 
-/// main, signals, farewell, accept, sweeper.
+/// main, logger, signals, farewell, accept, sweeper.
 fn server_threads() -> u64 {
-    5
+    6
 }
 
 #[test]

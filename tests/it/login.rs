@@ -49,11 +49,9 @@ fn no_other_answer_prolongs_it() {
     let mut client = server.connect();
     let last = loop {
         client.send("Set-name alice");
-        client.send("Ping");
         let message = client.next();
-        match &*message.data {
-            "alice is taken" => client.expect("200 OK", "Pong"),
-            _ => break message,
+        if message.data != "alice is taken" {
+            break message;
         }
     };
     let expected = (UNAUTHORIZED, "Too slow: set a name within 1 seconds");

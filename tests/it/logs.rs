@@ -1,4 +1,8 @@
-use crate::support::Server;
+use crate::support::{Client, Server, wait_for};
+use parking_lot::Mutex;
+use rustix::process::Signal;
+use std::io::{self, BufRead, BufReader, PipeReader};
+use std::thread;
 
 #[test]
 fn who_came_took_which_name_and_left_why_is_logged() {
@@ -89,7 +93,95 @@ fn the_environment_rules_over_the_options() {
 fn nothing_but_the_address_goes_to_stdout() {
     let mut server = Server::start(&["-vv"]);
     server.named("alice").barrier();
-    server.signal(rustix::process::Signal::TERM);
+    server.signal(Signal::TERM);
     server.expect_exit();
     assert_eq!(server.rest_of_stdout(), "");
+}
+
+/// A server that logs each line of a request into a pipe, whose other end is given back.
+fn logging_into_a_pipe() -> (Server, PipeReader) {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    let server = Server::start_with(&["--rate", "0"], |command| {
+        command
+            .env("RUST_LOG", "chat::connection=trace")
+            .stderr(writer);
+    });
+    (server, reader)
+}
+
+/// Enough for a pipe (64 KiB) and the server's queue (1,024 lines) to overflow: each
+/// makes four lines of the log.
+const REQUESTS: usize = 2_000;
+
+#[track_caller]
+fn ask_often(client: &mut Client) {
+    for _ in 0..REQUESTS {
+        client.send("Ping");
+    }
+    for _ in 0..REQUESTS {
+        client.expect("200 OK", "Pong");
+    }
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_stops_nobody_nor_the_end() {
+    let (mut server, _stopped) = logging_into_a_pipe();
+    ask_often(&mut server.connect());
+    server.named("alice").barrier();
+    server.signal(Signal::TERM);
+    assert_eq!(server.expect_exit().code(), Some(0));
+}
+
+#[test]
+fn what_stderr_did_not_take_is_counted() {
+    let (mut server, stopped) = logging_into_a_pipe();
+    let mut client = server.connect();
+    ask_often(&mut client);
+    client.close_input();
+    client.expect_end();
+    let log = Mutex::new(Vec::new());
+    let mut clients = 1;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for line in BufReader::new(stopped).lines() {
+                log.lock().push(line.expect("UTF-8"));
+            }
+        });
+        // The count stands before the next line that there is room for.
+        wait_for("the count", || {
+            let client = server.connect();
+            clients += 1;
+            client.close_input();
+            log.lock().iter().any(|line| missing(line) > 0)
+        });
+        server.signal(Signal::TERM);
+        server.expect_exit();
+    });
+    let log = log.into_inner();
+    let (gaps, lines): (Vec<&String>, Vec<&String>) =
+        log.iter().partition(|line| missing(line) > 0);
+    let missing: usize = gaps.into_iter().map(|line| missing(line)).sum();
+    // Each request makes four lines, and each client comes and leaves.
+    assert_eq!(lines.len() + missing, 4 * REQUESTS + 2 * clients);
+    assert!(missing > 1_000, "{missing}");
+}
+
+/// How many lines this one of the log stands for.
+fn missing(line: &str) -> usize {
+    let count = line
+        .strip_prefix('(')
+        .and_then(|rest| rest.strip_suffix(" lines are missing here)"));
+    count.map_or(0, |count| count.parse().expect("a count"))
+}
+
+#[test]
+fn a_closed_stderr_ends_nothing() {
+    let (mut server, closed) = logging_into_a_pipe();
+    drop(closed);
+    let mut client = server.connect();
+    ask_often(&mut client);
+    client.set_name("alice");
+    server.signal(Signal::TERM);
+    client.expect("502 Bad Gateway", "The server is shutting down");
+    assert_eq!(server.expect_exit().code(), Some(0));
 }
