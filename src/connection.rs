@@ -90,13 +90,16 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
         may_linger,
         farewell,
     } = connection;
-    info!("came from {peer}");
     prepare(&socket, write_timeout);
     let attachment = Arc::clone(admission.attachment());
-    let Ok(writer) = writer::start(&attachment, Arc::clone(&socket), write_timeout) else {
-        info!("refused: no thread for its writer");
-        return farewell.refuse(socket, Notice::ServerIsFull);
+    let writer = match writer::start(&attachment, Arc::clone(&socket), write_timeout) {
+        Ok(writer) => writer,
+        Err(e) => {
+            let why = format_args!("no thread for its writer: {e}");
+            return farewell.refuse(socket, peer, Notice::ServerIsFull, why);
+        }
     };
+    info!("came from {peer}");
 
     let input = Input {
         socket: &socket,

@@ -1,4 +1,4 @@
-//! Refusing a connection so that the client can read why.
+//! Refusing a connection so that the client can read why, and now and then the log.
 //!
 //! The refusal is one small write into an empty send buffer, which cannot block.
 //! What takes time is the end of it: a socket that is closed while the client's
@@ -6,22 +6,29 @@
 //! one thread, `farewell`, holds refused connections until the client has closed
 //! them too, a second at most, [`FAREWELLS`] at a time; more are just closed.
 
-use std::io;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use log::warn;
+use parking_lot::Mutex;
 
-use crate::limits::{CLOSING_TIME, DROPPED_INPUT, FAREWELLS, READ_BUFFER, STACK};
+use crate::limits::{CLOSING_TIME, DROPPED_INPUT, FAREWELL_BUFFER, FAREWELLS, STACK};
+use crate::logging::Seldom;
 use crate::protocol::reply::Notice;
 
 /// A way to the `farewell` thread, which ends when the last of them is dropped.
 #[derive(Clone)]
 pub struct Farewell {
     refused: Sender<Refused>,
+    /// What is told of each notice, so that the log does not fill up with one kind. Locked
+    /// for the counting and not for the telling, by whoever refuses.
+    told: Arc<Mutex<HashMap<Notice, Seldom>>>,
 }
 
 struct Refused {
@@ -39,11 +46,25 @@ impl Farewell {
             .name("farewell".to_owned())
             .stack_size(STACK)
             .spawn(move || see_off(&queue))?;
-        Ok(Farewell { refused })
+        let told = Arc::default();
+        Ok(Farewell { refused, told })
     }
 
-    /// Sends the notice as the only message of a connection, and sees it off.
-    pub fn refuse(&self, socket: Arc<TcpStream>, notice: Notice) {
+    /// Sends the notice as the only message of a connection, and sees it off. The log is
+    /// told why, unless it was a moment ago.
+    pub fn refuse(
+        &self,
+        socket: Arc<TcpStream>,
+        peer: SocketAddr,
+        notice: Notice,
+        why: impl fmt::Display,
+    ) {
+        let mut told = self.told.lock();
+        let untold = told.entry(notice).or_default().happens(Instant::now());
+        drop(told);
+        if let Some(untold) = untold {
+            warn!("refused {peer}: {why}{untold}");
+        }
         let mut message = Vec::new();
         notice.encode(None, &mut message);
         let told = (&*socket)
@@ -60,9 +81,9 @@ impl Farewell {
 /// One after the other, and yet all within a second of their refusal: by the time
 /// that a slow one has used its second up, so have those that wait behind it.
 fn see_off(queue: &Receiver<Refused>) {
+    let mut buffer = vec![0; FAREWELL_BUFFER];
     for Refused { socket, deadline } in queue {
         let mut unread = Read::take(&*socket, DROPPED_INPUT);
-        let mut buffer = [0; READ_BUFFER];
         loop {
             // A timeout of zero is an error to std; the least is one look at what
             // has already come.

@@ -152,6 +152,11 @@ pub const LEAVE_TIME: Duration = Duration::from_secs(2);
 /// Refused connections that are drained at the same time; more are just closed.
 pub const FAREWELLS: usize = 16;
 
+/// Bytes that the farewell asks of a refused connection in one read: as many as the kernel
+/// lets a client send that nobody reads, so that seeing it off takes two reads, and one
+/// thread keeps up with those who come again at once.
+pub const FAREWELL_BUFFER: usize = 64 * 1024;
+
 /// The first pause after `accept` failed; it doubles up to
 /// [`ACCEPT_PAUSE_MAX`]. Without it a server that is out of descriptors spends
 /// a whole core on failing.
@@ -193,6 +198,10 @@ pub const UNSHOWN_LINES: usize = 10_000;
 /// Lines of the log that wait for stderr to take them; what comes then is counted and
 /// not kept. Enough for a burst of everyone coming at once, and 100 KiB of usual lines.
 pub const LOG_LINES: usize = 1_024;
+
+/// How often one kind of refusal or failure is told in the log at most. A client that is
+/// refused comes again at once, thousands of times a second if it is a program.
+pub const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long the end of the process waits for stderr to take what was logged.
 pub const LOG_CLOSING_TIME: Duration = Duration::from_secs(1);

@@ -18,6 +18,7 @@ use log::{Level, info, log, warn};
 use crate::connection::{self, Connection};
 use crate::farewell::Farewell;
 use crate::limits::{self, Machine};
+use crate::logging::Seldom;
 use crate::options::Config;
 use crate::origin::Origin;
 use crate::outbox::{Attachment, Outbox};
@@ -214,20 +215,38 @@ fn wake(listener: &TcpListener) {
 
 /// The life of an accept thread.
 fn accept(listener: &TcpListener, host: &Host, stopped: &Receiver<Infallible>) {
+    accept_until_stopped(
+        || listener.accept(),
+        |(socket, peer)| host.welcome(Arc::new(socket), peer),
+        |time| all_dropped(stopped, time),
+    );
+}
+
+/// Accepts and welcomes until it is stopped, and pauses for longer and longer while
+/// accepting fails: what is lacking then, a descriptor or memory, is not there again for
+/// being asked for at once.
+fn accept_until_stopped<C>(
+    mut accept: impl FnMut() -> io::Result<C>,
+    mut welcome: impl FnMut(C),
+    mut stopped_within: impl FnMut(Duration) -> bool,
+) {
     let mut pause = limits::ACCEPT_PAUSE;
+    let mut failures = Seldom::default();
     loop {
-        let accepted = listener.accept();
-        if all_dropped(stopped, Duration::ZERO) {
+        let accepted = accept();
+        if stopped_within(Duration::ZERO) {
             return;
         }
         match accepted {
-            Ok((socket, peer)) => {
+            Ok(connection) => {
                 pause = limits::ACCEPT_PAUSE;
-                host.welcome(Arc::new(socket), peer);
+                welcome(connection);
             }
             Err(e) => {
-                warn!("cannot accept: {e}; again in {} ms", pause.as_millis());
-                if all_dropped(stopped, pause) {
+                if let Some(untold) = failures.happens(Instant::now()) {
+                    warn!("cannot accept, and tries again now and then: {e}{untold}");
+                }
+                if stopped_within(pause) {
                     return;
                 }
                 pause = (pause * 2).min(limits::ACCEPT_PAUSE_MAX);
@@ -247,10 +266,7 @@ impl Host {
         let outbox = Arc::new(Outbox::new(self.config.queue));
         let admission = match self.sessions.admit(outbox, Origin::of(peer.ip())) {
             Ok(admission) => admission,
-            Err(notice) => {
-                info!("refused {peer}: {notice}");
-                return self.farewell.refuse(socket, notice);
-            }
+            Err(notice) => return self.farewell.refuse(socket, peer, notice, notice),
         };
         let now = Instant::now();
         let connection = Connection {
@@ -274,8 +290,9 @@ impl Host {
                 drop(leaving);
             });
         if let Err(e) = reader {
-            warn!("refused {peer}: no thread for it: {e}");
-            self.farewell.refuse(socket, Notice::ServerIsFull);
+            let why = format_args!("no thread for it: {e}");
+            self.farewell
+                .refuse(socket, peer, Notice::ServerIsFull, why);
         }
     }
 }
@@ -305,5 +322,70 @@ fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infallible>) {
         if !all_dropped(left, limits::LEAVE_TIME) {
             warn!("some threads did not leave");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Out of descriptors (EMFILE).
+    fn out_of_descriptors<C>() -> io::Result<C> {
+        Err(rustix::io::Errno::MFILE.into())
+    }
+
+    #[test]
+    fn accepting_pauses_twice_as_long_after_each_failure_up_to_a_second() {
+        let (mut accepted, mut welcomed, mut pauses) = (0, Vec::new(), Vec::new());
+        accept_until_stopped(
+            || {
+                accepted += 1;
+                match accepted {
+                    3 | 14 => Ok(accepted),
+                    _ => out_of_descriptors(),
+                }
+            },
+            |connection| welcomed.push(connection),
+            |pause| {
+                if !pause.is_zero() {
+                    pauses.push(pause.as_millis());
+                }
+                pauses.len() == 14
+            },
+        );
+        let failures = [10, 20, 40, 80, 160, 320, 640, 1_000, 1_000, 1_000];
+        let expected = [&[10, 20], &failures[..], &[10, 20]].concat();
+        assert_eq!(pauses, expected);
+        assert_eq!(welcomed, [3, 14]);
+    }
+
+    #[test]
+    fn the_shutdown_interrupts_a_pause() {
+        let (stopping, stopped) = bounded(0);
+        let (pausing, paused) = bounded(1);
+        let (ending, ended) = bounded::<Infallible>(0);
+        thread::spawn(move || {
+            accept_until_stopped(
+                out_of_descriptors,
+                |()| {},
+                |time| {
+                    if time.is_zero() {
+                        return all_dropped(&stopped, time);
+                    }
+                    pausing.send(()).unwrap();
+                    all_dropped(&stopped, Duration::from_secs(3_600))
+                },
+            );
+            drop(ending);
+        });
+        paused.recv().unwrap();
+        drop(stopping);
+        assert!(all_dropped(&ended, Duration::from_secs(10)), "it pauses on");
+    }
+
+    #[test]
+    fn nobody_is_welcomed_once_it_is_stopped() {
+        let welcome = |()| panic!("it is stopped");
+        accept_until_stopped(|| Ok(()), welcome, |_| true);
     }
 }

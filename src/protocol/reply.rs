@@ -98,7 +98,7 @@ pub struct Delivery {
 }
 
 /// The server speaking unasked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
     /// So many deliveries did not fit into the queue.
     Missed(u64),

@@ -127,11 +127,7 @@ fn a_full_server_says_so_and_has_room_again_when_one_leaves() {
     let server = Server::start(&["--max-clients", "2"]);
     let (mut alice, bob) = (server.named("alice"), server.named("bob"));
     for _ in 0..50 {
-        let mut third = server.connect();
-        // Sent before it can know.
-        third.send_raw(format!("\n\nSet-name carol\n{}", "x".repeat(64 * 1024)));
-        third.expect("403 Forbidden", "The server is full");
-        third.expect_end_and_no_reset();
+        server.expect_refusal(server.address, "The server is full");
     }
     alice.barrier();
     drop(bob);

@@ -21,6 +21,8 @@ mod framing;
 mod login;
 /// What is logged, and what is not.
 mod logs;
+/// Where the machine ends: descriptors, threads, memory maps.
+mod machine;
 /// A network that can break.
 #[cfg(feature = "client")]
 mod network;

@@ -38,11 +38,21 @@ impl Server {
     /// With these options and whatever else is to be set for the process.
     #[track_caller]
     pub(crate) fn start_with(options: &[&str], prepare: impl FnOnce(&mut Command)) -> Server {
+        let command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
+        Server::start_by(command, options, prepare)
+    }
+
+    /// By a command that becomes the server, when its options are added.
+    #[track_caller]
+    pub(crate) fn start_by(
+        mut command: Command,
+        options: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Server {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("server-{}-{number}.log", std::process::id()));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
         command
             .args(["-l", "127.0.0.1:0"])
             .args(options)
@@ -92,6 +102,21 @@ impl Server {
         Client::connect(self.address)
     }
 
+    /// Expects that whoever connects to this address of the server is refused with this
+    /// notice, and reads it although 64 KiB of its own are on their way. Waits until it has
+    /// been seen off, because only so many are at a time.
+    #[track_caller]
+    pub(crate) fn expect_refusal(&self, address: SocketAddr, notice: &str) {
+        let before = self.descriptors();
+        let mut client = Client::connect(address);
+        // Sent before it can know.
+        client.send_raw(format!("\n\nSet-name carol\n{}", "x".repeat(64 * 1024)));
+        client.expect("403 Forbidden", notice);
+        client.expect_end_and_no_reset();
+        drop(client);
+        wait_for("its farewell", || self.descriptors() <= before);
+    }
+
     /// A client with a session.
     #[track_caller]
     pub(crate) fn named(&self, name: &str) -> Client {
@@ -100,9 +125,13 @@ impl Server {
         client
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub(crate) fn pid(&self) -> Pid {
         let pid = Pid::from_raw(self.child.id().try_into().expect("a process id"));
-        kill_process(pid.expect("a process id"), signal).expect("it is there");
+        pid.expect("a process id")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it is there");
     }
 
     /// Waits for the process to end by itself.
@@ -133,6 +162,29 @@ impl Server {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let value = line.and_then(|line| line.split_whitespace().next());
         value.expect("the figure").parse().expect("a number")
+    }
+
+    /// The processor's time that it has used, of all its threads.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("Linux");
+        // The second field, in brackets, may contain anything; utime is the 14th, and
+        // stime the next (proc_pid_stat(5)).
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .expect("fields")
+            .split_whitespace()
+            .collect();
+        let ticks = |field: &str| field.parse::<u64>().expect("ticks");
+        let ticks = ticks(fields[11]) + ticks(fields[12]);
+        // USER_HZ is 100 wherever Linux runs.
+        Duration::from_millis(ticks * 10)
+    }
+
+    /// How many lines of its log contain this.
+    pub(crate) fn count_log(&self, part: &str) -> usize {
+        let log = self.log();
+        log.lines().filter(|line| line.contains(part)).count()
     }
 
     /// How many descriptors it has open.

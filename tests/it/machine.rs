@@ -1,0 +1,198 @@
+use crate::support::{Client, Server, has_tool, is_skipped, wait_for};
+use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+const FULL: &str = "The server is full";
+
+/// A server that a limit is set for, by prlimit(1), which becomes it.
+#[track_caller]
+fn limited(limit: &str, program: &str, prepare: impl FnOnce(&mut Command)) -> Server {
+    let mut command = Command::new("prlimit");
+    command.args([limit, program]);
+    Server::start_by(command, &["--rate", "0"], prepare)
+}
+
+/// Connects and takes names until there is no room; who got one.
+#[track_caller]
+fn fill(server: &Server) -> Vec<Client> {
+    let mut clients = Vec::new();
+    loop {
+        let mut client = server.connect();
+        client.send(&format!("Set-name user{}", clients.len()));
+        let answer = client.next();
+        if answer.status == "403 Forbidden" {
+            assert_eq!(answer.data, FULL);
+            return clients;
+        }
+        client.token = answer.header;
+        clients.push(client);
+    }
+}
+
+/// What holds wherever room ends: who comes is told, those who are there notice nothing,
+/// nothing is used up by waiting, the log is told once; and then there is room again.
+#[track_caller]
+fn check_full(server: &Server, mut clients: Vec<Client>) {
+    for _ in 0..50 {
+        server.expect_refusal(server.address, FULL);
+    }
+    check_idle(server);
+    let (first, others) = clients.split_first_mut().expect("some");
+    let delivered = format!("Delivered to {}", others.len());
+    first.ask("Broadcast-message still here", "200 OK", &delivered);
+    for client in others {
+        client.expect_delivery("broadcast", "user0", "still here");
+    }
+    assert_eq!(server.count_log("refused"), 1, "{}", server.log());
+    assert_eq!(server.count_log("cannot accept"), 0, "{}", server.log());
+    for round in 0..5 {
+        drop(clients.pop());
+        wait_for("room", || {
+            let mut client = server.connect();
+            client.send(&format!("Set-name late{round}"));
+            let answer = client.next();
+            if answer.status == "200 OK" {
+                client.token = answer.header;
+                client.barrier();
+                clients.push(client);
+                return true;
+            }
+            false
+        });
+    }
+}
+
+/// A second of an idle server costs no time of the processor's; it is measured in ticks of
+/// ten milliseconds, and a loop without a pause would use up all that there is.
+#[track_caller]
+fn check_idle(server: &Server) {
+    let before = server.cpu_time();
+    thread::sleep(Duration::from_secs(1));
+    let used = server.cpu_time() - before;
+    assert!(used <= Duration::from_millis(50), "{used:?}");
+}
+
+#[test]
+fn few_descriptors_are_few_clients_and_a_polite_refusal() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    let server = limited("--nofile=48", env!("CARGO_BIN_EXE_chat-server"), |_| {});
+    server.expect_log("room for 16 clients: 1000 wanted, 48 descriptors, ");
+    let clients = fill(&server);
+    assert_eq!(clients.len(), 48 - 32);
+    check_full(&server, clients);
+}
+
+#[test]
+fn few_threads_are_few_clients_and_a_polite_refusal() {
+    if !has_tool("prlimit") {
+        return;
+    }
+    if !geteuid().is_root() {
+        return is_skipped("only root can start a server whose user has no other threads");
+    }
+    let program = ForOthers::new();
+    // Of these, the server's own are six. At the second there is one for the reader of
+    // one client more, and none for its writer.
+    for (number, limit) in [(0, "--nproc=20"), (1, "--nproc=21")] {
+        // The limit is on all threads of a user, so this is one that nobody is.
+        let user = 50_000 + (std::process::id() * 2 + number) % 10_000;
+        let server = limited(limit, program.path(), |command| {
+            command.uid(user).gid(user);
+        });
+        let clients = fill(&server);
+        assert_eq!(clients.len(), 7);
+        check_full(&server, clients);
+    }
+}
+
+/// The server's program where every user can execute it.
+struct ForOthers(PathBuf);
+
+impl ForOthers {
+    fn new() -> ForOthers {
+        let path = std::env::temp_dir().join(format!("chat-server-{}", std::process::id()));
+        fs::copy(env!("CARGO_BIN_EXE_chat-server"), &path).expect("a copy");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its owner");
+        ForOthers(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for ForOthers {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn more_clients_than_the_memory_maps_allow_are_not_promised() {
+    let server = Server::start(&["--max-clients", "1000000"]);
+    server.expect_log("room for ");
+    let log = server.log();
+    let line = log.lines().find(|line| line.contains("room for "));
+    let line = line.expect("just seen");
+    assert!(line.contains(" WARN "), "{line}");
+    let [room, wanted, descriptors, maps, in_use] = numbers_of(line)[..] else {
+        panic!("{line}")
+    };
+    let max_map_count = fs::read_to_string("/proc/sys/vm/max_map_count").expect("Linux");
+    assert_eq!(max_map_count.trim().parse(), Ok(maps));
+    assert_eq!(wanted, 1_000_000);
+    assert_eq!(room, (descriptors - 32).min((maps - in_use - 512) / 8));
+    assert!((20..1_000).contains(&in_use), "{line}");
+}
+
+/// The numbers of a line of the log behind its time and its thread.
+fn numbers_of(line: &str) -> Vec<u64> {
+    let text = line.split("room for ").nth(1).expect("the room");
+    let words = text.split(|c: char| !c.is_ascii_digit());
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Sets how many descriptors a running server may have; those that it has, it keeps.
+fn limit_descriptors(server: &Server, limit: Rlimit) {
+    prlimit(Some(server.pid()), Resource::Nofile, limit).expect("it is there");
+}
+
+#[test]
+fn while_accepting_fails_the_server_waits_and_then_goes_on() {
+    let mut server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let ours = getrlimit(Resource::Nofile);
+    let no_more = Rlimit {
+        current: Some(0),
+        ..ours
+    };
+    limit_descriptors(&server, no_more);
+    // The kernel takes it in, and nobody accepts it.
+    let mut waiting: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut waiting {
+        client.send("Ping");
+    }
+    server.expect_log("cannot accept, and tries again now and then: Too many open files");
+    check_idle(&server);
+    alice.ask("Private-message bob hi", "200 OK", "Delivered to bob");
+    bob.expect_delivery("private", "alice", "hi");
+    assert_eq!(server.count_log("cannot accept"), 1, "{}", server.log());
+
+    limit_descriptors(&server, ours);
+    for client in &mut waiting {
+        client.expect("200 OK", "Pong");
+    }
+    // The shutdown does not wait for a pause to end, nor for a descriptor.
+    limit_descriptors(&server, no_more);
+    server.signal(Signal::TERM);
+    drop((alice, bob, waiting));
+    assert_eq!(server.expect_exit().code(), Some(0));
+}
