@@ -15,6 +15,10 @@ mod commands;
 mod delivery;
 /// How connections and the server end (4, and the signals).
 mod endings;
+/// A client that does everything wrong.
+mod fault_client;
+/// What bad clients leave behind: nothing.
+mod faults;
 /// Lines and requests, however they are cut (1).
 mod framing;
 /// The time there is for a first name (3).

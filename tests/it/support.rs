@@ -187,12 +187,30 @@ impl Server {
         log.lines().filter(|line| line.contains(part)).count()
     }
 
+    /// What it holds now.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            threads: self.figure("Threads"),
+            descriptors: self.descriptors(),
+            memory: self.figure("VmRSS"),
+        }
+    }
+
     /// How many descriptors it has open.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id()))
             .expect("Linux")
             .count()
     }
+}
+
+/// What a server holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    pub(crate) threads: u64,
+    pub(crate) descriptors: usize,
+    /// In kB.
+    pub(crate) memory: u64,
 }
 
 impl Drop for Server {
@@ -431,6 +449,26 @@ impl Client {
     /// and another answers for it.
     pub(crate) fn reset(self) {
         set_socket_linger(self.stream(), Some(Duration::ZERO)).expect("an open socket");
+    }
+
+    /// Waits until there is something to read, and leaves it there.
+    #[track_caller]
+    pub(crate) fn wait_for_something(&self) {
+        match self.stream().peek(&mut [0]) {
+            Ok(1..) => {}
+            Ok(0) => self.fail("the server closed the connection"),
+            Err(e) => self.fail(&format!("cannot read: {e}")),
+        }
+    }
+
+    /// Reads so many bytes, each by itself.
+    #[track_caller]
+    pub(crate) fn read_bytes_one_by_one(&mut self, count: usize) {
+        for _ in 0..count {
+            if let Err(e) = self.stream().read_exact(&mut [0]) {
+                self.fail(&format!("cannot read: {e}"));
+            }
+        }
     }
 
     /// Reads and drops what has come by now.
