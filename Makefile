@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client test check doc demo picture cargo
+.PHONY: help run client test check doc demo bench-stall picture cargo
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,9 @@ doc: cargo ## write the crate's documentation to target/doc/chat/index.html
 
 demo: cargo ## watch three scripted users chat (about ten seconds)
 	@scripts/demo
+
+bench-stall: cargo ## what one stalled reader among a hundred costs the others (a minute)
+	cargo bench --locked --bench stall
 
 picture: cargo ## draw scripts/picture.svg anew, from a real session (needs tmux, Python with rich)
 	scripts/picture

@@ -109,20 +109,18 @@ fn logging_into_a_pipe() -> (Server, PipeReader) {
     (server, reader)
 }
 
-/// Requests, each of which makes four lines of the log, that are enough to fill a pipe
-/// (64 KiB), and with it some of the server's queue (1,024 lines) ...
-const SOME: usize = 450;
+/// Requests, each of which makes four lines of the log, a long one among them, that are
+/// enough to fill a pipe (64 KiB), and with it some of the server's queue (1,024 lines) ...
+const SOME: usize = 150;
 
 /// ... or all of it.
 const MANY: usize = 2_000;
 
 #[track_caller]
 fn ask(client: &mut Client, requests: usize) {
+    let long = "x".repeat(500);
     for _ in 0..requests {
-        client.send("Ping");
-    }
-    for _ in 0..requests {
-        client.expect("200 OK", "Pong");
+        client.ask(&format!("Ping {long}"), "200 OK", &format!("Pong {long}"));
     }
 }
 
