@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client test check doc demo bench-stall picture cargo
+.PHONY: help run client test check doc demo bench-stall soak picture cargo
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,10 @@ demo: cargo ## watch three scripted users chat (about ten seconds)
 
 bench-stall: cargo ## what one stalled reader among a hundred costs the others (a minute)
 	cargo bench --locked --bench stall
+
+MINUTES ?= 2
+soak: cargo ## 300 clients that chat, break, flood and babble, for MINUTES=2; is anything left?
+	cargo bench --locked --bench soak -- $(MINUTES)
 
 picture: cargo ## draw scripts/picture.svg anew, from a real session (needs tmux, Python with rich)
 	scripts/picture

@@ -52,6 +52,7 @@ impl Fault {
     pub(crate) fn strike(self, server: SocketAddr, name: &str) {
         let _told_on_failure = Told(self);
         let mut client = Client::connect(server);
+        client.deaf = true;
         match self {
             Fault::ByteByByte => {
                 for byte in format!("\n\nSet-name {name}\n\n\nQuit\n").bytes() {
