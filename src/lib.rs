@@ -69,7 +69,8 @@
 //! one is written; and each connection one for which outbox it is attached to. They
 //! are taken in this order: sessions, connection, account, and never the other way
 //! round. Only a writer holds a lock while it writes, the half of its own outbox, and
-//! nobody waits for that but the writer that takes its place.
+//! nobody waits for that but the writer that takes its place. What counts how often
+//! something is told in the log has one too ([`farewell`]), under which no other is taken.
 
 #![forbid(unsafe_code)]
 
