@@ -309,7 +309,7 @@ fn a_first_name_ends_a_row_of_400s() {
 
 #[test]
 fn who_is_faster_than_the_rate_is_answered_later_and_loses_nothing() {
-    let server = Server::start_with(&["--rate", "100", "--burst", "5"], |_| {});
+    let server = Server::start_with(&["-v", "--rate", "100", "--burst", "5"], |_| {});
     let mut client = server.connect();
     let begun = std::time::Instant::now();
     let requests: String = (0..25).map(|n| format!("\n\nPing {n}\n")).collect();
@@ -317,6 +317,7 @@ fn who_is_faster_than_the_rate_is_answered_later_and_loses_nothing() {
     for n in 0..25 {
         client.expect("200 OK", &format!("Pong {n}"));
     }
+    server.expect_log("asks too fast: waits ");
     // Twenty of them cost ten milliseconds each, which nothing can shorten.
     assert!(begun.elapsed().as_millis() >= 200, "{:?}", begun.elapsed());
     // Lines that are not requests cost as much.

@@ -1,7 +1,6 @@
 use crate::support::{Client, Server, has_tool, is_skipped, wait_for};
 use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -119,8 +118,13 @@ struct ForOthers(PathBuf);
 impl ForOthers {
     fn new() -> ForOthers {
         let path = std::env::temp_dir().join(format!("chat-server-{}", std::process::id()));
-        fs::copy(env!("CARGO_BIN_EXE_chat-server"), &path).expect("a copy");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its owner");
+        // By another process: what this one has open for writing, a server that another
+        // test starts at this moment has too, and what is so open cannot be executed.
+        let copied = Command::new("install")
+            .args(["-m", "755", env!("CARGO_BIN_EXE_chat-server")])
+            .arg(&path)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "a copy");
         ForOthers(path)
     }
 
