@@ -134,12 +134,17 @@ impl Server {
         kill_process(self.pid(), signal).expect("it is there");
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn has_exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("its status")
+    }
+
     /// Waits for the process to end by itself.
     #[track_caller]
     pub(crate) fn expect_exit(&mut self) -> ExitStatus {
         let mut status = None;
         wait_for("the server's exit", || {
-            status = self.child.try_wait().expect("its status");
+            status = self.has_exited();
             status.is_some()
         });
         status.expect("just seen")

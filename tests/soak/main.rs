@@ -56,14 +56,21 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let time = Duration::from_secs_f64(60.0 * minutes);
-    let server = Server::start_with(&["--linger", "2", "--login-timeout", "10"], |_| {});
+    let mut server = Server::start_with(&["--linger", "2", "--login-timeout", "10"], |_| {});
     show("with nobody", quiet(&server));
-    match soak(&server, time).and_then(|()| check_end(server)) {
+    match soak(&server, time).and_then(|()| check_end(&mut server)) {
         Ok(()) => {
             println!("all is as it should be");
             ExitCode::SUCCESS
         }
         Err(problem) => {
+            let log = server.log();
+            for line in log.lines().skip(log.lines().count().saturating_sub(20)) {
+                println!("{line}");
+            }
+            if let Some(status) = server.has_exited() {
+                println!("the server has ended: {status}");
+            }
             println!("NOT as it should be: {problem}");
             ExitCode::FAILURE
         }
@@ -88,7 +95,7 @@ fn soak(server: &Server, time: Duration) -> Result<(), String> {
 }
 
 /// The server is to end in good order, and to have logged nothing that surprises.
-fn check_end(mut server: Server) -> Result<(), String> {
+fn check_end(server: &mut Server) -> Result<(), String> {
     server.signal(Signal::TERM);
     let code = server.expect_exit().code();
     if code != Some(0) {
