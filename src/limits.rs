@@ -196,7 +196,8 @@ pub const UNSHOWN_LINES: usize = 10_000;
 // ---- Logging ----
 
 /// Lines of the log that wait for stderr to take them; what comes then is counted and
-/// not kept. Enough for a burst of everyone coming at once, and 100 KiB of usual lines.
+/// not kept. Enough for a burst of everyone coming at once, and 100 KiB of usual lines;
+/// with `-vv`, and the longest lines that clients can think of, 50 MiB.
 pub const LOG_LINES: usize = 1_024;
 
 /// How often one kind of refusal or failure is told in the log at most. A client that is

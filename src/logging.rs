@@ -140,6 +140,19 @@ fn write_entries(entries: &Receiver<Entry>, mut stderr: impl Write) {
     }
 }
 
+/// Logs where a thread panicked. The message is shown only if it is one of ours:
+/// what std puts together may quote a client, tokens included.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let message = info
+        .payload()
+        .downcast_ref::<&'static str>()
+        .unwrap_or(&"(not shown)");
+    match info.location() {
+        Some(place) => error!("panicked at {place}: {message}"),
+        None => error!("panicked: {message}"),
+    }
+}
+
 /// For what may happen thousands of times a second, and is worth a line now and then.
 #[derive(Debug, Default)]
 pub struct Seldom {
@@ -170,19 +183,6 @@ impl fmt::Display for Untold {
             0 => Ok(()),
             count => write!(f, " ({count} more since the last such line)"),
         }
-    }
-}
-
-/// Logs where a thread panicked. The message is shown only if it is one of ours:
-/// what std puts together may quote a client, tokens included.
-fn log_panic(info: &PanicHookInfo<'_>) {
-    let message = info
-        .payload()
-        .downcast_ref::<&'static str>()
-        .unwrap_or(&"(not shown)");
-    match info.location() {
-        Some(place) => error!("panicked at {place}: {message}"),
-        None => error!("panicked: {message}"),
     }
 }
 

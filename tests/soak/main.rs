@@ -182,8 +182,9 @@ fn quiet(server: &Server) -> Usage {
     drop(last);
     let mut usage = server.usage();
     wait_for("nobody's threads to be left", || {
+        // As long as a connection may take to close, and a little more.
+        thread::sleep(Duration::from_millis(1_200));
         let before = std::mem::replace(&mut usage, server.usage());
-        thread::sleep(Duration::from_millis(200));
         (before.threads, before.descriptors) == (usage.threads, usage.descriptors)
     });
     usage
