@@ -120,8 +120,9 @@ impl Server {
             farewell: Farewell::start()?,
             leaving,
         });
-        let accepting = Accepting::start(listeners, &host, &stopped)?;
         sweeper::start(&sessions, host.config.linger, &stopped)?;
+        // Last, when nothing else can fail: whoever is accepted is served.
+        let accepting = Accepting::start(listeners, &host, &stopped)?;
         // It has a `leaving`, for whose end the shutdown would wait in vain.
         drop(host);
 
