@@ -173,7 +173,9 @@ mod tests {
             Notice::Missed(1),
             Notice::Missed(u64::MAX),
             Notice::ShuttingDown,
+            Notice::TooSlowToLogIn(60),
             Notice::ServerIsFull,
+            Notice::TooManyFromAddress,
             Notice::ResumedElsewhere,
             Notice::ReadTooSlowly,
         ] {

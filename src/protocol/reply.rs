@@ -255,18 +255,20 @@ impl Delivery {
 impl Notice {
     /// The notice that this status and data are; `None` if they are anything else.
     pub fn parse(status: Status, data: &str) -> Option<Notice> {
-        let missed = data.strip_prefix("Missed ").and_then(|rest| {
-            let count = rest.split(' ').next()?;
-            count.parse().ok().map(Notice::Missed)
-        });
+        // Those with a number in them, which is taken for what it is if all else fits.
+        let number = |before| data.strip_prefix(before)?.split(' ').next()?.parse().ok();
+        let missed = number("Missed ").map(Notice::Missed);
+        let too_slow = number("Too slow: set a name within ").map(Notice::TooSlowToLogIn);
         [
             Notice::ShuttingDown,
             Notice::ServerIsFull,
+            Notice::TooManyFromAddress,
             Notice::ResumedElsewhere,
             Notice::ReadTooSlowly,
         ]
         .into_iter()
         .chain(missed)
+        .chain(too_slow)
         .find(|notice| notice.status() == status && notice.to_string() == data)
     }
 
