@@ -52,6 +52,9 @@ pub const NOTICE: usize = 128;
 
 // ---- Defaults of options ----
 
+/// The port, where only an address is given to the client.
+pub const DEFAULT_PORT: u16 = 1313;
+
 /// Where the server listens unless it is told otherwise. Only this machine can
 /// reach it: letting others in is a decision (README, "Let others in").
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:1313";
@@ -186,12 +189,20 @@ pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
 /// who were seen: as long as a person does not mind.
 pub const COMPLETION_TIME: Duration = Duration::from_millis(500);
 
+/// More names than this are not listed by TAB, which then only completes what they have
+/// in common: a longer list would push the conversation off the screen.
+pub const COMPLETIONS: usize = 20;
+
 /// How many names are remembered for when the server does not answer in time.
 pub const KNOWN_NAMES: usize = 1_000;
 
-/// How many lines may wait to be shown, while somebody looks at a list or has stopped
-/// the terminal. Then the client stops reading, and the server's bounds hold.
+/// How many lines may wait to be shown, while somebody searches the history or has
+/// stopped the terminal. Then the client stops reading, and the server's bounds hold.
 pub const UNSHOWN_LINES: usize = 10_000;
+
+/// The most bytes of a line of input that are read at once, in a script. A longer one is
+/// cut, as one of more than 2,047 characters is anyway.
+pub const INPUT_PIECE: usize = 64 * 1024;
 
 // ---- Logging ----
 

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use chat::client::display::reason;
+use chat::client::connection::reason;
 use chat::client::options::{self, Operation, Surroundings};
 use chat::client::{script, terminal};
 
@@ -11,11 +11,12 @@ fn main() -> ExitCode {
     let surroundings = Surroundings {
         terminal: io::stdin().is_terminal() && io::stdout().is_terminal(),
         user: std::env::var("USER").ok().filter(|user| !user.is_empty()),
-        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),
     };
     match options::parse(std::env::args_os().skip(1), surroundings) {
         Ok(Operation::Converse(config)) => terminal::converse(&config).unwrap_or_else(|e| {
-            let problem = format!("no connection to {}: {}", config.address, reason(&e));
+            let problem = format!("cannot talk to {}: {}", config.address, reason(&e));
             fail(&problem, script::FAILED)
         }),
         Ok(Operation::Send(sending)) => script::send(sending),

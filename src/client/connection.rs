@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::keepalive;
 use crate::limits::{CONNECT_TIME, USER_TIMEOUT};
 use crate::line::{Line, LineReader};
-use crate::protocol::from_server::{Content, FromServer, Message};
+use crate::protocol::from_server::{Content, FromServer, Message, NotAMessage};
 use crate::protocol::reply::Notice;
 use crate::protocol::request::{Command, Request};
 use crate::protocol::status::Status;
@@ -113,10 +113,13 @@ struct Asked {
     closed: bool,
 }
 
+/// A request that has been sent and not answered.
 #[derive(Debug)]
-struct Unanswered {
-    request: Command,
-    /// Who waits for the answer, if it is not to be an event.
+pub struct Unanswered {
+    /// What was asked.
+    pub request: Command,
+    /// Who waits for the answer, if it is not to be an event; who learns that there will
+    /// be none when this is dropped.
     waiting: Option<Sender<Answer>>,
 }
 
@@ -183,6 +186,11 @@ impl Connection {
         self.requests.0.socket.set_read_timeout(time)
     }
 
+    #[cfg(test)]
+    pub(super) fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        self.requests.0.socket.read_timeout()
+    }
+
     /// Waits for what comes next. `None` at an orderly end; an error when the
     /// connection broke, or when what came is no message of this protocol
     /// ([`InvalidData`](io::ErrorKind::InvalidData)).
@@ -229,11 +237,7 @@ impl Connection {
         for kept in &mut lines {
             match self.lines.next_line()? {
                 Some(Line::Whole(line)) => kept.extend_from_slice(line),
-                Some(Line::TooLong) => {
-                    return FromServer::parse([Line::TooLong; 3])
-                        .map(Some)
-                        .map_err(invalid);
-                }
+                Some(Line::TooLong) => return Err(invalid(NotAMessage)),
                 // A message that has begun and not ended by then is dropped.
                 None => return Ok(None),
             }
@@ -245,8 +249,8 @@ impl Connection {
     }
 }
 
-fn invalid(e: impl std::error::Error + Send + Sync + 'static) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, e)
+fn invalid(not_a_message: NotAMessage) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, not_a_message)
 }
 
 impl Requests {
@@ -283,20 +287,34 @@ impl Requests {
             waiting,
         });
         drop(asked);
-        (&self.0.socket).write_all(&bytes)
+        let written = (&self.0.socket).write_all(&bytes);
+        if written.is_err() {
+            // What comes after it would certainly not arrive.
+            self.0.asked.lock().closed = true;
+        }
+        written
     }
 
     /// Closes the connection, in the midst of whatever is under way, and gives the
     /// requests that have been sent and not answered, of which nobody knows what has
     /// become.
-    pub fn close(&self) -> Vec<Command> {
+    pub fn close(&self) -> VecDeque<Unanswered> {
         let unanswered = {
             let mut asked = self.0.asked.lock();
             asked.closed = true;
             std::mem::take(&mut asked.unanswered)
         };
         let _ = self.0.socket.shutdown(Shutdown::Both);
-        unanswered.into_iter().map(|asked| asked.request).collect()
+        unanswered
+    }
+}
+
+/// What an error is about, without its number, which says nothing to most people.
+pub fn reason(e: &io::Error) -> String {
+    let reason = e.to_string();
+    match reason.split_once(" (os error ") {
+        Some((reason, _)) => reason.to_owned(),
+        None => reason,
     }
 }
 
@@ -306,5 +324,130 @@ struct Input(Arc<Shared>);
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.0.socket).read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::BufRead;
+    use std::net::TcpListener;
+    use std::thread;
+
+    fn printable(text: &str) -> Printable {
+        Printable::new(text.as_bytes()).unwrap()
+    }
+
+    fn ping(text: &str) -> Command {
+        Command::Ping(Some(printable(text)))
+    }
+
+    /// A connection, and the server's end of it.
+    fn pair() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = Connection::connect(listener.local_addr().unwrap()).unwrap();
+        connection
+            .wait_at_most(Some(Duration::from_secs(10)))
+            .unwrap();
+        (connection, listener.accept().unwrap().0)
+    }
+
+    /// Answers each `Ping`, until there are no more.
+    fn answer_pings(socket: &TcpStream) {
+        let mut lines = io::BufReader::new(socket).lines().map(Result::unwrap);
+        while let (Some(_), Some(_), Some(body)) = (lines.next(), lines.next(), lines.next()) {
+            let text = body.strip_prefix("Ping ").unwrap();
+            let answer = format!("200 OK\r\n\r\nPong {text}\r\n");
+            { socket }.write_all(answer.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn each_answer_belongs_to_its_request_however_many_threads_ask() {
+        let (mut connection, socket) = pair();
+        let server = thread::spawn(move || answer_pings(&socket));
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                let requests = connection.requests();
+                thread::spawn(move || {
+                    for number in 0..500 {
+                        requests
+                            .request(&ping(&format!("{thread} {number}")))
+                            .unwrap();
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..4 * 500 {
+            let Some(Event::Answer(answer)) = connection.next_event().unwrap() else {
+                panic!("an answer")
+            };
+            let Some(Command::Ping(Some(text))) = answer.request else {
+                panic!("to a ping")
+            };
+            assert_eq!(answer.text.as_str(), format!("Pong {}", text.as_str()));
+        }
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        assert!(connection.requests().close().is_empty());
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn who_asks_gets_the_answer_and_nobody_else_does() {
+        let (mut connection, socket) = pair();
+        let server = thread::spawn(move || answer_pings(&socket));
+        let answer = connection.requests().ask(&ping("one")).unwrap();
+        connection.request(&ping("two")).unwrap();
+        let Some(Event::Answer(event)) = connection.next_event().unwrap() else {
+            panic!("an answer")
+        };
+        assert_eq!(event.text.as_str(), "Pong two");
+        assert_eq!(answer.try_recv().unwrap().text.as_str(), "Pong one");
+        let never = connection.requests().ask(&ping("three")).unwrap();
+        drop(connection.requests().close());
+        assert!(never.recv().is_err());
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn what_was_sent_and_not_answered_is_known_and_nothing_can_follow_it() {
+        let (connection, _socket) = pair();
+        connection.request(&ping("one")).unwrap();
+        // From now on writing fails, whatever of it has arrived.
+        connection
+            .requests
+            .0
+            .socket
+            .shutdown(Shutdown::Write)
+            .unwrap();
+        let broken = connection.request(&ping("two")).unwrap_err();
+        assert_ne!(broken.kind(), io::ErrorKind::NotConnected);
+        for _ in 0..2 {
+            let closed = connection.request(&ping("three")).unwrap_err();
+            assert_eq!(closed.kind(), io::ErrorKind::NotConnected);
+        }
+        let unanswered: Vec<_> = connection.requests().close().into_iter().collect();
+        let requests: Vec<_> = unanswered.iter().map(|it| it.request.clone()).collect();
+        assert_eq!(requests, [ping("one"), ping("two")]);
+    }
+
+    #[test]
+    fn the_token_is_that_of_the_last_name_that_was_given() {
+        let (mut connection, mut socket) = pair();
+        let [first, second] = [1, 2].map(|bits| Token::from_bits([bits; 16]));
+        let name = crate::protocol::username::Username::new("alice").unwrap();
+        for (status, given, expected) in [
+            (Status::Ok, first, first),
+            (Status::Forbidden, second, first),
+            (Status::NotModified, second, second),
+        ] {
+            connection.request(&Command::SetName(name.clone())).unwrap();
+            let header = String::from_utf8(given.hex().to_vec()).unwrap();
+            write!(socket, "{status}\r\n{header}\r\nwhatever\r\n").unwrap();
+            connection.next_event().unwrap();
+            assert!(connection.token() == Some(expected), "after {status}");
+        }
     }
 }

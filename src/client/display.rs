@@ -2,7 +2,8 @@
 //!
 //! Pure, but for the clock. The invariant: a line begins with the time and then with
 //! who is speaking, in a form that no text can imitate, because no name contains a
-//! space, a parenthesis, `*` or `!`.
+//! space, a parenthesis, `*` or `!`, and because a text that takes more than one row goes
+//! on further to the right ([`Style::columns`]).
 //!
 //! ```text
 //! 14:02 alice: hello              to everyone
@@ -13,19 +14,21 @@
 //! ```
 
 use std::fmt::Display;
-use std::io;
 
 use jiff::Zoned;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::protocol::from_server::Message;
 use crate::protocol::reply::Scope;
 use crate::protocol::username::Username;
 
-/// Whether to use colours.
+/// How lines are to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// They are to be used.
+    /// With colours.
     pub colours: bool,
+    /// In rows of so many columns, the next ones indented; `None` for rows of any length.
+    pub columns: Option<usize>,
 }
 
 /// The foreground colours that names have, by their numbers (console_codes(4)): all
@@ -50,6 +53,11 @@ pub fn timestamp() -> String {
 pub const BEFORE_NAME: usize = "14:02 ".len();
 
 impl Style {
+    /// The same for a terminal of so many columns.
+    pub fn of(self, columns: Option<usize>) -> Style {
+        Style { columns, ..self }
+    }
+
     /// A message that somebody sent.
     pub fn message(self, time: &str, message: &Message) -> String {
         let sender = self.name(&message.sender);
@@ -57,8 +65,20 @@ impl Style {
             Scope::Broadcast => String::new(),
             Scope::Private => self.paint(BOLD, " (to you)"),
         };
-        let time = self.dim(time);
-        format!("{time} {sender}{to}: {}", message.text.as_str())
+        let to_width = if to.is_empty() { 0 } else { " (to you)".len() };
+        let width = BEFORE_NAME + message.sender.as_str().len() + to_width + ": ".len();
+        let text = self.in_rows(width, message.text.as_str());
+        format!("{} {sender}{to}: {text}", self.dim(time))
+    }
+
+    /// A message of one's own.
+    pub fn own(self, time: &str, me: &Username, to: Option<&Username>, text: &str) -> String {
+        let plain = Style {
+            colours: false,
+            columns: None,
+        };
+        let width = plain.before_own(time, me, to).len();
+        self.before_own(time, me, to) + &self.in_rows(width, text)
     }
 
     /// What stands before the text of an own message, to one or to all.
@@ -77,8 +97,8 @@ impl Style {
 
     /// What went wrong.
     pub fn error(self, time: &str, text: impl Display) -> String {
-        let problem = self.paint(RED, &format!("! {text}"));
-        format!("{} {problem}", self.dim(time))
+        let text = self.in_rows(BEFORE_NAME, &format!("! {text}"));
+        format!("{} {}", self.dim(time), self.paint(RED, &text))
     }
 
     /// A name in its colour, which is the same at all times and on all machines.
@@ -97,20 +117,47 @@ impl Style {
         self.paint(DIM, text)
     }
 
+    /// A text in rows, of which the first has room behind what is so wide, and the others
+    /// are indented as far as a name is. They end at a space where there is one.
+    fn in_rows(self, before: usize, text: &str) -> String {
+        let columns = self.columns.unwrap_or(usize::MAX);
+        // A terminal of a few columns has nothing to indent with.
+        if columns < 2 * BEFORE_NAME + 2 {
+            return text.to_owned();
+        }
+        let (mut rows, mut row, mut width) = (String::new(), String::new(), before);
+        for c in text.chars() {
+            // A TAB goes on to the next multiple of eight.
+            let of_c = match c {
+                '\t' => 8 - width % 8,
+                c => c.width().unwrap_or(0),
+            };
+            if width + of_c > columns {
+                let end = match row.rfind(' ') {
+                    Some(space) if c != ' ' => space + 1,
+                    _ => row.len(),
+                };
+                let rest = row.split_off(end);
+                rows.push_str(row.trim_end());
+                rows.push('\n');
+                rows.push_str(&" ".repeat(BEFORE_NAME));
+                width = BEFORE_NAME + rest.width();
+                row = rest;
+                if c == ' ' {
+                    continue;
+                }
+            }
+            row.push(c);
+            width += of_c;
+        }
+        rows + &row
+    }
+
     fn paint(self, code: u8, text: &str) -> String {
         match self.colours {
             true => format!("\x1B[{code}m{text}\x1B[0m"),
             false => text.to_owned(),
         }
-    }
-}
-
-/// What an error is about, without its number, which says nothing to most people.
-pub fn reason(e: &io::Error) -> String {
-    let reason = e.to_string();
-    match reason.split_once(" (os error ") {
-        Some((reason, _)) => reason.to_owned(),
-        None => reason,
     }
 }
 
@@ -126,8 +173,14 @@ mod tests {
     use super::*;
     use crate::protocol::text::Printable;
 
-    const PLAIN: Style = Style { colours: false };
-    const COLOURED: Style = Style { colours: true };
+    const PLAIN: Style = Style {
+        colours: false,
+        columns: None,
+    };
+    const COLOURED: Style = Style {
+        colours: true,
+        columns: None,
+    };
 
     fn name(name: &str) -> Username {
         Username::new(name).unwrap()
@@ -180,6 +233,45 @@ mod tests {
             .map(|n| COLOURED.name(&name(&n.to_string()))[..5].to_owned())
             .collect();
         assert_eq!(colours.len(), NAME_COLOURS.len());
+    }
+
+    #[test]
+    fn no_row_but_the_first_begins_where_the_time_stands() {
+        let style = Style {
+            colours: false,
+            columns: Some(30),
+        };
+        let spaces = " ".repeat(16);
+        let fake = message(
+            Scope::Broadcast,
+            &format!("x{spaces}01:01 carol: I owe you 100"),
+        );
+        let shown = style.message("14:02", &fake);
+        assert_eq!(
+            shown,
+            "14:02 alice: x\n      01:01 carol: I owe you\n      100"
+        );
+        for text in [
+            "слово ".repeat(50),
+            "x".repeat(500),
+            "🙂".repeat(99),
+            "a\tb".repeat(40),
+        ] {
+            let shown = style.message("14:02", &message(Scope::Private, &text));
+            for (number, row) in shown.lines().enumerate() {
+                assert!(row.width() <= 30, "{row:?}");
+                assert!(number == 0 || row.starts_with("      "), "{row:?}");
+            }
+            let letters = |text: &str| text.replace([' ', '\n'], "");
+            let all = letters(&format!("14:02 alice (to you): {text}"));
+            assert_eq!(letters(&shown), all);
+        }
+        let long = style.error("14:02", "No one is named carol; not sent: hi");
+        assert_eq!(long, "14:02 ! No one is named carol;\n      not sent: hi");
+        assert_eq!(
+            style.own("14:02", &name("alice"), None, &"y".repeat(20)),
+            "14:02 alice: yyyyyyyyyyyyyyyyy\n      yyy"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::thread;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::{Completer, Pair};
@@ -17,9 +18,13 @@ use rustyline::hint::Hinter;
 use rustyline::history::DefaultHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{ColorMode, CompletionType, Config, Context, Helper};
+use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::screen::Screen;
 use super::typed::COMMANDS;
+use crate::limits::{COMPLETIONS, STACK};
 use crate::protocol::username::Username;
 
 /// What an edited line came to.
@@ -32,11 +37,13 @@ pub enum Input {
         /// It has been shown as [`Looks`] say.
         shown: bool,
     },
-    /// Ctrl-C, and whether there was anything typed for it to clear.
+    /// Ctrl-C.
     Interrupt {
-        /// There was.
+        /// Something had been typed, which it has cleared.
         cleared: bool,
     },
+    /// Something that is not UTF-8: the line is lost.
+    Garbled,
     /// Ctrl-D on an empty line, or the terminal is gone.
     End,
 }
@@ -59,7 +66,7 @@ pub struct Editor {
     rustyline: rustyline::Editor<Answering, DefaultHistory>,
     screen: Screen,
     /// Dropped after rustyline has given the terminal back.
-    _silence: Option<Silence>,
+    silence: Option<Silence>,
 }
 
 /// Answers what rustyline asks.
@@ -70,8 +77,10 @@ struct Answering {
     prompt: RefCell<String>,
     /// How the line looks, once it has been accepted.
     looks: RefCell<Option<Looks>>,
-    /// Nothing is typed.
-    blank: Cell<bool>,
+    /// Something has been typed.
+    touched: Cell<bool>,
+    /// Since the last painting, the line or the cursor has changed.
+    changed: Cell<bool>,
 }
 
 impl Editor {
@@ -79,6 +88,8 @@ impl Editor {
     pub fn new() -> io::Result<Editor> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
+            // With a second TAB for the list, nothing would be printed until then.
+            .completion_show_all_if_ambiguous(true)
             // Whether there are colours is decided elsewhere; without this it would not
             // ask how an accepted line is to look.
             .color_mode(ColorMode::Forced)
@@ -91,7 +102,7 @@ impl Editor {
         Ok(Editor {
             rustyline,
             screen: Screen::start(printer)?,
-            _silence: silence,
+            silence,
         })
     }
 
@@ -102,7 +113,8 @@ impl Editor {
             screen: self.screen.clone(),
             prompt: RefCell::default(),
             looks: RefCell::default(),
-            blank: Cell::new(true),
+            touched: Cell::new(false),
+            changed: Cell::new(false),
         }));
     }
 
@@ -116,8 +128,10 @@ impl Editor {
         if let Some(answering) = self.rustyline.helper() {
             answering.prompt.replace(painted);
             answering.looks.replace(None);
-            answering.blank.set(true);
+            answering.touched.set(false);
         }
+        // A prompt that cannot be painted anew would stand before what others say.
+        let prompt = if self.silence.is_some() { prompt } else { "" };
         let line = self.rustyline.readline(prompt);
         self.screen.between_lines();
         match line {
@@ -131,20 +145,24 @@ impl Editor {
                 Input::Lines { text, shown }
             }
             Err(ReadlineError::Interrupted) => Input::Interrupt {
-                cleared: !self
+                cleared: self
                     .rustyline
                     .helper()
-                    .is_some_and(|answering| answering.blank.get()),
+                    .is_some_and(|answering| answering.touched.get()),
             },
+            // The window has been resized at a moment that rustyline does not expect.
+            Err(ReadlineError::Signal(_)) => Input::Interrupt { cleared: true },
+            Err(ReadlineError::Io(e)) if e.kind() == io::ErrorKind::InvalidData => Input::Garbled,
             Err(_) => Input::End,
         }
     }
-}
 
-/// Asks a question, before there is a chat. `None` if there is no answer.
-pub fn ask(question: &str) -> io::Result<Option<String>> {
-    let mut rustyline = rustyline::DefaultEditor::new().map_err(other)?;
-    Ok(rustyline.readline(question).ok())
+    /// Asks a question, before there is a chat. `None` if there is no answer.
+    pub fn ask(&mut self, question: &str) -> Option<String> {
+        let answer = self.rustyline.readline(question);
+        self.screen.between_lines();
+        answer.ok()
+    }
 }
 
 fn other(e: ReadlineError) -> io::Error {
@@ -180,12 +198,33 @@ impl Completer for Answering {
                 .map(Username::to_string)
                 .collect(),
         };
-        let with_space = |display: String| Pair {
-            replacement: format!("{display} "),
-            display,
-        };
-        Ok((begin, whole.into_iter().map(with_space).collect()))
+        let mut candidates: Vec<Pair> = whole
+            .into_iter()
+            .map(|display| Pair {
+                replacement: format!("{display} "),
+                display,
+            })
+            .collect();
+        if candidates.len() > COMPLETIONS {
+            let display = String::new();
+            let replacement = common_prefix(&candidates).unwrap_or(word).to_owned();
+            candidates = vec![Pair {
+                display,
+                replacement,
+            }];
+        }
+        Ok((begin, candidates))
     }
+}
+
+/// What they have in common, whatever the case.
+fn common_prefix(candidates: &[Pair]) -> Option<&str> {
+    let first = &candidates.first()?.display;
+    let length = candidates.iter().map(|candidate| {
+        let pairs = candidate.display.bytes().zip(first.bytes());
+        pairs.take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count()
+    });
+    Some(&first[..length.min()?])
 }
 
 impl Hinter for Answering {
@@ -194,30 +233,46 @@ impl Hinter for Answering {
     /// There are no hints, but this is where rustyline tells each change of the line,
     /// the first of which is that it is being edited.
     fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
-        self.blank.set(line.is_empty());
+        self.touched.set(self.touched.get() || !line.is_empty());
+        self.changed.set(true);
         self.screen.editing();
         None
     }
 }
 
 impl Highlighter for Answering {
-    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, _: &'p str, _: bool) -> Cow<'b, str> {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
+        &'s self,
+        prompt: &'p str,
+        is_ours: bool,
+    ) -> Cow<'b, str> {
+        // That of a search in the history is not.
+        if !is_ours {
+            return prompt.into();
+        }
         match &*self.looks.borrow() {
             Some((prompt, _)) => prompt.clone().into(),
             None => self.prompt.borrow().clone().into(),
         }
     }
 
+    /// The last step of each painting. One that paints a line in which nothing has
+    /// changed has printed something above it: that is all that rustyline tells.
     fn highlight<'l>(&self, line: &'l str, _: usize) -> Cow<'l, str> {
+        if !self.changed.take() {
+            self.screen.painted();
+        }
         match &*self.looks.borrow() {
             Some((_, text)) => text.clone().into(),
             None => line.into(),
         }
     }
 
-    /// Whether the line has to be painted anew, as when it is shown for the last time.
-    fn highlight_char(&self, _: &str, _: usize, kind: CmdKind) -> bool {
-        kind == CmdKind::ForcedRefresh
+    /// Asked at each change: whether the line has to be painted anew. It has, so that a
+    /// change and its painting come in pairs.
+    fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {
+        self.changed.set(true);
+        true
     }
 }
 
@@ -233,20 +288,38 @@ impl Validator for Answering {
 
 impl Helper for Answering {}
 
-/// Keeps the terminal from echoing what is typed between two lines, until it is dropped.
+/// Keeps the terminal from taking part between two lines, until it is dropped.
 ///
-/// rustyline gives the terminal back after each line as it was before, and the kernel
-/// would echo what is typed or pasted until it takes it again.
+/// rustyline gives the terminal back after each line as it was before. Until it takes it
+/// again, the kernel would echo what is typed or pasted, and make a signal of Ctrl-C,
+/// which would kill us; so it waits for the next line as any key does.
 struct Silence(Termios);
 
 impl Silence {
     fn begin() -> io::Result<Silence> {
         let before = tcgetattr(io::stdin())?;
         let mut silent = before.clone();
-        silent.local_modes -= LocalModes::ECHO | LocalModes::ICANON;
+        silent.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
         tcsetattr(io::stdin(), OptionalActions::Now, &silent)?;
+        restore_when_killed(before.clone())?;
         Ok(Silence(before))
     }
+}
+
+/// Starts the thread `signals`, which gives the terminal back when somebody kills us, and
+/// ends with the process.
+fn restore_when_killed(before: Termios) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGHUP])?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .stack_size(STACK)
+        .spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+                let _ = emulate_default_handler(signal);
+            }
+        })?;
+    Ok(())
 }
 
 impl Drop for Silence {

@@ -11,14 +11,14 @@
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{
     Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select, unbounded,
 };
 use parking_lot::Mutex;
 
-use super::connection::{Answer, Connection, Event, Requests};
+use super::connection::{Answer, Connection, Event, Requests, reason};
 use crate::limits::{LOG_IN_TIME, RECONNECT, RECONNECT_MAX, STACK};
 use crate::protocol::reply::Notice;
 use crate::protocol::request::Command;
@@ -54,7 +54,7 @@ pub enum Happening {
     /// Another connection has resumed the session. Nothing goes on here, until there is
     /// another name.
     Taken,
-    /// This was typed while there was no connection, and has been sent now.
+    /// This had to wait for a connection, and has been sent now.
     SentLate(Command),
 }
 
@@ -76,7 +76,8 @@ pub enum LogIn {
 pub struct Link {
     standing: Arc<Mutex<Standing>>,
     outgoing: Sender<Outgoing>,
-    other_names: Sender<Username>,
+    /// Tells that there is another wish while nothing goes on without one.
+    wished: Sender<()>,
     /// Never sent on: dropping it ends the threads, once they have nothing to do.
     staying: Sender<()>,
     sender: thread::JoinHandle<Vec<Command>>,
@@ -91,6 +92,9 @@ pub struct Left {
     pub answered: bool,
 }
 
+/// What an orderly end is told as.
+pub const CLOSED: &str = "the server closed the connection";
+
 /// After how long it is worth a word that one is still waiting for the last answer.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 
@@ -99,6 +103,8 @@ const GOODBYE_TIME: Duration = Duration::from_secs(1);
 pub struct Standing {
     /// The own name, or the last one.
     pub name: Username,
+    /// The name to take instead, as soon as there is a connection again.
+    wish: Option<Username>,
     /// Whether there is a connection, and if not, why.
     pub stage: Stage,
 }
@@ -119,6 +125,8 @@ pub enum Stage {
 struct Outgoing {
     request: Command,
     waiting: Option<Sender<Answer>>,
+    /// It is to be told when it is sent.
+    tell: bool,
 }
 
 /// Connects and takes a name: with the session of a token, if it is still there, else
@@ -133,7 +141,7 @@ pub fn log_in(address: &str, name: &Username, token: Option<Token>) -> io::Resul
     connection.wait_at_most(Some(LOG_IN_TIME))?;
     connection.request(&Command::SetName(name.clone()))?;
     loop {
-        match connection.next_event()? {
+        match connection.next_event().map_err(no_answer)? {
             Some(Event::Answer(answer)) => match answer.status {
                 Status::Ok | Status::NotModified => {
                     connection.wait_at_most(None)?;
@@ -147,27 +155,42 @@ pub fn log_in(address: &str, name: &Username, token: Option<Token>) -> io::Resul
                     connection.forget_token();
                     connection.request(&Command::SetName(name.clone()))?;
                 }
-                _ => return Ok(LogIn::Refused(answer.text)),
+                // It is about the name.
+                Status::Forbidden | Status::BadRequest => {
+                    return Ok(LogIn::Refused(answer.text));
+                }
+                _ => return Err(io::Error::other(answer.text.as_str().to_owned())),
             },
             Some(Event::Notice(notice)) => return Err(io::Error::other(notice.to_string())),
             Some(Event::Message(_)) => {}
-            None => return Err(closed()),
+            None => {
+                return Err(io::Error::other(
+                    "it closes the connection without an answer; is that a chat server?",
+                ));
+            }
         }
     }
 }
 
-fn closed() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::UnexpectedEof,
-        "the server closed the connection",
-    )
+/// An error of the first read, which has a timeout.
+fn no_answer(e: io::Error) -> io::Error {
+    match e.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::other(format!(
+            "no answer within {} s; is that a chat server?",
+            LOG_IN_TIME.as_secs()
+        )),
+        _ => e,
+    }
 }
 
 impl Standing {
     /// As it is after logging in under this name. Its lock is held for a moment only.
     pub fn online(name: Username) -> Arc<Mutex<Standing>> {
-        let stage = Stage::Online;
-        Arc::new(Mutex::new(Standing { name, stage }))
+        Arc::new(Mutex::new(Standing {
+            name,
+            wish: None,
+            stage: Stage::Online,
+        }))
     }
 }
 
@@ -182,28 +205,30 @@ impl Link {
     ) -> io::Result<Link> {
         let (outgoing, to_send) = unbounded();
         let (connections, next_connection) = unbounded();
-        let (other_names, other_name) = unbounded();
+        let (wished, wish) = bounded(1);
         let (staying, leaving) = bounded(0);
-        let sender = Writer {
+        let _ = connections.send(connection.requests());
+        let sender_thread = SenderThread {
             to_send,
             next_connection,
             leaving: leaving.clone(),
             happens: Box::new(happens.clone()),
         };
-        let sender = spawn("sender", move || sender.run())?;
-        let reader = Reader {
+        let sender = spawn("sender", move || sender_thread.run())?;
+        let link_thread = LinkThread {
             address,
             standing: Arc::clone(&standing),
             connections,
-            other_name,
+            wish,
+            delay: RECONNECT,
             leaving,
             happens: Box::new(happens),
         };
-        spawn("link", move || reader.run(connection))?;
+        spawn("link", move || link_thread.run(connection))?;
         Ok(Link {
             standing,
             outgoing,
-            other_names,
+            wished,
             staying,
             sender,
         })
@@ -216,24 +241,37 @@ impl Link {
 
     /// Sends a request now, or when there is a connection again.
     pub fn send(&self, request: Command) {
-        self.pass_on(request, None);
+        self.pass_on(request, None, false);
+    }
+
+    /// The same, and tells when it is sent ([`Happening::SentLate`]), for what was typed
+    /// while there was no connection.
+    pub fn send_late(&self, request: Command) {
+        self.pass_on(request, None, true);
     }
 
     /// Sends a request for whose answer somebody waits. The receiver is disconnected if
     /// the connection breaks before it comes.
     pub fn ask(&self, request: Command) -> Receiver<Answer> {
         let (waiting, answer) = bounded(1);
-        self.pass_on(request, Some(waiting));
+        self.pass_on(request, Some(waiting), false);
         answer
     }
 
-    /// Takes another name, now or when there is a connection again.
-    pub fn set_name(&self, name: Username) {
-        if self.standing().stage == Stage::Nameless {
-            let _ = self.other_names.send(name);
-        } else {
+    /// Takes another name: now, or, if there is no connection, with the next one. Gives
+    /// the stage that decided that.
+    pub fn set_name(&self, name: Username) -> Stage {
+        let mut standing = self.standing.lock();
+        let stage = standing.stage;
+        if stage == Stage::Online {
+            drop(standing);
             self.send(Command::SetName(name));
+        } else {
+            standing.wish = Some(name);
+            // One place: the wish itself stands elsewhere, and the last one counts.
+            let _ = self.wished.try_send(());
         }
+        stage
     }
 
     /// Leaves: everything that was typed is sent and answered first, if there is a
@@ -253,6 +291,7 @@ impl Link {
             let _ = outgoing.send(Outgoing {
                 request: Command::Quit,
                 waiting: Some(waiting),
+                tell: false,
             });
             let soon = goodbye.recv_timeout(GOODBYE_TIME);
             answered = match soon {
@@ -270,9 +309,13 @@ impl Link {
         }
     }
 
-    fn pass_on(&self, request: Command, waiting: Option<Sender<Answer>>) {
+    fn pass_on(&self, request: Command, waiting: Option<Sender<Answer>>, tell: bool) {
         // The thread that takes it lives as long as this does.
-        let _ = self.outgoing.send(Outgoing { request, waiting });
+        let _ = self.outgoing.send(Outgoing {
+            request,
+            waiting,
+            tell,
+        });
     }
 }
 
@@ -288,35 +331,42 @@ fn spawn<T: Send + 'static>(
 
 /// The thread `sender`. It ends when it has sent everything and nobody can give it more,
 /// or when one leaves while there is no connection.
-struct Writer {
+struct SenderThread {
     to_send: Receiver<Outgoing>,
     next_connection: Receiver<Requests>,
     leaving: Receiver<()>,
     happens: Box<dyn FnMut(Happening) + Send>,
 }
 
-impl Writer {
+impl SenderThread {
     /// Gives what it could not send.
     fn run(mut self) -> Vec<Command> {
         let mut connection = None;
         while let Ok(outgoing) = self.to_send.recv() {
-            let mut late = false;
             while !sent(connection.as_ref(), &outgoing) {
-                late = connection.is_some();
-                connection = select! {
-                    recv(self.next_connection) -> next => next.ok(),
-                    recv(self.leaving) -> _ => None,
-                };
+                connection = self.next_connection();
                 if connection.is_none() {
                     let unsent = self.to_send.try_iter().map(|outgoing| outgoing.request);
                     return std::iter::once(outgoing.request).chain(unsent).collect();
                 }
             }
-            if late {
+            if outgoing.tell {
                 (self.happens)(Happening::SentLate(outgoing.request));
             }
         }
         Vec::new()
+    }
+
+    /// Waits for a connection; `None` if one leaves before there is one.
+    fn next_connection(&self) -> Option<Requests> {
+        // One that is there already goes before the leaving, between which the select
+        // would choose as it likes.
+        self.next_connection.try_recv().ok().or_else(|| {
+            select! {
+                recv(self.next_connection) -> next => next.ok(),
+                recv(self.leaving) -> _ => self.next_connection.try_recv().ok(),
+            }
+        })
     }
 }
 
@@ -333,23 +383,25 @@ fn sent(connection: Option<&Requests>, outgoing: &Outgoing) -> bool {
 
 /// The thread `link`. It ends with the connection, or the wait for the next one, when
 /// one leaves.
-struct Reader {
+struct LinkThread {
     address: String,
     standing: Arc<Mutex<Standing>>,
     connections: Sender<Requests>,
-    other_name: Receiver<Username>,
+    wish: Receiver<()>,
+    /// The pause before the next attempt to come back.
+    delay: Duration,
     leaving: Receiver<()>,
     happens: Box<dyn FnMut(Happening) + Send>,
 }
 
-impl Reader {
+impl LinkThread {
     fn run(mut self, mut connection: Connection) {
         loop {
-            let requests = connection.requests();
-            if self.connections.send(requests.clone()).is_err() {
-                return;
-            }
+            let began = Instant::now();
             let (problem, taken) = self.listen(&mut connection);
+            if began.elapsed() >= RECONNECT_MAX {
+                self.delay = RECONNECT;
+            }
             let token = connection.token().filter(|_| !taken);
             let stage = if taken {
                 Stage::Nameless
@@ -357,7 +409,14 @@ impl Reader {
                 Stage::Offline
             };
             self.standing.lock().stage = stage;
-            let unconfirmed = requests.close();
+            // Who waits for an answer learns that there is none when these are dropped,
+            // which is after the others have been told of.
+            let unanswered = connection.requests().close();
+            let unconfirmed: Vec<Command> = unanswered
+                .iter()
+                .map(|unanswered| unanswered.request.clone())
+                .filter(|request| *request != Command::Quit)
+                .collect();
             if self.is_leaving() && unconfirmed.is_empty() {
                 return;
             }
@@ -365,6 +424,7 @@ impl Reader {
                 problem,
                 unconfirmed,
             });
+            drop(unanswered);
             if taken {
                 self.happens(Happening::Taken);
             }
@@ -389,8 +449,8 @@ impl Reader {
                     self.note_name(&event);
                     self.happens(Happening::Event(event));
                 }
-                Ok(None) => break closed().to_string(),
-                Err(e) => break e.to_string(),
+                Ok(None) => break CLOSED.to_owned(),
+                Err(e) => break reason(&e),
             }
         };
         (problem, last_notice == Some(Notice::ResumedElsewhere))
@@ -409,45 +469,69 @@ impl Reader {
 
     /// Connects again, as often as it takes. `None` if one leaves meanwhile.
     fn come_back(&mut self, mut token: Option<Token>) -> Option<Connection> {
-        let mut delay = RECONNECT;
         let mut told = false;
         loop {
-            if self.standing.lock().stage == Stage::Nameless {
-                select! {
-                    recv(self.other_name) -> name => self.standing.lock().name = name.ok()?,
-                    recv(self.leaving) -> _ => return None,
-                }
-                self.standing.lock().stage = Stage::Offline;
-            } else {
-                // Nothing is ever sent on it: what ends the wait is that one leaves.
-                self.leaving
-                    .recv_timeout(delay)
-                    .err()
-                    .filter(RecvTimeoutError::is_timeout)?;
-                delay = (delay * 2).min(RECONNECT_MAX);
-            }
-            let name = self.standing.lock().name.clone();
+            self.wait_for_next_attempt()?;
+            let (name, wish) = {
+                let mut standing = self.standing.lock();
+                (standing.name.clone(), standing.wish.take())
+            };
+            let wished = wish.is_some();
+            let name = wish.unwrap_or(name);
             match log_in(&self.address, &name, token) {
                 Ok(LogIn::Done {
                     connection,
                     resumed,
                 }) => {
-                    self.standing.lock().stage = Stage::Online;
+                    self.standing.lock().name = name.clone();
                     self.happens(Happening::Back { name, resumed });
+                    // Before anyone can know that there is one, so that who leaves then
+                    // still has it.
+                    let _ = self.connections.send(connection.requests());
+                    self.standing.lock().stage = Stage::Online;
                     return Some(connection);
                 }
                 Ok(LogIn::Refused(text)) => {
-                    token = None;
-                    self.standing.lock().stage = Stage::Nameless;
+                    // With the name that the session has it may still come back.
+                    if !(wished && token.is_some()) {
+                        token = None;
+                        self.standing.lock().stage = Stage::Nameless;
+                    }
                     self.happens(Happening::Refused(text));
                 }
-                Err(e) if !told => {
-                    told = true;
-                    self.happens(Happening::Unreachable(e));
+                Err(e) => {
+                    let mut standing = self.standing.lock();
+                    if wished {
+                        standing.wish.get_or_insert(name);
+                    }
+                    // The wish has been heard, and is not what it fails for.
+                    standing.stage = Stage::Offline;
+                    drop(standing);
+                    if !told {
+                        told = true;
+                        self.happens(Happening::Unreachable(e));
+                    }
                 }
-                Err(_) => {}
             }
         }
+    }
+
+    /// Waits for a while, or for another name where nothing goes on without. `None` if
+    /// one leaves.
+    fn wait_for_next_attempt(&mut self) -> Option<()> {
+        if self.standing.lock().stage == Stage::Nameless {
+            while self.standing.lock().wish.is_none() {
+                select! {
+                    recv(self.wish) -> wished => wished.ok()?,
+                    recv(self.leaving) -> _ => return None,
+                }
+            }
+            return Some(());
+        }
+        // Nothing is ever sent on it: what ends the wait is that one leaves.
+        let waited = self.leaving.recv_timeout(self.delay);
+        self.delay = (self.delay * 2).min(RECONNECT_MAX);
+        waited.is_err_and(|e| e.is_timeout()).then_some(())
     }
 
     fn is_leaving(&self) -> bool {
@@ -456,5 +540,105 @@ impl Reader {
 
     fn happens(&mut self, happening: Happening) {
         (self.happens)(happening);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// A server that logs one client in, and then does what it is told with it.
+    fn server(then: impl FnOnce(TcpStream) + Send + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            let mut socket = listener.accept().unwrap().0;
+            let mut request = [0; 100];
+            assert_ne!(socket.read(&mut request).unwrap(), 0);
+            let token = "0".repeat(Token::DIGITS);
+            write!(socket, "200 OK\r\n{token}\r\nYou are alice\r\n").unwrap();
+            then(socket);
+        });
+        address
+    }
+
+    fn logged_in(address: &str) -> Connection {
+        let name = Username::new("alice").unwrap();
+        match log_in(address, &name, None).unwrap() {
+            LogIn::Done { connection, .. } => connection,
+            LogIn::Refused(text) => panic!("{text:?}"),
+        }
+    }
+
+    fn outgoing() -> Outgoing {
+        Outgoing {
+            request: Command::Ping(None),
+            waiting: None,
+            tell: false,
+        }
+    }
+
+    #[test]
+    fn a_request_counts_as_sent_unless_the_connection_was_closed_before() {
+        assert!(!sent(None, &outgoing()));
+        let (keep, kept) = bounded::<()>(0);
+        let address = server(move |_socket| assert!(kept.recv().is_err()));
+        let requests = logged_in(&address).requests();
+        assert!(sent(Some(&requests), &outgoing()));
+        requests.close();
+        assert!(!sent(Some(&requests), &outgoing()));
+        drop(keep);
+
+        // A reset: the first write that fails may have arrived, the next is not tried.
+        let address = server(|socket| {
+            rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
+        });
+        let mut connection = logged_in(&address);
+        let requests = connection.requests();
+        assert!(connection.next_event().is_err());
+        assert!(sent(Some(&requests), &outgoing()));
+        assert!(!sent(Some(&requests), &outgoing()));
+        assert_eq!(requests.close().len(), 1);
+    }
+
+    #[test]
+    fn a_quiet_connection_is_not_broken_by_the_deadline_of_logging_in() {
+        let (keep, kept) = bounded::<()>(0);
+        let address = server(move |_socket| assert!(kept.recv().is_err()));
+        assert_eq!(logged_in(&address).read_timeout().unwrap(), None);
+        drop(keep);
+    }
+
+    #[test]
+    fn who_leaves_is_told_first_of_what_was_not_answered() {
+        for _ in 0..20 {
+            let address = server(|mut socket| {
+                let mut heard = Vec::new();
+                let mut buffer = [0; 1_000];
+                while !heard.ends_with(b"Quit\r\n") {
+                    let count = socket.read(&mut buffer).unwrap();
+                    heard.extend_from_slice(&buffer[..count]);
+                }
+            });
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let happened = Arc::clone(&told);
+            let link = Link::start(
+                logged_in(&address),
+                address,
+                Standing::online(Username::new("alice").unwrap()),
+                move |happening| {
+                    if let Happening::Lost { unconfirmed, .. } = happening {
+                        happened.lock().extend(unconfirmed);
+                    }
+                },
+            );
+            let link = link.unwrap();
+            link.send(Command::Help);
+            let left = link.leave(|| {});
+            assert!(!left.answered && left.unsent.is_empty());
+            assert_eq!(*told.lock(), [Command::Help]);
+        }
     }
 }

@@ -24,9 +24,11 @@
 //!
 //! `main` edits the line and knows what it means. `sender` writes requests and waits
 //! while there is no connection. `link` reads what comes, and connects again when that
-//! ends. `printer` shows it above the line being typed. The channels between them form
-//! no cycle, so none can wait for itself; `main` waits for nobody but the keyboard,
-//! except for an answer that it has asked for, and then with a deadline.
+//! ends. `printer` shows it above the line being typed; `signals` gives the terminal back
+//! if somebody kills us. The channels between them form no cycle, so none can wait for
+//! itself. `main` waits for nobody but the keyboard; for an answer that it has asked for
+//! with a deadline; and when one leaves, until everything has been answered, which
+//! Ctrl-C ends.
 
 pub mod connection;
 pub mod display;

@@ -38,7 +38,7 @@ pub struct Surroundings {
     pub terminal: bool,
     /// `$USER`, for who gives no name.
     pub user: Option<String>,
-    /// `$NO_COLOR` is set, and not empty (<https://no-color.org>).
+    /// `$NO_COLOR` is set, and not empty (<https://no-color.org>), or the terminal is dumb.
     pub no_color: bool,
 }
 
@@ -63,7 +63,10 @@ pub fn parse<A: AsRef<OsStr>>(
         )));
     }
     let address = address(&matches.free)?;
-    let name = matches.opt_str("name").or(surroundings.user);
+    let name = match matches.opt_str("name") {
+        Some(name) => Some(("--name", name)),
+        None => surroundings.user.map(|user| ("$USER", user)),
+    };
     let (text, to) = (matches.opt_str("message"), matches.opt_str("to"));
     let listening = matches.opt_present("listen");
     if listening && (text.is_some() || to.is_some()) {
@@ -80,17 +83,16 @@ pub fn parse<A: AsRef<OsStr>>(
         }
         return Ok(Operation::Converse(terminal::Config {
             address,
-            name: name.unwrap_or_default(),
+            name: name.map(|(_, name)| name).unwrap_or_default(),
             bell: matches.opt_present("bell"),
             style: Style {
                 colours: !surroundings.no_color,
+                columns: None,
             },
         }));
     }
-    let name = self::name(
-        "--name",
-        &name.ok_or_else(|| BadUsage("--name NAME is wanted".to_owned()))?,
-    )?;
+    let (origin, name) = name.ok_or_else(|| BadUsage("--name NAME is wanted".to_owned()))?;
+    let name = self::name(origin, &name)?;
     if listening {
         return Ok(Operation::Listen { address, name });
     }
@@ -129,12 +131,12 @@ fn help(table: &Options) -> String {
         "\
 Talks to a chat server by the protocol CP/0.0.0.
 
-Usage: chat-client [OPTION ...] [ADDR:PORT]
+Usage: chat-client [OPTION ...] [ADDR[:PORT]]
 
 At a terminal it holds a conversation; /help in there lists the commands. In a
 script, when stdin or stdout is not a terminal, it sends each line of stdin that
-is not blank, and ends when all have been answered. The server is at {} unless
-ADDR:PORT says otherwise.",
+is not blank, and ends when all have been answered; the server's rate may slow it
+down. The server is at {} unless ADDR:PORT says otherwise.",
         limits::DEFAULT_LISTEN
     );
     let notes = format!(
@@ -146,7 +148,7 @@ Exit codes:
     {}  all was sent; or one stopped listening
     {}  the connection failed or broke
     {}  bad usage
-    {}  the server refused something, which stderr tells
+    {}  something was refused, which stderr tells
 ",
         script::SENT,
         script::FAILED,
@@ -156,16 +158,26 @@ Exit codes:
     table.usage(&brief) + &notes
 }
 
-/// The one argument that is not an option.
+/// The one argument that is not an option. Its port may be left out.
 fn address(arguments: &[String]) -> Result<String, BadUsage> {
-    match arguments {
-        [] => Ok(limits::DEFAULT_LISTEN.to_owned()),
-        [address] if is_address(address) => Ok(address.clone()),
-        [address] => Err(BadUsage(format!(
-            "{address:?}: ADDR:PORT is wanted, as {}",
-            limits::DEFAULT_LISTEN
-        ))),
-        [_, another, ..] => Err(BadUsage(format!("{another:?}: one ADDR:PORT is enough"))),
+    let [address] = arguments else {
+        return match arguments {
+            [] => Ok(limits::DEFAULT_LISTEN.to_owned()),
+            [_, another, ..] => Err(BadUsage(format!("{another:?}: one ADDR:PORT is enough"))),
+            [_] => unreachable!("matched above"),
+        };
+    };
+    let with_port = format!("{address}:{}", limits::DEFAULT_PORT);
+    let is_host = |host: &str| host.contains(|c: char| !c.is_ascii_digit());
+    let bare_host = is_host(address) && (!address.contains(':') || address.ends_with(']'));
+    let whole = if bare_host { &with_port } else { address };
+    if is_address(whole) {
+        Ok(whole.clone())
+    } else {
+        let example = limits::DEFAULT_LISTEN;
+        Err(BadUsage(format!(
+            "{address:?}: ADDR:PORT is wanted, as {example}"
+        )))
     }
 }
 
@@ -231,7 +243,10 @@ mod tests {
                 address: address.to_owned(),
                 name: name.to_owned(),
                 bell,
-                style: Style { colours },
+                style: Style {
+                    colours,
+                    columns: None,
+                },
             }))
         };
         assert_eq!(
@@ -275,12 +290,19 @@ mod tests {
             parse(["-m", "hi"], at_a_terminal()),
             sending(None, Some("hi"))
         );
-        let listening = Ok(Operation::Listen {
-            address: "[::1]:7".to_owned(),
-            name: name("log"),
-        });
-        let arguments = ["--listen", "-n", "log", "[::1]:7"];
-        assert_eq!(parse(arguments, at_a_terminal()), listening);
+        for (address, expected) in [
+            ("[::1]:7", "[::1]:7"),
+            ("localhost", "localhost:1313"),
+            ("192.0.2.7", "192.0.2.7:1313"),
+            ("[::1]", "[::1]:1313"),
+        ] {
+            let listening = Ok(Operation::Listen {
+                address: expected.to_owned(),
+                name: name("log"),
+            });
+            let arguments = ["--listen", "-n", "log", address];
+            assert_eq!(parse(arguments, at_a_terminal()), listening);
+        }
     }
 
     #[test]
@@ -313,6 +335,14 @@ mod tests {
             ..in_a_pipe()
         };
         assert_eq!(problem(&[], nobody), "--name NAME is wanted");
+        let odd = Surroundings {
+            user: Some("john.doe".to_owned()),
+            ..in_a_pipe()
+        };
+        assert_eq!(
+            problem(&[], odd),
+            "$USER \"john.doe\": A name is 2 to 63 of A-Z a-z 0-9 _ -"
+        );
         assert_eq!(
             problem(&["--to", "bob"], at_a_terminal()),
             "--to wants -m TEXT, or lines from a pipe; here, use /msg"

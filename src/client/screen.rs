@@ -5,8 +5,10 @@
 //! editor, which is the only one to know what its line looks like; while there is no
 //! line being edited, they wait.
 //!
-//! The invariant: a line is given to the editor only while it edits, because in the
-//! moment between two lines it would print it after the prompt of the last one.
+//! Two invariants. *A line is given to the editor only while it edits*, because in the
+//! moment between two lines it would print it after the prompt of the last one. *It has
+//! one line in hand at most, until it has painted that*, so that giving it one never
+//! blocks, and what it has not painted when one leaves can be printed after all.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -19,10 +21,6 @@ use parking_lot::{Condvar, Mutex};
 use rustyline::ExternalPrinter;
 
 use crate::limits::{STACK, UNSHOWN_LINES};
-
-/// How long a new line waits for one that is being given to the editor. That takes
-/// microseconds, unless the editor has one in hand already; then there is no danger.
-const HANDING_OVER: Duration = Duration::from_millis(20);
 
 /// How long the lines that wait are printed for, when one leaves.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -42,7 +40,8 @@ enum ToPrint {
     Flush(#[expect(dead_code, reason = "it is there to be dropped")] Sender<Infallible>),
 }
 
-/// Holds the printer back where it must not print.
+/// Holds the printer back where it must not print. Its lock is held for a moment, by the
+/// thread that edits and by the printer.
 #[derive(Debug)]
 struct Gate {
     state: Mutex<GateState>,
@@ -52,8 +51,8 @@ struct Gate {
 #[derive(Debug)]
 struct GateState {
     now: Now,
-    /// The printer is giving a line to the editor.
-    handing_over: bool,
+    /// What the editor has been given and has not painted.
+    in_hand: Option<String>,
 }
 
 /// What the terminal is used for now.
@@ -63,7 +62,7 @@ enum Now {
     Editing,
     /// Between two lines: wait.
     BetweenLines,
-    /// There is no editor: just print.
+    /// There is no editor, or no more: just print.
     Plain,
 }
 
@@ -76,10 +75,7 @@ impl Screen {
             None => Now::Plain,
         };
         let gate = Arc::new(Gate {
-            state: Mutex::new(GateState {
-                now,
-                handing_over: false,
-            }),
+            state: Mutex::new(GateState { now, in_hand: None }),
             changed: Condvar::new(),
         });
         let screen = Screen {
@@ -110,18 +106,23 @@ impl Screen {
         self.gate.set(Now::Editing);
     }
 
+    /// The editor has painted the line that it had in hand, above its own.
+    pub fn painted(&self) {
+        self.gate.state.lock().in_hand = None;
+        self.gate.changed.notify_all();
+    }
+
     /// The line has been accepted, or is about to be.
     pub fn between_lines(&self) {
         self.gate.set(Now::BetweenLines);
-        let mut state = self.gate.state.lock();
-        if state.handing_over {
-            self.gate.changed.wait_for(&mut state, HANDING_OVER);
-        }
     }
 
-    /// No line will be edited any more.
+    /// There is no editor any more.
     pub fn plain(&self) {
         self.gate.set(Now::Plain);
+        if let Some(line) = self.gate.state.lock().in_hand.take() {
+            write_line(line.trim_end());
+        }
     }
 
     /// Waits until all that has come by now is printed, or the terminal has been stopped
@@ -137,25 +138,29 @@ impl Screen {
 impl Gate {
     fn set(&self, now: Now) {
         let mut state = self.state.lock();
+        // Back to editing there is no way.
         if state.now != Now::Plain {
             state.now = now;
         }
         self.changed.notify_all();
     }
 
-    /// Waits until printing is allowed. Gives whether it is to go by the editor.
-    fn pass(&self) -> bool {
+    /// Gives the editor a line as soon as it edits and has nothing in hand. The lock is
+    /// held meanwhile, so that it cannot stop editing, which takes no time, because its
+    /// hand is free. Gives the line back if there is no editor any more.
+    fn hand(&self, line: String, editor: &mut impl ExternalPrinter) -> Result<(), String> {
         let mut state = self.state.lock();
-        while state.now == Now::BetweenLines {
+        while state.now == Now::BetweenLines || state.now == Now::Editing && state.in_hand.is_some()
+        {
             self.changed.wait(&mut state);
         }
-        state.handing_over = state.now == Now::Editing;
-        state.handing_over
-    }
-
-    fn handed_over(&self) {
-        self.state.lock().handing_over = false;
-        self.changed.notify_all();
+        if state.now == Now::Plain {
+            return Err(line);
+        }
+        state.in_hand = Some(line.clone());
+        // It fails when the terminal is gone, which the editor notices.
+        let _ = editor.print(line);
+        Ok(())
     }
 }
 
@@ -165,13 +170,12 @@ fn print_all(printing: &Receiver<ToPrint>, gate: &Gate, mut editor: Option<impl 
         let ToPrint::Line(line) = to_print else {
             continue;
         };
-        match &mut editor {
-            Some(editor) if gate.pass() => {
-                // It fails when the terminal is gone, which the editor notices.
-                let _ = editor.print(line + "\n");
-                gate.handed_over();
-            }
-            _ => write_line(&line),
+        let handed = match &mut editor {
+            Some(editor) => gate.hand(line + "\n", editor),
+            None => Err(line),
+        };
+        if let Err(line) = handed {
+            write_line(line.trim_end());
         }
     }
 }
@@ -181,4 +185,51 @@ fn write_line(line: &str) {
     let _ = io::stdout()
         .lock()
         .write_all(format!("{line}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An editor that tells what it is given.
+    struct Editor(Sender<String>);
+
+    impl ExternalPrinter for Editor {
+        fn print(&mut self, line: String) -> rustyline::Result<()> {
+            self.0
+                .try_send(line)
+                .expect("it has one line in hand at most");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_editor_is_given_a_line_at_a_time_and_only_while_it_edits() {
+        let (given, painting) = bounded(1);
+        let screen = Screen::start(Some(Editor(given))).unwrap();
+        let next = || painting.recv_timeout(Duration::from_secs(10)).unwrap();
+        let nothing = || {
+            let early = painting.recv_timeout(Duration::from_millis(30));
+            assert!(early.is_err(), "{early:?}");
+        };
+        for number in 1..=4 {
+            screen.print(number.to_string());
+        }
+        nothing();
+        screen.editing();
+        assert_eq!(next(), "1\n");
+        nothing();
+        screen.painted();
+        assert_eq!(next(), "2\n");
+        screen.between_lines();
+        screen.painted();
+        nothing();
+        screen.editing();
+        assert_eq!(next(), "3\n");
+        // From now on it is printed without the editor, and the editor is asked no more.
+        screen.plain();
+        screen.editing();
+        screen.flush();
+        nothing();
+    }
 }

@@ -5,7 +5,7 @@
 //! they are to do with each other is decided here.
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,16 +14,17 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 use rustix::termios::tcgetwinsize;
+use unicode_width::UnicodeWidthStr;
 
-use super::connection::{Answer, Connection, Event};
-use super::display::{self, BEFORE_NAME, Style, reason};
+use super::connection::{Answer, Connection, Event, reason};
+use super::display::{self, BEFORE_NAME, Style};
 use super::editor::{self, Editor, Input, Looks};
 use super::link::{Happening, Link, LogIn, Stage, Standing, log_in};
 use super::screen::Screen;
-use super::typed::{COMMANDS, Typed};
+use super::typed::{COMMANDS, To, Typed};
 use crate::limits::{COMPLETION_TIME, KNOWN_NAMES};
 use crate::protocol::from_server::{Message, names_listed};
-use crate::protocol::reply::Scope;
+use crate::protocol::reply::{Response, Scope};
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
 use crate::protocol::text::{Printable, Text};
@@ -48,13 +49,14 @@ const NAME_ANSWER_TIME: Duration = Duration::from_secs(1);
 /// The time of a message that waits for a connection.
 const NOT_YET: &str = "--:--";
 
-/// Holds a conversation until one leaves: exit code 0 if all was sent, 1 if not. Fails
-/// if there is no server to begin with.
+/// Holds a conversation until one leaves: exit code 0 if everything was sent and
+/// answered, 1 if not, or if there was no connection then. Fails if there is no server to
+/// begin with.
 pub fn converse(config: &Config) -> io::Result<ExitCode> {
-    let Some((name, connection)) = first_log_in(config)? else {
+    let mut editor = Editor::new()?;
+    let Some((name, connection)) = first_log_in(config, &mut editor)? else {
         return Ok(ExitCode::FAILURE);
     };
-    let mut editor = Editor::new()?;
     let screen = editor.screen().clone();
     let greeting = format!("You are {name}; /help lists the commands, /quit leaves");
     screen.say(&config.style.info(&display::time(), greeting));
@@ -85,7 +87,7 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
 
     let mut about_to_leave = false;
     loop {
-        let Standing { name, .. } = talk.link.standing();
+        let name = talk.link.standing().name;
         let space = " ".repeat(BEFORE_NAME);
         let painted = format!("{space}{}> ", config.style.name(&name));
         match editor.next(&format!("{space}{name}> "), painted) {
@@ -105,29 +107,40 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
                 about_to_leave = true;
                 screen.say(&talk.info("Ctrl-C once more leaves"));
             }
+            Input::Garbled => screen.say(&talk.error("That was not UTF-8, and is lost")),
             Input::Interrupt { cleared: false } | Input::End => break,
         }
     }
-    screen.plain();
     drop(editor);
+    screen.plain();
     let talk = Rc::into_inner(talk).expect("the editor had the other");
     Ok(leave(talk, &screen))
 }
 
 /// Takes the name that was wished for, or asks for others until one is taken. `None` if
 /// none is given.
-fn first_log_in(config: &Config) -> io::Result<Option<(Username, Connection)>> {
+fn first_log_in(
+    config: &Config,
+    editor: &mut Editor,
+) -> io::Result<Option<(Username, Connection)>> {
     let mut wished = config.name.clone();
     loop {
         let problem = match Username::new(&wished) {
-            Err(bad) => bad.to_string(),
             Ok(name) => match log_in(&config.address, &name, None)? {
                 LogIn::Done { connection, .. } => return Ok(Some((name, connection))),
-                LogIn::Refused(text) => text.as_str().to_owned(),
+                LogIn::Refused(text) => format!(
+                    "{}. If that was you: after a break it is for a minute",
+                    text.as_str()
+                ),
             },
+            Err(bad) => {
+                // There is no use in asking if there is no server.
+                Connection::connect(&config.address)?;
+                bad.to_string()
+            }
         };
-        let _ = writeln!(io::stdout(), "{problem}");
-        match editor::ask("Your name: ")? {
+        editor.screen().say(&problem);
+        match editor.ask("Your name (Ctrl-D leaves): ") {
             Some(answer) => wished = answer.trim().to_owned(),
             None => return Ok(None),
         }
@@ -138,13 +151,12 @@ fn leave(talk: Talk, screen: &Screen) -> ExitCode {
     let Talk { link, style, .. } = talk;
     let left = link.leave(|| {
         let waiting = "Waiting until the server has taken everything; Ctrl-C leaves at once";
-        screen.print(style.info(&display::time(), waiting));
+        screen.say(&style.info(&display::time(), waiting));
     });
-    for text in left.unsent.iter().filter_map(text_of) {
-        let text = text.as_str();
-        screen.print(style.error(&display::time(), format!("Not sent: {text}")));
-    }
     screen.flush();
+    for what in left.unsent.iter().filter_map(described) {
+        screen.say(&style.error(&display::time(), format!("Not sent{what}")));
+    }
     match left.answered && left.unsent.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -175,16 +187,21 @@ struct Talk {
     link: Link,
     style: Style,
     people: Arc<Mutex<People>>,
-    /// What the line is going to do that has just been accepted. It has been shown, so
-    /// it is not thought over again: a private message may have come since.
-    planned: RefCell<Option<Vec<Step>>>,
+    /// What is going to be done for the line that has just been accepted. It has been
+    /// shown so, and is not thought over again: a private message may have come since.
+    planned: RefCell<Option<Plan>>,
 }
 
-/// Something to be done for a typed line.
-enum Step {
+/// What is going to be done for a line.
+enum Plan {
+    Nothing,
     Say {
         to: Option<Username>,
         texts: Vec<Text>,
+        /// Where the text begins in what was typed.
+        before: usize,
+        /// There is no connection now.
+        late: bool,
     },
     Names(Printable),
     Name(Username),
@@ -223,111 +240,125 @@ impl editor::Chat for Talk {
         }
     }
 
-    /// Decides what the line is going to do. A message looks as one from now on, anything
+    /// Decides what is going to be done. A message looks as one from now on, anything
     /// else as it was typed.
     fn accepted(&self, line: &str) -> Option<Looks> {
-        let steps = self.steps(line);
-        let looks = self.looks(line, &steps);
-        self.planned.replace(Some(steps));
+        let plan = self.plan(line);
+        let looks = self.looks(line, &plan);
+        self.planned.replace(Some(plan));
         looks
     }
 }
 
 impl Talk {
-    fn steps(&self, lines: &str) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for line in lines.lines() {
-            steps.push(match Typed::parse(line) {
-                Ok(Typed::Nothing) => continue,
-                Ok(Typed::Broadcast(texts)) => Step::Say { to: None, texts },
-                Ok(Typed::Private { to, texts }) => {
-                    match to.or_else(|| self.people.lock().last_private.clone()) {
-                        Some(to) => Step::Say {
-                            to: Some(to),
-                            texts,
-                        },
-                        None => Step::Fail("Nobody has written to you privately yet".to_owned()),
-                    }
+    fn plan(&self, typed: &str) -> Plan {
+        match Typed::parse(typed) {
+            Ok(Typed::Nothing) => Plan::Nothing,
+            Ok(Typed::Say { to, texts, before }) => {
+                let to = match to {
+                    To::All => None,
+                    To::One(name) => Some(name),
+                    To::LastPrivate => match self.people.lock().last_private.clone() {
+                        Some(name) => Some(name),
+                        None => {
+                            return Plan::Fail(
+                                "Nobody has written to you privately yet".to_owned(),
+                            );
+                        }
+                    },
+                };
+                Plan::Say {
+                    to,
+                    texts,
+                    before,
+                    late: self.link.standing().stage != Stage::Online,
                 }
-                Ok(Typed::Names { prefix }) => Step::Names(prefix),
-                Ok(Typed::Name(name)) => Step::Name(name),
-                Ok(Typed::Help) => Step::Help,
-                Ok(Typed::Quit) => Step::Leave,
-                Err(mistake) => Step::Fail(mistake.to_string()),
-            });
+            }
+            Ok(Typed::Names { prefix }) => Plan::Names(prefix),
+            Ok(Typed::Name(name)) => Plan::Name(name),
+            Ok(Typed::Help) => Plan::Help,
+            Ok(Typed::Quit) => Plan::Leave,
+            Err(mistake) => Plan::Fail(mistake.to_string()),
         }
-        steps
     }
 
-    /// The line as a message, if it is one, and if it takes as many rows of the terminal
-    /// then as it does now: the editor does not know that its characters change.
-    fn looks(&self, line: &str, steps: &[Step]) -> Option<Looks> {
-        let [Step::Say { to, texts }] = steps else {
+    /// What was typed as a message, if it is one, and if it takes as many rows of the
+    /// terminal then as it does now: the editor does not know that its characters change.
+    fn looks(&self, typed: &str, plan: &Plan) -> Option<Looks> {
+        let Plan::Say {
+            to, before, late, ..
+        } = plan
+        else {
             return None;
         };
-        let text = match &texts[..] {
-            // What was typed before it is not a part of it.
-            [text] => text.as_str(),
-            _ if to.is_none() && !line.starts_with('/') => line,
-            _ => return None,
+        let text = &typed[*before..];
+        let name = self.link.standing().name;
+        let plain = Style {
+            colours: false,
+            columns: None,
         };
-        let Standing { name, .. } = self.link.standing();
-        let typed_before = BEFORE_NAME + name.as_str().len() + "> ".len() + line.len() - text.len();
-        let plain = Style { colours: false };
-        let before = plain.before_own(NOT_YET, &name, to.as_ref()).len();
-        if before != typed_before {
-            let columns = tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_col.into());
-            // No character takes more than two columns.
-            let most = before.max(typed_before) + 2 * text.chars().count();
-            if most >= columns {
+        let width = plain.before_own(NOT_YET, &name, to.as_ref()).len();
+        let typed_width = BEFORE_NAME + name.as_str().len() + "> ".len() + before;
+        if width != typed_width {
+            let columns = columns().unwrap_or(0);
+            let most = width.max(typed_width) + text.width();
+            // It has to be one row before and after. What is wider than its characters
+            // are, a TAB or a line end, cannot be told.
+            if text.contains(['\t', '\n']) || most >= columns {
                 return None;
             }
         }
-        Some((self.before_own(to.as_ref()), text.to_owned()))
+        Some((self.before_own(to.as_ref(), *late), text.to_owned()))
     }
 
-    fn before_own(&self, to: Option<&Username>) -> String {
-        let Standing { name, stage } = self.link.standing();
-        let time = match stage {
-            Stage::Online => display::time(),
-            Stage::Offline | Stage::Nameless => NOT_YET.to_owned(),
-        };
-        self.style.before_own(&time, &name, to)
+    fn before_own(&self, to: Option<&Username>, late: bool) -> String {
+        let name = self.link.standing().name;
+        self.style.before_own(&time_of_own(late), &name, to)
     }
 
-    /// Does what the lines say. What is to be seen of it is printed at once, unless it
-    /// has been shown already.
-    fn carry_out(&self, lines: &str, shown: bool, screen: &Screen) -> Next {
-        let steps = self.planned.take().unwrap_or_else(|| self.steps(lines));
-        let mut next = Next::Line;
-        for step in steps {
-            match step {
-                Step::Say { to, texts } => {
-                    for text in texts {
-                        if !shown {
-                            let before = self.before_own(to.as_ref());
-                            screen.say(&format!("{before}{}", text.as_str()));
-                        }
-                        self.link.send(match to.clone() {
-                            Some(to) => Command::PrivateMessage { to, text },
-                            None => Command::BroadcastMessage(text),
-                        });
+    /// Does what the line says. What is to be seen of it is printed at once, unless it has
+    /// been shown already.
+    fn carry_out(&self, typed: &str, shown: bool, screen: &Screen) -> Next {
+        let plan = self.planned.take().unwrap_or_else(|| self.plan(typed));
+        match plan {
+            Plan::Nothing => {}
+            Plan::Say {
+                to, texts, late, ..
+            } => {
+                for text in texts {
+                    if !shown {
+                        let name = self.link.standing().name;
+                        let (time, to) = (time_of_own(late), to.as_ref());
+                        let style = self.style.of(columns());
+                        screen.say(&style.own(&time, &name, to, text.as_str()));
                     }
+                    self.say(to.clone(), text, late);
                 }
-                Step::Names(prefix) if self.link.standing().stage == Stage::Online => {
-                    self.link.send(Command::ListNames { prefix });
-                }
-                Step::Names(_) => screen.say(&self.error("There is no connection now")),
-                Step::Name(name) => {
-                    self.link.set_name(name);
-                    next = Next::LineWithName;
-                }
-                Step::Help => screen.say(&help()),
-                Step::Leave => return Next::Leave,
-                Step::Fail(problem) => screen.say(&self.error(&problem)),
             }
+            Plan::Names(prefix) if self.link.standing().stage == Stage::Online => {
+                self.link.send(Command::ListNames { prefix });
+            }
+            Plan::Names(_) => screen.say(&self.error("There is no connection now")),
+            Plan::Name(name) => {
+                if self.link.set_name(name.clone()) != Stage::Offline {
+                    return Next::LineWithName;
+                }
+                let name = self.style.name(&name);
+                screen.say(&self.info(&format!("You will be {name} when you are back")));
+            }
+            Plan::Help => screen.say(&help()),
+            Plan::Leave => return Next::Leave,
+            Plan::Fail(problem) => screen.say(&self.error(&problem)),
         }
-        next
+        Next::Line
+    }
+
+    fn say(&self, to: Option<Username>, text: Text, late: bool) {
+        let request = Command::message(to, text);
+        match late {
+            true => self.link.send_late(request),
+            false => self.link.send(request),
+        }
     }
 
     fn info(&self, text: &str) -> String {
@@ -335,8 +366,22 @@ impl Talk {
     }
 
     fn error(&self, text: &str) -> String {
-        self.style.error(&display::time(), text)
+        self.style.of(columns()).error(&display::time(), text)
     }
+}
+
+/// The time that an own message is shown with when it is typed.
+fn time_of_own(late: bool) -> String {
+    match late {
+        true => NOT_YET.to_owned(),
+        false => display::time(),
+    }
+}
+
+/// The columns of the terminal now.
+fn columns() -> Option<usize> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col.into()).filter(|&columns| columns > 0)
 }
 
 /// What `/help` shows.
@@ -363,11 +408,14 @@ fn help() -> String {
     rows.join("\n")
 }
 
-/// The text of a request that is a message.
-fn text_of(request: &Command) -> Option<&Text> {
+/// A request that may not have been carried out, as an addition to the words for that;
+/// `None` if nobody minds.
+fn described(request: &Command) -> Option<String> {
     match request {
-        Command::PrivateMessage { text, .. } | Command::BroadcastMessage(text) => Some(text),
-        _ => None,
+        Command::BroadcastMessage(text) => Some(format!(": {}", text.as_str())),
+        Command::PrivateMessage { to, text } => Some(format!(" to {to}: {}", text.as_str())),
+        Command::SetName(name) => Some(format!(": /name {name}")),
+        Command::ListNames { .. } | Command::Ping(_) | Command::Help | Command::Quit => None,
     }
 }
 
@@ -394,8 +442,8 @@ impl Show {
                 unconfirmed,
             } => {
                 self.error(format!("The connection ended: {problem}"));
-                for text in unconfirmed.iter().filter_map(text_of) {
-                    self.error(format!("Perhaps not sent: {}", text.as_str()));
+                for what in unconfirmed.iter().filter_map(described) {
+                    self.error(format!("Perhaps not sent{what}"));
                 }
             }
             Happening::Unreachable(e) => {
@@ -418,14 +466,11 @@ impl Show {
             }
             Happening::Taken => self.error("/name NEW begins another session here, /quit leaves"),
             Happening::SentLate(request) => {
-                let to = match &request {
-                    Command::PrivateMessage { to, .. } => Some(to),
-                    _ => None,
-                };
-                if let Some(text) = text_of(&request) {
-                    let me = self.standing.lock().name.clone();
-                    let before = self.style.before_own(&display::time(), &me, to);
-                    self.screen.print(format!("{before}{}", text.as_str()));
+                if let Some((to, text)) = request.as_message() {
+                    let name = self.standing.lock().name.clone();
+                    let style = self.style.of(columns());
+                    let line = style.own(&display::time(), &name, to, text.as_str());
+                    self.screen.print(line);
                 }
             }
         }
@@ -440,7 +485,8 @@ impl Show {
                 people.last_private = Some(message.sender.clone());
             }
         }
-        let mut line = self.style.message(&display::time(), message);
+        let style = self.style.of(columns());
+        let mut line = style.message(&display::time(), message);
         let rings = private || display::mentions(message.text.as_str(), &self.standing.lock().name);
         if self.bell && rings {
             line.push('\x07');
@@ -453,12 +499,12 @@ impl Show {
         let good = matches!(answer.status, Status::Ok | Status::NotModified);
         match &answer.request {
             Some(Command::BroadcastMessage(_)) if good => {
-                if text == "Delivered to 0" {
-                    self.info("Nobody else is here");
+                if text == Response::DeliveredTo(0).to_string() {
+                    self.info("Nobody has got that: nobody else is here, or none can take it");
                 }
             }
             Some(Command::PrivateMessage { .. }) if good => {}
-            Some(Command::ListNames { .. }) if good => self.names(&answer.text),
+            Some(Command::ListNames { prefix }) if good => self.names(prefix, &answer.text),
             Some(Command::SetName(_)) => {
                 if good {
                     self.info(text);
@@ -468,27 +514,34 @@ impl Show {
                 self.name_has_been_answered();
             }
             _ if good => self.info(text),
-            request => match request.as_ref().and_then(text_of) {
-                Some(message) => self.error(format!("{text}; not sent: {}", message.as_str())),
+            request => match request.as_ref().and_then(described) {
+                Some(what) => self.error(format!("{text}; not sent{what}")),
                 None => self.error(text),
             },
         }
     }
 
     /// The answer to `/names`, with the names in their colours.
-    fn names(&self, answer: &Printable) {
+    fn names(&self, prefix: &Printable, answer: &Printable) {
         let names = names_listed(answer);
         let mut people = self.people.lock();
         names.iter().for_each(|name| people.see(name));
         drop(people);
-        let (count, _) = answer
-            .as_str()
-            .split_once(':')
-            .unwrap_or((answer.as_str(), ""));
+        let (count, _) = answer.split_word();
+        let count = count.as_str();
+        let others = count
+            .parse()
+            .map_or(0, |count: usize| count - names.len().min(count));
         let painted: Vec<String> = names.iter().map(|name| self.style.name(name)).collect();
-        self.info(match names.is_empty() {
-            true => count.to_owned(),
-            false => format!("{count}: {}", painted.join(" ")),
+        let painted = painted.join(" ");
+        let who = match prefix.as_str() {
+            "" => format!("{count} online"),
+            prefix => format!("{count} online whose name begins with {prefix}"),
+        };
+        self.info(match (names.is_empty(), others) {
+            (true, _) => who,
+            (false, 0) => format!("{who}: {painted}"),
+            (false, others) => format!("{who}: {painted} and {others} more"),
         });
     }
 
@@ -502,6 +555,7 @@ impl Show {
     }
 
     fn error(&self, text: impl std::fmt::Display) {
-        self.screen.print(self.style.error(&display::time(), text));
+        let style = self.style.of(columns());
+        self.screen.print(style.error(&display::time(), text));
     }
 }

@@ -1,7 +1,8 @@
 //! What a typed line means, and how a long text is cut into messages.
 //!
 //! Pure: knows neither the terminal that the line comes from nor the connection that
-//! it goes to. A line that is a mistake never becomes a message.
+//! it goes to. What is a mistake never becomes a message, and only the first line of a
+//! pasted block can be a command: the others are its text, whatever they begin with.
 
 use std::fmt;
 
@@ -9,19 +10,19 @@ use crate::limits::TEXT_CHARS;
 use crate::protocol::text::{Printable, Text, Unprintable};
 use crate::protocol::username::{BadName, Username};
 
-/// What a line asks for.
+/// What a line, or a block of them, asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Typed {
     /// Nothing: it is blank.
     Nothing,
-    /// Send this to everyone, in so many messages.
-    Broadcast(Vec<Text>),
-    /// Send this to one.
-    Private {
-        /// To whom; `None` for whoever wrote privately last.
-        to: Option<Username>,
-        /// What, in so many messages.
+    /// Send this.
+    Say {
+        /// To whom.
+        to: To,
+        /// In so many messages.
         texts: Vec<Text>,
+        /// In how many bytes it was said to whom, before the text.
+        before: usize,
     },
     /// List who is here.
     Names {
@@ -36,15 +37,28 @@ pub enum Typed {
     Quit,
 }
 
+/// To whom a text goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    /// To everyone.
+    All,
+    /// To this one.
+    One(Username),
+    /// To whoever wrote privately last.
+    LastPrivate,
+}
+
 /// Why a line means nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mistake {
     /// There is no such command.
-    NotACommand(String),
+    NotACommand(Printable),
     /// The command wants other arguments.
     Usage(&'static Row),
     /// What stands for a name is none.
     BadName,
+    /// A command that is no message stands before other lines.
+    MoreLines,
     /// It contains what the server does not take.
     Unprintable(Unprintable),
 }
@@ -95,33 +109,33 @@ pub const COMMANDS: [Row; 6] = [
 ];
 
 impl Typed {
-    /// Reads one line, without its end.
-    pub fn parse(line: &str) -> Result<Typed, Mistake> {
-        if line.trim().is_empty() {
+    /// Reads what was typed or pasted: one line, or several.
+    pub fn parse(typed: &str) -> Result<Typed, Mistake> {
+        if typed.trim().is_empty() {
             return Ok(Typed::Nothing);
         }
-        match line.strip_prefix('/') {
-            None => Ok(Typed::Broadcast(texts(line.as_bytes())?)),
-            Some(text) if text.starts_with('/') => Ok(Typed::Broadcast(texts(text.as_bytes())?)),
-            Some(_) => Typed::parse_command(line),
+        match typed.strip_prefix('/') {
+            None => Typed::say(To::All, typed, typed),
+            Some(text) if text.starts_with('/') => Typed::say(To::All, typed, text),
+            Some(_) => Typed::parse_command(typed),
         }
     }
 
-    fn parse_command(line: &str) -> Result<Typed, Mistake> {
-        let (word, arguments) = split_word(line);
+    fn parse_command(typed: &str) -> Result<Typed, Mistake> {
+        let (word, arguments) = split_word(typed);
         let Some(row) = COMMANDS.iter().find(|row| row.word == word) else {
-            return Err(Mistake::NotACommand(word.to_owned()));
+            return Err(Mistake::NotACommand(Printable::harmless(word.as_bytes())));
         };
         let (first, rest) = split_word(arguments);
         match row.word {
-            "/msg" if !rest.trim().is_empty() => Ok(Typed::Private {
-                to: Some(Username::new(first)?),
-                texts: texts(rest.as_bytes())?,
-            }),
-            "/reply" if !arguments.is_empty() => Ok(Typed::Private {
-                to: None,
-                texts: texts(arguments.as_bytes())?,
-            }),
+            "/msg" if !rest.trim().is_empty() => {
+                Typed::say(To::One(Username::new(first)?), typed, rest)
+            }
+            "/reply" if !arguments.trim().is_empty() => {
+                Typed::say(To::LastPrivate, typed, arguments)
+            }
+            "/msg" | "/reply" => Err(Mistake::Usage(row)),
+            _ if typed.trim_end().contains('\n') => Err(Mistake::MoreLines),
             "/names" if rest.is_empty() => Ok(Typed::Names {
                 prefix: Printable::new(first.as_bytes())?,
             }),
@@ -133,12 +147,23 @@ impl Typed {
             _ => Err(Mistake::Usage(row)),
         }
     }
+
+    /// The text is the end of what was typed.
+    fn say(to: To, typed: &str, text: &str) -> Result<Typed, Mistake> {
+        let texts: Result<Vec<_>, _> = text.lines().map(|line| texts(line.as_bytes())).collect();
+        Ok(Typed::Say {
+            to,
+            texts: texts?.concat(),
+            before: typed.len() - text.len(),
+        })
+    }
 }
 
-/// The first word, and what follows the spaces after it.
+/// The first word, and what follows the spaces and line ends after it.
 fn split_word(text: &str) -> (&str, &str) {
-    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-    (word, rest.trim_start_matches(' '))
+    let end = text.find([' ', '\n']).unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    (word, rest.trim_start_matches([' ', '\n']))
 }
 
 /// The messages that a text is sent as: one, unless it is over the length of a message
@@ -187,10 +212,12 @@ impl fmt::Display for Mistake {
         match self {
             Mistake::NotACommand(word) => write!(
                 f,
-                "{word} is not a command; /help lists them, and // sends a slash"
+                "{} is not a command; /help lists them, and // sends a slash",
+                word.as_str()
             ),
             Mistake::Usage(row) => write!(f, "Usage: {}", row.usage()),
             Mistake::BadName => write!(f, "{BadName}"),
+            Mistake::MoreLines => f.write_str("That command stands alone, without more lines"),
             Mistake::Unprintable(unprintable) => write!(f, "{unprintable}"),
         }
     }
@@ -218,50 +245,71 @@ mod tests {
         Text::new(Printable::new(text.as_bytes()).unwrap()).unwrap()
     }
 
+    fn say(to: To, before: usize, lines: &[&str]) -> Result<Typed, Mistake> {
+        Ok(Typed::Say {
+            to,
+            texts: lines.iter().copied().map(text).collect(),
+            before,
+        })
+    }
+
     #[test]
     fn a_line_is_a_broadcast_unless_it_begins_with_one_slash() {
-        let broadcast = |line: &str| Ok(Typed::Broadcast(vec![text(line)]));
         for line in ["hello", " /quit", "привет 🙂", "a/b", "  two  spaces "] {
-            assert_eq!(Typed::parse(line), broadcast(line), "{line:?}");
+            assert_eq!(Typed::parse(line), say(To::All, 0, &[line]), "{line:?}");
         }
-        assert_eq!(Typed::parse("//etc"), broadcast("/etc"));
-        assert_eq!(Typed::parse("///"), broadcast("//"));
-        for blank in ["", " ", "\t "] {
+        assert_eq!(Typed::parse("//etc"), say(To::All, 1, &["/etc"]));
+        assert_eq!(Typed::parse("///"), say(To::All, 1, &["//"]));
+        for blank in ["", " ", "\t ", "\n\n"] {
             assert_eq!(Typed::parse(blank), Ok(Typed::Nothing), "{blank:?}");
         }
     }
 
     #[test]
     fn commands_take_their_arguments() {
-        let private = |to: Option<&str>, line: &str| {
-            Ok(Typed::Private {
-                to: to.map(name),
-                texts: vec![text(line)],
-            })
-        };
+        let bob = || To::One(name("bob"));
         assert_eq!(
             Typed::parse("/msg bob hi  there "),
-            private(Some("bob"), "hi  there ")
+            say(bob(), 9, &["hi  there "])
         );
-        assert_eq!(
-            Typed::parse("/msg  bob /quit"),
-            private(Some("bob"), "/quit")
-        );
-        assert_eq!(Typed::parse("/reply hi"), private(None, "hi"));
-        let prefix = |prefix: &str| Printable::new(prefix.as_bytes()).unwrap();
-        assert_eq!(
-            Typed::parse("/names"),
-            Ok(Typed::Names { prefix: prefix("") })
-        );
-        assert_eq!(
-            Typed::parse("/names b "),
-            Ok(Typed::Names {
-                prefix: prefix("b")
-            })
-        );
+        assert_eq!(Typed::parse("/msg  bob /quit"), say(bob(), 10, &["/quit"]));
+        assert_eq!(Typed::parse("/reply hi"), say(To::LastPrivate, 7, &["hi"]));
+        let prefix = |prefix: &str| {
+            let prefix = Printable::new(prefix.as_bytes()).unwrap();
+            Ok(Typed::Names { prefix })
+        };
+        assert_eq!(Typed::parse("/names"), prefix(""));
+        assert_eq!(Typed::parse("/names b "), prefix("b"));
         assert_eq!(Typed::parse("/name bob "), Ok(Typed::Name(name("bob"))));
         assert_eq!(Typed::parse("/help"), Ok(Typed::Help));
-        assert_eq!(Typed::parse("/quit "), Ok(Typed::Quit));
+        assert_eq!(Typed::parse("/quit \n"), Ok(Typed::Quit));
+    }
+
+    #[test]
+    fn of_a_block_only_the_first_line_can_be_a_command_which_holds_for_all() {
+        let block = "one\n/quit\n\n//three\n";
+        let lines = ["one", "/quit", "//three"];
+        assert_eq!(Typed::parse(block), say(To::All, 0, &lines));
+        let private = format!("/msg bob {block}");
+        let bob = To::One(name("bob"));
+        assert_eq!(Typed::parse(&private), say(bob.clone(), 9, &lines));
+        let below = format!("/msg bob\n{block}");
+        assert_eq!(Typed::parse(&below), say(bob, 9, &lines));
+        let reply = format!("/reply {block}");
+        assert_eq!(Typed::parse(&reply), say(To::LastPrivate, 7, &lines));
+        for (block, problem) in [
+            (
+                "/names\nhi",
+                "That command stands alone, without more lines",
+            ),
+            (
+                "/*\n * hi",
+                "/* is not a command; /help lists them, and // sends a slash",
+            ),
+        ] {
+            let mistake = Typed::parse(block).expect_err(block);
+            assert_eq!(mistake.to_string(), problem);
+        }
     }
 
     #[test]

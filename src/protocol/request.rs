@@ -236,6 +236,23 @@ impl Verb {
 }
 
 impl Command {
+    /// Sends a text to one, or to all others.
+    pub fn message(to: Option<Username>, text: Text) -> Command {
+        match to {
+            Some(to) => Command::PrivateMessage { to, text },
+            None => Command::BroadcastMessage(text),
+        }
+    }
+
+    /// The text that it sends, and to whom, if it does that.
+    pub fn as_message(&self) -> Option<(Option<&Username>, &Text)> {
+        match self {
+            Command::PrivateMessage { to, text } => Some((Some(to), text)),
+            Command::BroadcastMessage(text) => Some((None, text)),
+            _ => None,
+        }
+    }
+
     /// Reads the arguments of `verb`: what stands after the space that follows
     /// the command word, `None` without such a space. Nothing after the space is
     /// as good as no space, but for `Ping`, which gives back what it got.

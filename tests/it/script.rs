@@ -1,9 +1,9 @@
-use crate::support::{Client, Server, has_tool, output_of, wait_for};
+use crate::support::{Client, Server, has_tool, has_unread, output_of, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// The client with its input and output in pipes.
 struct Script {
@@ -60,33 +60,31 @@ impl Script {
     /// Waits for it to end. Its input need not.
     #[track_caller]
     fn ends(mut self) -> Ended {
-        let mut stderr = self.child.stderr.take().expect("a pipe");
-        let errors = thread::spawn(move || {
-            let mut text = String::new();
-            stderr.read_to_string(&mut text).map(|_| text)
-        });
-        let pipes = [self.child.stdout.take().map(|mut stdout| {
-            thread::spawn(move || {
-                let mut text = String::new();
-                stdout.read_to_string(&mut text).map(|_| text)
-            })
-        })];
+        let errors = self.child.stderr.take().map(text_of_pipe);
+        let output = self.child.stdout.take().map(text_of_pipe);
         let mut status = None;
         wait_for("its exit", || {
             status = self.child.try_wait().expect("its status");
             status.is_some()
         });
-        let [stdout] = pipes.map(|pipe| {
-            pipe.map_or(String::new(), |pipe| {
-                pipe.join().expect("no panic").expect("UTF-8")
-            })
-        });
+        let text = |pipe: Option<JoinHandle<String>>| {
+            pipe.map_or(String::new(), |pipe| pipe.join().expect("no panic"))
+        };
         Ended {
             code: status.expect("just seen").code(),
-            stdout,
-            stderr: errors.join().expect("no panic").expect("UTF-8"),
+            stdout: text(output),
+            stderr: text(errors),
         }
     }
+}
+
+/// Reads a pipe to its end.
+fn text_of_pipe(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        pipe.read_to_string(&mut text).expect("UTF-8");
+        text
+    })
 }
 
 impl Ended {
@@ -264,17 +262,13 @@ fn a_listener_ends_with_the_server_and_quietly_with_its_reader() {
     let mut shell = shell.expect("a shell");
     server.expect_log("is logger");
     // The first line ends head; the next that is written finds nobody.
-    let mut stderr = shell.stderr.take().expect("a pipe");
-    let errors = thread::spawn(move || {
-        let mut text = String::new();
-        stderr.read_to_string(&mut text).map(|_| text)
-    });
+    let errors = shell.stderr.take().map(text_of_pipe).expect("a pipe");
     wait_for("the listener to leave", || {
         alice.send("Broadcast-message again");
         alice.next().data == "Delivered to 0"
     });
     assert!(output_of(shell).ends_with("\tbroadcast\talice\tagain\n"));
-    assert_eq!(errors.join().expect("no panic").expect("UTF-8"), "code 0\n");
+    assert_eq!(errors.join().expect("no panic"), "code 0\n");
 
     let script = Script::start(server.address, &["-n", "logger", "--listen"]);
     wait_for("the next listener", || {
@@ -292,27 +286,96 @@ fn a_listener_ends_with_the_server_and_quietly_with_its_reader() {
 
 #[test]
 fn a_connection_that_fails_or_breaks_is_exit_code_1() {
+    // A port that is in use, so nobody else can take it, and where nobody listens.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nobody = listener.local_addr().expect("its address");
-    drop(listener);
-    let refused = format!("chat-client: no connection to {nobody}: Connection refused\n");
+    let listening = listener.local_addr().expect("its address");
+    let connected = TcpStream::connect(listening).expect("it listens");
+    let nobody = connected.local_addr().expect("its address");
+    let refused = format!("chat-client: cannot talk to {nobody}: Connection refused\n");
     Script::run(nobody, &["-n", "bot"], "one\n").expect(1, &refused);
     Script::run(nobody, &["-n", "bot", "--listen"], "").expect(1, &refused);
 
     let web = server_that_says("HTTP/1.1 400 Bad Request\r\n\r\nwhat?\r\n\r\n");
     let problem = "what answers there does not speak CP/0.0.0";
-    let problem = format!("chat-client: no connection to {web}: {problem}\n");
+    let problem = format!("chat-client: cannot talk to {web}: {problem}\n");
     Script::run(web, &["-n", "bot"], "one\n").expect(1, &problem);
 
     let full = server_that_says("403 Forbidden\r\n\r\nThe server is full\r\n");
-    let problem = format!("chat-client: no connection to {full}: The server is full\n");
+    let problem = format!("chat-client: cannot talk to {full}: The server is full\n");
     Script::run(full, &["-n", "bot"], "one\n").expect(1, &problem);
 
-    let gone = server_that_says("200 OK\r\n00000000000000000000000000000000\r\nYou are bot\r\n");
-    let script = Script::run(gone, &["-n", "bot"], "one\ntwo\n");
-    assert_eq!(script.code, Some(1), "{script:?}");
-    let problem = "chat-client: the server closed the connection";
-    assert!(script.stderr.starts_with(problem), "{script:?}");
+    let gone = server_that_says("");
+    let problem = "it closes the connection without an answer; is that a chat server?";
+    let problem = format!("chat-client: cannot talk to {gone}: {problem}\n");
+    Script::run(gone, &["-n", "bot"], "one\n").expect(1, &problem);
+
+    // One that is gone when it has heard two messages, while there may be more.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let gone = listener.local_addr().expect("its address");
+    let server = thread::spawn(move || {
+        let (socket, _) = listener.accept().expect("a client");
+        let mut heard = Vec::new();
+        let mut hear = |what: &[u8]| {
+            while !heard.ends_with(what) {
+                let mut buffer = [0; 256];
+                let count = { &socket }.read(&mut buffer).expect("a client");
+                heard.extend_from_slice(&buffer[..count]);
+            }
+        };
+        hear(b"Set-name bot\r\n");
+        let token = "0".repeat(32);
+        write!(&socket, "200 OK\r\n{token}\r\nYou are bot\r\n").expect("a client");
+        hear(b"two\r\n");
+    });
+    let mut script = Script::start(gone, &["-n", "bot"]);
+    let mut stdin = script.stdin();
+    stdin.write_all(b"one\ntwo\n").expect("it reads");
+    script.ends().expect(
+        1,
+        "chat-client: the server closed the connection; messages answered: 0, then unknown: 2, \
+         and the rest was not sent\n",
+    );
+    drop(stdin);
+    server.join().expect("no panic");
+}
+
+#[test]
+fn a_script_that_is_ended_leaves_its_name_free() {
+    if !has_tool("timeout") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let mut script = Script::start(server.address, &["-n", "bot"]);
+    let mut stdin = script.stdin();
+    stdin.write_all(b"one\n").expect("it reads");
+    alice.expect_delivery("broadcast", "bot", "one");
+    // With something unread in it, so that its end is a reset.
+    script.signal(Signal::STOP);
+    alice.ask("Private-message bot unread", "200 OK", "Delivered to bot");
+    wait_for("it to have come", || has_unread(server.address.port()));
+    script.signal(Signal::KILL);
+    script.ends();
+    server.expect_log("broken as bot, ended");
+}
+
+#[test]
+fn a_full_disk_is_not_a_reader_that_has_had_enough() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let listener = Command::new(env!("CARGO_BIN_EXE_chat-client"))
+        .args(["-n", "logger", "--listen", &server.address.to_string()])
+        .stdout(full.expect("Linux"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    server.expect_log("is logger");
+    alice.ask("Broadcast-message hi", "200 OK", "Delivered to 1");
+    let script = Script { child: listener };
+    script
+        .ends()
+        .expect(1, "chat-client: cannot write: No space left on device\n");
 }
 
 #[test]

@@ -201,6 +201,17 @@ impl Server {
         }
     }
 
+    /// Whether all its threads stand still after a SIGSTOP.
+    #[cfg(feature = "client")]
+    pub(crate) fn is_stopped(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("Linux");
+        tasks.filter_map(Result::ok).all(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).expect("Linux");
+            let (_, state) = stat.rsplit_once(") ").expect("a state");
+            state.starts_with('T')
+        })
+    }
+
     /// How many descriptors it has open.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id()))
@@ -574,6 +585,20 @@ pub(crate) fn has_tool(name: &str) -> bool {
 pub(crate) fn is_skipped(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{why}");
     eprintln!("skipped: {why}");
+}
+
+/// Whether either end of a connection to this port, of whichever process, has something
+/// that was not read.
+pub(crate) fn has_unread(port: u16) -> bool {
+    let connections = fs::read_to_string("/proc/net/tcp").expect("Linux");
+    connections.lines().skip(1).any(|line| {
+        // sl local_address rem_address st tx_queue:rx_queue (proc_net_tcp.txt)
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let unread = fields[4].split(':').nth(1).expect("two queues");
+        let (port, connected) = (format!(":{port:04X}"), fields[3] != "0A");
+        let is_of_port = connected && fields[1..3].iter().any(|end| end.ends_with(&port));
+        is_of_port && unread.bytes().any(|digit| digit != b'0')
+    })
 }
 
 /// Waits for a child to end, and gives what it printed.

@@ -1,6 +1,6 @@
 use crate::network::Network;
-use crate::support::{Client, DEADLINE, Server, has_tool, wait_for};
-use rustix::process::Signal;
+use crate::support::{Client, DEADLINE, Server, has_tool, has_unread, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
@@ -25,11 +25,19 @@ impl Terminal {
     #[track_caller]
     fn start(address: SocketAddr, arguments: &str, prepare: impl FnOnce(&mut Command)) -> Terminal {
         let client = env!("CARGO_BIN_EXE_chat-client");
-        let in_a_terminal =
-            format!("stty rows {ROWS} cols {COLUMNS}; exec {client} {arguments} {address}");
+        let resize = format!("stty rows {ROWS} cols {COLUMNS}");
+        Terminal::run(
+            &format!("{resize}; exec {client} {arguments} {address}"),
+            prepare,
+        )
+    }
+
+    /// Runs this in a shell in a terminal.
+    #[track_caller]
+    fn run(in_a_terminal: &str, prepare: impl FnOnce(&mut Command)) -> Terminal {
         let mut command = Command::new("script");
         command
-            .args(["-q", "-e", "-f", "-c", &in_a_terminal, "/dev/null"])
+            .args(["-q", "-e", "-f", "-c", in_a_terminal, "/dev/null"])
             .env("TERM", "xterm-256color")
             .env("SHELL", "/bin/sh")
             .env("USER", "somebody")
@@ -69,9 +77,14 @@ impl Terminal {
 
     #[track_caller]
     fn types(&mut self, keys: &str) {
+        self.types_raw(keys.as_bytes());
+    }
+
+    #[track_caller]
+    fn types_raw(&mut self, keys: &[u8]) {
         let stdin = self.child.stdin.as_mut().expect("a pipe");
         stdin
-            .write_all(keys.as_bytes())
+            .write_all(keys)
             .and_then(|()| stdin.flush())
             .expect("it reads");
     }
@@ -188,7 +201,7 @@ fn a_conversation_looks_the_same_to_both_but_for_what_is_private() {
     alice.types("//etc\r");
     bob.shows("hh:mm alice: /etc", "bob> ");
     alice.types("/names b\r");
-    alice.shows("hh:mm * 1 online: bob", "alice> ");
+    alice.shows("hh:mm * 1 online whose name begins with b: bob", "alice> ");
     alice.types("/name Alicia\r");
     alice.shows("hh:mm * You are Alicia", "Alicia> ");
     alice.types("it is me\r");
@@ -198,7 +211,10 @@ fn a_conversation_looks_the_same_to_both_but_for_what_is_private() {
     let (code, rows) = alice.ends();
     assert_eq!(code, Some(0), "{rows:#?}");
     bob.types("still there?\r");
-    bob.shows("hh:mm * Nobody else is here", "bob> ");
+    bob.shows(
+        "hh:mm * Nobody has got that: nobody else is here, or none can take it",
+        "bob> ",
+    );
 }
 
 #[test]
@@ -217,7 +233,10 @@ fn mistakes_are_told_and_never_sent() {
     alice.types("/reply hi\r");
     alice.shows("hh:mm ! Nobody has written to you privately yet", "alice> ");
     alice.types("/msg carol psst\r");
-    alice.shows("hh:mm ! No one is named carol; not sent: psst", "alice> ");
+    alice.shows(
+        "hh:mm ! No one is named carol; not sent to carol: psst",
+        "alice> ",
+    );
     alice.types("/name bob\r");
     alice.shows("hh:mm ! bob is taken", "alice> ");
     alice.types("/msg bob\r");
@@ -285,11 +304,16 @@ fn tab_completes_commands_and_names() {
     alice.types("/na\t");
     alice.shows("", "alice> /name");
     alice.types("s ca\t");
-    alice.shows("", "alice> /names carol");
-    alice.types("\t");
     alice.shows("carol   carola", "alice> /names carol");
+    // The list does not keep messages from being shown.
+    bob.send("Private-message alice seen?");
+    alice.shows("hh:mm Bobby (to you): seen?", "alice> /names carol");
+    bob.expect("200 OK", "Delivered to alice");
     alice.types("a\t\r");
-    alice.shows("hh:mm * 1 online: carola", "alice> ");
+    alice.shows(
+        "hh:mm * 1 online whose name begins with carola: carola",
+        "alice> ",
+    );
     alice.types("a word and zz\t!\r");
     bob.expect_delivery("broadcast", "alice", "a word and zz!");
 }
@@ -392,22 +416,30 @@ fn when_the_server_was_killed_and_is_back_what_was_typed_meanwhile_is_sent() {
     let mut alice = Terminal::named(&server, "alice");
     // What the server takes no more is never answered.
     server.signal(Signal::STOP);
+    wait_for("it to stand still", || server.is_stopped());
     alice.types("into the void\r");
-    alice.shows("hh:mm alice: into the void", "alice> ");
+    wait_for("it to have been sent", || has_unread(address.port()));
     drop(server);
     alice.shows("hh:mm ! Perhaps not sent: into the void", "alice> ");
-    alice.types("meanwhile\r/reply nobody\r/names\r");
-    alice.shows("--:-- alice: meanwhile", "alice> ");
+    alice.types("meanwhile\rand more\r/reply nobody\r/names\r");
+    alice.shows("--:-- alice: and more", "alice> ");
     alice.shows("hh:mm ! There is no connection now", "alice> ");
+    alice.types("/name alix\r/name Alice\r");
+    alice.shows("hh:mm * You will be Alice when you are back", "alice> ");
     let server = Server::start(&["-l", &address.to_string()]);
     let mut bob = server.named("bob");
-    alice.shows("hh:mm alice: meanwhile", "alice> ");
-    bob.expect_delivery("broadcast", "alice", "meanwhile");
+    alice.shows("hh:mm Alice: meanwhile", "alice> ");
+    alice.shows("hh:mm Alice: and more", "alice> ");
+    bob.expect_delivery("broadcast", "Alice", "meanwhile");
+    bob.expect_delivery("broadcast", "Alice", "and more");
     alice.types("and on\r");
-    bob.expect_delivery("broadcast", "alice", "and on");
+    bob.expect_delivery("broadcast", "Alice", "and on");
     bob.barrier();
-    let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
-    alice.shows(back, "alice> ");
+    let back = "hh:mm * Back as Alice, with a new session: what was said meanwhile is missing";
+    alice.shows(back, "Alice> ");
+    let rows = alice.rows();
+    let and_on = rows.iter().filter(|row| row.ends_with("alice: and on"));
+    assert!(and_on.count() <= 1, "{rows:#?}");
 }
 
 #[test]
@@ -501,17 +533,117 @@ fn a_name_that_is_none_or_taken_is_asked_for_again() {
     let server = Server::start(&[]);
     let _bob = server.named("bob");
     let mut terminal = Terminal::start(server.address, "-n 'bob smith'", |_| {});
-    terminal.shows("A name is 2 to 63 of A-Z a-z 0-9 _ -", "Your name: ");
+    terminal.shows(
+        "A name is 2 to 63 of A-Z a-z 0-9 _ -",
+        "Your name (Ctrl-D leaves): ",
+    );
     terminal.types("bob\r");
-    terminal.shows("bob is taken", "Your name: ");
+    terminal.shows(
+        "bob is taken. If that was you: after a break it is for a minute",
+        "Your name (Ctrl-D leaves): ",
+    );
     terminal.types("alice\r");
     terminal.shows("hh:mm * 2 online: alice bob", "alice> ");
     let mut user = Terminal::start(server.address, "", |_| {});
     user.shows("hh:mm * 3 online: alice bob somebody", "somebody> ");
     let mut nobody = Terminal::start(server.address, "-n bob", |_| {});
-    nobody.shows("bob is taken", "Your name: ");
+    nobody.shows(
+        "bob is taken. If that was you: after a break it is for a minute",
+        "Your name (Ctrl-D leaves): ",
+    );
     nobody.types("\x04");
     assert_eq!(nobody.ends().0, Some(1));
+}
+
+#[test]
+fn a_block_behind_a_command_goes_where_the_command_says() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let (mut bob, mut carol) = (server.named("bob"), server.named("carol"));
+    alice.types("/msg bob ");
+    alice.shows("", "/msg bob ");
+    alice.types("\x1B[200~secret one\n/quit\n\n  secret two\n\x1B[201~\r");
+    alice.shows("hh:mm alice (to bob): secret one", "alice> ");
+    for line in ["secret one", "/quit", "  secret two"] {
+        bob.expect_delivery("private", "alice", line);
+    }
+    alice.types("\x1B[200~/names\nhi\n\x1B[201~\r");
+    alice.shows(
+        "hh:mm ! That command stands alone, without more lines",
+        "alice> ",
+    );
+    alice.types("still here\r");
+    carol.expect_delivery("broadcast", "alice", "still here");
+}
+
+#[test]
+fn a_reply_goes_to_whoever_wrote_privately_last() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let (mut bob, mut carol) = (server.named("bob"), server.named("carol"));
+    bob.ask("Private-message alice psst", "200 OK", "Delivered to alice");
+    alice.shows("hh:mm bob (to you): psst", "alice> ");
+    carol.ask("Broadcast-message all", "200 OK", "Delivered to 2");
+    bob.expect_delivery("broadcast", "carol", "all");
+    alice.shows("hh:mm carol: all", "alice> ");
+    alice.types("/reply what?\r");
+    bob.expect_delivery("private", "alice", "what?");
+    alice.shows("hh:mm alice (to bob): what?", "alice> ");
+    // A line from the history is a line as any other.
+    alice.types("\x1B[A");
+    alice.shows("", "alice> /reply what?");
+    alice.types("\x7F!\r");
+    bob.expect_delivery("private", "alice", "what!");
+    carol.barrier();
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_cost_the_line_and_no_more() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    alice.types("hello ");
+    alice.shows("", "alice> hello ");
+    alice.types_raw(b"\xFF");
+    alice.shows("hh:mm ! That was not UTF-8, and is lost", "alice> ");
+    alice.types("again\r");
+    bob.expect_delivery("broadcast", "alice", "again");
+}
+
+#[test]
+fn the_terminal_is_given_back_to_who_is_killed() {
+    if !can_be_tested() || !has_tool("sh") {
+        return;
+    }
+    let server = Server::start(&[]);
+    let client = env!("CARGO_BIN_EXE_chat-client");
+    let shell = format!(
+        "stty rows {ROWS} cols {COLUMNS}; {client} -n alice {} & wait; \
+         {client} -n alice {}; stty -a | grep -o '[-]*echo '; stty -a | grep -o '[-]*icanon '",
+        "127.0.0.1:1", server.address
+    );
+    let mut alice = Terminal::run(&shell, |_| {});
+    alice.shows("hh:mm * 1 online: alice", "alice> ");
+    let threads = std::fs::read_dir("/proc").expect("Linux");
+    let pids = threads.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_ours = |pid: &String| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.starts_with(client) && command.contains(&server.address.to_string())
+    };
+    let pid = pids.filter(|pid| pid.parse::<i32>().is_ok()).find(is_ours);
+    let pid = Pid::from_raw(pid.expect("the client").parse().expect("a number"));
+    kill_process(pid.expect("a process id"), Signal::TERM).expect("it is there");
+    alice.shows("echo", "");
+    alice.shows("icanon", "");
 }
 
 #[test]
@@ -606,7 +738,7 @@ fn a_terminal_that_cannot_move_its_cursor_will_do() {
         contents.trim_end().ends_with(" * 2 online: alice bob")
     });
     alice.types("hello\n");
-    alice.shows("hello", "alice> ");
+    alice.shows("hello", "");
     bob.expect_delivery("broadcast", "alice", "hello");
     bob.send("Broadcast-message hi");
     alice.waits_for("a message", |alice| {

@@ -1,4 +1,4 @@
-use crate::support::{Server, has_tool, output_of, wait_for};
+use crate::support::{Server, has_tool, has_unread, output_of, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -159,17 +159,6 @@ fn who_was_in_a_netcat_that_was_killed_comes_back_in_another() {
     dora.types(&format!("\n{token}\nSet-name dora\n"));
     dora.shows("304 Not Modified\r\n");
     dora.shows("Incoming-message private alice and now?\r\n");
-}
-
-/// Whether a connection to this port, of whichever process, has something unread.
-fn has_unread(port: u16) -> bool {
-    let connections = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
-    connections.lines().skip(1).any(|line| {
-        // sl local_address rem_address st tx_queue:rx_queue (proc_net_tcp.txt)
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let unread = fields[4].split(':').nth(1).expect("two queues");
-        fields[2].ends_with(&format!(":{port:04X}")) && unread.bytes().any(|digit| digit != b'0')
-    })
 }
 
 #[test]
