@@ -1,0 +1,196 @@
+//! What a run comes to: latencies, what the server spent meanwhile, and the figures that
+//! are made of both.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use super::engine::{Failure, Wire};
+use super::process::{Process, Size, Switches, own_cpu};
+
+/// Longer than any patience; what takes longer counts as this.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Three significant digits: 0.1 % is finer than any two runs agree.
+const DIGITS: u8 = 3;
+
+/// One number of a report.
+#[derive(Clone, Debug)]
+pub(crate) struct Figure {
+    /// Its name for programs, with its unit.
+    pub(crate) key: &'static str,
+    /// Its name for people, likewise.
+    pub(crate) title: &'static str,
+    /// `None` where it cannot be known: of a server whose process is not ours to see.
+    pub(crate) value: Option<f64>,
+}
+
+/// A figure that is known.
+pub(crate) fn known(key: &'static str, title: &'static str, value: f64) -> Figure {
+    figure(key, title, Some(value))
+}
+
+/// A figure that may not be known.
+pub(crate) fn figure(key: &'static str, title: &'static str, value: Option<f64>) -> Figure {
+    Figure { key, title, value }
+}
+
+/// How long things took, each of them counted.
+pub(crate) struct Latencies(Histogram<u64>);
+
+impl Latencies {
+    pub(crate) fn new() -> Latencies {
+        let longest = LONGEST.as_nanos() as u64;
+        let histogram = Histogram::new_with_bounds(1, longest, DIGITS);
+        Latencies(histogram.expect("bounds in order, and few digits"))
+    }
+
+    pub(crate) fn record(&mut self, latency: Duration) {
+        self.0.saturating_record(latency.as_nanos() as u64);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.reset();
+    }
+
+    /// In microseconds.
+    pub(crate) fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    fn quantile(&self, quantile: f64) -> f64 {
+        self.0.value_at_quantile(quantile) as f64 / 1e3
+    }
+
+    fn figures(&self) -> [Figure; 4] {
+        [
+            known("latency_p50_us", "p50 µs", self.median()),
+            known("latency_p99_us", "p99 µs", self.quantile(0.99)),
+            known("latency_p999_us", "p99.9 µs", self.quantile(0.999)),
+            known("latency_max_us", "max µs", self.0.max() as f64 / 1e3),
+        ]
+    }
+}
+
+/// Reads the counters at the beginning of something.
+pub(crate) struct Meter<'a> {
+    process: Option<&'a Process>,
+    switches: Option<Switches>,
+    cpu: Option<Duration>,
+    own_cpu: Duration,
+    messages: u64,
+    began: Instant,
+}
+
+/// What something has taken.
+pub(crate) struct Spent {
+    pub(crate) time: Duration,
+    /// Of the server.
+    pub(crate) cpu: Option<Duration>,
+    pub(crate) own_cpu: Duration,
+    pub(crate) switches: Option<Switches>,
+    /// Messages of the server, answers included.
+    pub(crate) messages: u64,
+}
+
+impl<'a> Meter<'a> {
+    pub(crate) fn start(process: Option<&'a Process>, wire: &Wire) -> io::Result<Meter<'a>> {
+        Ok(Meter {
+            process,
+            switches: process.map(Process::switches).transpose()?,
+            messages: wire.messages(),
+            own_cpu: own_cpu()?,
+            cpu: process.map(Process::cpu).transpose()?,
+            began: Instant::now(),
+        })
+    }
+
+    pub(crate) fn stop(self, wire: &Wire) -> io::Result<Spent> {
+        let time = self.began.elapsed();
+        let cpu = self.process.map(Process::cpu).transpose()?;
+        let own_cpu = own_cpu()?;
+        let switches = self.process.map(Process::switches).transpose()?;
+        Ok(Spent {
+            time,
+            cpu: cpu.zip(self.cpu).map(|(now, then)| now - then),
+            own_cpu: own_cpu - self.own_cpu,
+            switches: switches.zip(self.switches).map(|(now, then)| Switches {
+                voluntary: now.voluntary.saturating_sub(then.voluntary),
+                involuntary: now.involuntary.saturating_sub(then.involuntary),
+            }),
+            messages: wire.messages() - self.messages,
+        })
+    }
+}
+
+/// How big the server is, if its process can be seen.
+pub(crate) fn size(process: Option<&Process>) -> Result<Option<Size>, Failure> {
+    Ok(process.map(Process::size).transpose()?)
+}
+
+/// What a client costs in memory and threads: what so many have added.
+pub(crate) fn per_client(empty: Option<Size>, full: Option<Size>, clients: usize) -> [Figure; 2] {
+    let added = |part: fn(Size) -> u64| {
+        let (empty, full) = (part(empty?) as f64, part(full?) as f64);
+        Some((full - empty) / clients as f64)
+    };
+    [
+        figure(
+            "rss_per_client_kib",
+            "RSS/client KiB",
+            added(|it| it.rss_kib),
+        ),
+        figure(
+            "threads_per_client",
+            "threads/client",
+            added(|it| it.threads),
+        ),
+    ]
+}
+
+/// The figures of a case in which messages are sent and delivered.
+pub(crate) fn of_traffic(deliveries: u64, latencies: &Latencies, spent: &Spent) -> Vec<Figure> {
+    let seconds = spent.time.as_secs_f64();
+    let cpu = spent.cpu.map(|cpu| cpu.as_secs_f64() * 1e6);
+    let per_delivery = |total: f64| total / deliveries as f64;
+    let switches =
+        |part: fn(Switches) -> u64| spent.switches.map(|it| per_delivery(part(it) as f64));
+    let mut figures = vec![
+        known("deliveries", "deliveries", deliveries as f64),
+        known(
+            "deliveries_per_s",
+            "deliveries/s",
+            deliveries as f64 / seconds,
+        ),
+    ];
+    figures.extend(latencies.figures());
+    figures.extend([
+        figure(
+            "cpu_per_delivery_us",
+            "CPU/delivery µs",
+            cpu.map(per_delivery),
+        ),
+        figure(
+            "cpu_per_frame_us",
+            "CPU/frame µs",
+            cpu.map(|cpu| cpu / spent.messages as f64),
+        ),
+        known("frames_per_s", "frames/s", spent.messages as f64 / seconds),
+        figure(
+            "voluntary_switches_per_delivery",
+            "waits/delivery",
+            switches(|it| it.voluntary),
+        ),
+        figure(
+            "involuntary_switches_per_delivery",
+            "preempted/delivery",
+            switches(|it| it.involuntary),
+        ),
+        known(
+            "generator_cpu_per_delivery_us",
+            "generator CPU/delivery µs",
+            per_delivery(spent.own_cpu.as_secs_f64() * 1e6),
+        ),
+    ]);
+    figures
+}

@@ -1,0 +1,363 @@
+//! The load generator: how fast is a chat server, and what does it cost?
+//!
+//! It speaks CP and IRC, so that the same load runs against this server and against those
+//! that one would otherwise run. `make bench` runs the standard cases against ours,
+//! `make bench-peers` compares; `cargo bench --bench load -- --help` tells how to run a
+//! single one.
+//!
+//! The files in the order in which they explain one another:
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `protocol.rs` | speaking CP and IRC |
+//! | `message.rs` | texts that can be told apart, and the ledger that checks them |
+//! | `engine.rs` | the epoll loop, and the connections |
+//! | `coming.rs` | how clients log in |
+//! | `fanout.rs`, `ping.rs`, `hold.rs` | the cases |
+//! | `figures.rs`, `process.rs` | what is counted, and where it is read |
+//! | `cases.rs` | the standard cases |
+//! | `server.rs` | the server that is loaded |
+//! | `report.rs`, `progress.rs` | what is printed |
+//!
+//! Its tests are in `tests/it/load.rs`, which includes this file, so that they run it
+//! inside a test as well as a program does.
+
+#![forbid(unsafe_code)]
+
+mod cases;
+mod coming;
+mod engine;
+mod fanout;
+mod figures;
+mod hold;
+mod message;
+mod ping;
+mod process;
+mod progress;
+mod protocol;
+mod report;
+mod server;
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use getopts::{Matches, Options};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use cases::Case;
+use engine::{Engine, Failure};
+use fanout::{Fanout, Pace};
+use hold::Hold;
+use ping::Ping;
+use progress::Progress;
+use protocol::Protocol;
+use report::Outcome;
+use server::Server;
+
+/// Our server of the same build, unless another is named.
+const OURS: &str = env!("CARGO_BIN_EXE_chat-server");
+
+/// How long nothing may come, unless something else is said: longer than a server takes
+/// to tell 4,000 clients of each other.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Descriptors that are no connections: the standard three, epoll, the timer, and a few
+/// of /proc.
+const OTHER_DESCRIPTORS: u64 = 32;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments, &mut io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Usage(problem)) => {
+            eprintln!("load: {problem}; --help tells more");
+            ExitCode::from(2)
+        }
+        Err(Error::Failed(failure)) => {
+            eprintln!("load: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The arguments are no good.
+    Usage(String),
+    /// A case has failed.
+    Failed(Failure),
+}
+
+/// Does what the arguments ask for, and prints its report.
+pub(crate) fn run(arguments: &[String], out: &mut impl Write) -> Result<(), Error> {
+    let table = options();
+    let matches = table.parse(arguments)?;
+    if matches.opt_present("help") {
+        return print(out, &table.usage(BRIEF));
+    }
+    if matches.opt_present("list") {
+        let names: Vec<String> = cases::standard().iter().map(Case::name).collect();
+        return print(out, &format!("{}\n", names.join("\n")));
+    }
+    let plan = Plan::from_matches(&matches)?;
+    raise_descriptor_limit(&plan.cases)?;
+    let mut outcomes = Vec::new();
+    for case in plan.cases {
+        let figures = run_case(&case, &plan.target, plan.patience)
+            .map_err(|failure| Failure(format!("{}: {failure}", case.name())))?;
+        let outcome = Outcome {
+            case,
+            protocol: plan.target.protocol(),
+            figures,
+        };
+        outcomes.push(outcome);
+    }
+    if let Some(path) = matches.opt_str("json") {
+        fs::write(&path, report::json(&outcomes))
+            .map_err(|e| Failure(format!("cannot write {path}: {e}")))?;
+    }
+    print(out, &report::table(&outcomes))
+}
+
+const BRIEF: &str = "\
+Loads a chat server, and tells what it does and what that costs.
+
+Usage: load [OPTION ...] [CASE [SERVER-OPTION ...]]
+
+CASE is fanout, ping or hold, with the options below; or a standard one by its name;
+without one it is all standard ones. The server is ours, started for each case with the
+SERVER-OPTIONs behind `--`, unless --address names another.";
+
+fn options() -> Options {
+    let mut table = Options::new();
+    table
+        .optopt("", "clients", "fanout, hold: how many (100)", "N")
+        .optopt("", "senders", "fanout: how many of them send (1)", "S")
+        .optopt(
+            "",
+            "in-flight",
+            "fanout: broadcasts at most (1 a sender)",
+            "W",
+        )
+        .optopt("", "rate", "fanout: broadcasts a second, instead", "R")
+        .optopt("", "pairs", "ping: how many (1)", "P")
+        .optopt("", "messages", "fanout, ping: how many in all (1000)", "M")
+        .optopt("", "stay", "hold: for so many seconds (3)", "S")
+        .optopt("", "text", "bytes of a text (100)", "BYTES")
+        .optflag(
+            "",
+            "quick",
+            "a twentieth of the messages, to see that it works",
+        )
+        .optopt("", "server", "what it speaks: cp or irc (cp)", "cp|irc")
+        .optopt("", "address", "where it is", "ADDR:PORT")
+        .optopt("", "pid", "its process, to see what it costs", "PID")
+        .optopt("", "spawn", "start this chat-server", "PATH")
+        .optopt(
+            "",
+            "patience",
+            "fail when nothing has come for so long (30)",
+            "S",
+        )
+        .optopt("", "json", "write the report there, too", "FILE")
+        .optflag("", "list", "print the names of the standard cases")
+        .optflag("", "bench", "does nothing; cargo bench passes it")
+        .optflag("h", "help", "print this");
+    table
+}
+
+/// What is to be done.
+struct Plan {
+    cases: Vec<Case>,
+    target: Target,
+    patience: Duration,
+}
+
+/// Which server.
+enum Target {
+    There {
+        protocol: Protocol,
+        address: SocketAddr,
+        pid: Option<u32>,
+    },
+    Ours {
+        path: String,
+        options: Vec<String>,
+    },
+}
+
+impl Plan {
+    fn from_matches(matches: &Matches) -> Result<Plan, Error> {
+        let (case, options) = match matches.free.split_first() {
+            Some((case, options)) => (Some(case.as_str()), options),
+            None => (None, [].as_slice()),
+        };
+        let mut cases = match case {
+            None => cases::standard(),
+            Some(kind @ ("fanout" | "ping" | "hold")) => vec![case_of(kind, matches)?],
+            Some(name) => {
+                let case = cases::standard().into_iter().find(|it| it.name() == name);
+                vec![case.ok_or_else(|| Error::Usage(format!("{name:?} is no case")))?]
+            }
+        };
+        if matches.opt_present("quick") {
+            cases = cases.into_iter().map(Case::quick).collect();
+        }
+        let patience: Option<f64> = value(matches, "patience")?;
+        Ok(Plan {
+            cases,
+            target: Target::from_matches(matches, options)?,
+            patience: patience.map_or(PATIENCE, Duration::from_secs_f64),
+        })
+    }
+}
+
+/// A case of this kind, as the options have it.
+fn case_of(kind: &str, matches: &Matches) -> Result<Case, Error> {
+    let clients = value(matches, "clients")?.unwrap_or(100);
+    let messages = value(matches, "messages")?.unwrap_or(1_000);
+    let text = value(matches, "text")?.unwrap_or(cases::TEXT);
+    if text < message::SHORTEST {
+        let least = message::SHORTEST;
+        return Err(Error::Usage(format!("a text has at least {least} bytes")));
+    }
+    let case = match kind {
+        "fanout" => {
+            let senders = value(matches, "senders")?.unwrap_or(1);
+            let window = value(matches, "in-flight")?.unwrap_or(senders);
+            let rate: Option<f64> = value(matches, "rate")?;
+            Case::Fanout(Fanout {
+                clients,
+                senders,
+                broadcasts: messages,
+                pace: rate.map_or(Pace::InFlight(window), Pace::PerSecond),
+                text,
+            })
+        }
+        "ping" => Case::Ping(Ping {
+            pairs: value(matches, "pairs")?.unwrap_or(1),
+            messages,
+            text,
+        }),
+        _ => Case::Hold(Hold {
+            clients,
+            stay: value(matches, "stay")?.map_or(cases::STAY, Duration::from_secs),
+        }),
+    };
+    match case.flaw() {
+        Some(flaw) => Err(Error::Usage(flaw)),
+        None => Ok(case),
+    }
+}
+
+impl Target {
+    fn from_matches(matches: &Matches, options: &[String]) -> Result<Target, Error> {
+        let protocol = match matches.opt_str("server").as_deref() {
+            None | Some("cp") => Protocol::Cp,
+            Some("irc") => Protocol::Irc,
+            Some(other) => return Err(Error::Usage(format!("{other:?} is neither cp nor irc"))),
+        };
+        match matches.opt_str("address") {
+            Some(address) => Ok(Target::There {
+                protocol,
+                address: address
+                    .to_socket_addrs()
+                    .ok()
+                    .and_then(|mut all| all.next())
+                    .ok_or_else(|| Error::Usage(format!("{address:?} is no address")))?,
+                pid: value(matches, "pid")?,
+            }),
+            None if protocol == Protocol::Irc => {
+                Err(Error::Usage("an IRC server needs an --address".to_owned()))
+            }
+            None => Ok(Target::Ours {
+                path: matches.opt_str("spawn").unwrap_or_else(|| OURS.to_owned()),
+                options: options.to_vec(),
+            }),
+        }
+    }
+
+    fn protocol(&self) -> Protocol {
+        match self {
+            Target::There { protocol, .. } => *protocol,
+            Target::Ours { .. } => Protocol::Cp,
+        }
+    }
+
+    fn server(&self) -> Result<Server, Failure> {
+        match self {
+            Target::There { address, pid, .. } => Server::at(*address, *pid),
+            Target::Ours { path, options } => Server::start(path, options),
+        }
+    }
+}
+
+/// An option's value, if it is given.
+fn value<T: FromStr>(matches: &Matches, name: &str) -> Result<Option<T>, Error> {
+    let parse = |text: String| {
+        text.parse()
+            .map_err(|_| Error::Usage(format!("--{name}: {text:?} is no good")))
+    };
+    matches.opt_str(name).map(parse).transpose()
+}
+
+fn run_case(
+    case: &Case,
+    target: &Target,
+    patience: Duration,
+) -> Result<Vec<figures::Figure>, Failure> {
+    let server = target.server()?;
+    let progress = Progress::of(format!("{} on {}", case.name(), target.protocol()));
+    let mut engine = Engine::new(server.address, target.protocol(), patience, progress)?;
+    case.run(&mut engine, server.process.as_ref())
+}
+
+/// Each connection is a descriptor, and the usual soft limit is 1,024.
+fn raise_descriptor_limit(cases: &[Case]) -> Result<(), Failure> {
+    let clients = cases.iter().map(Case::clients).max().unwrap_or(0);
+    let wanted = clients as u64 + OTHER_DESCRIPTORS;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
+        return Err(Failure(format!(
+            "{clients} clients need {wanted} descriptors: ulimit -Hn {wanted}"
+        )));
+    }
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).map_err(io::Error::from)?;
+    Ok(())
+}
+
+fn print(out: &mut impl Write, text: &str) -> Result<(), Error> {
+    out.write_all(text.as_bytes())
+        .map_err(|e| Error::Failed(e.into()))
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        Error::Failed(failure)
+    }
+}
+
+impl From<getopts::Fail> for Error {
+    fn from(fail: getopts::Fail) -> Error {
+        Error::Usage(fail.to_string())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage(problem) => f.write_str(problem),
+            Error::Failed(failure) => failure.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The case `ping`: pairs bounce a private message to and fro.
+
+use std::time::Instant;
+
+use super::coming::{LOGINS_AT_ONCE, log_in, unexpected};
+use super::engine::{Engine, Failure, Load, Wire};
+use super::figures::{self, Figure, Latencies, Meter};
+use super::message::{Ledger, Texts, name};
+use super::process::Process;
+use super::protocol::Said;
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(crate) struct Ping {
+    pub(crate) pairs: usize,
+    /// How many messages are counted, to and fro, of all pairs; some go before them that
+    /// are not.
+    pub(crate) messages: u64,
+    /// Bytes of a text.
+    pub(crate) text: usize,
+}
+
+/// One in so many messages goes before the counted ones, to warm up.
+const WARM_UP: u64 = 20;
+
+impl Ping {
+    /// Runs the case. Its latencies are of round trips.
+    pub(crate) fn run(
+        &self,
+        engine: &mut Engine,
+        process: Option<&Process>,
+    ) -> Result<Vec<Figure>, Failure> {
+        let clients = 2 * self.pairs;
+        let empty = figures::size(process)?;
+        log_in(engine, clients, LOGINS_AT_ONCE)?;
+        let mut bouncing = Bouncing::new(self, engine.wire.protocol().answers());
+        engine.settle(&mut bouncing)?;
+        let full = figures::size(process)?;
+
+        bouncing.begin(self.messages.div_ceil(WARM_UP));
+        engine.run(&mut bouncing)?;
+        engine.settle(&mut bouncing)?;
+
+        let meter = Meter::start(process, &engine.wire)?;
+        bouncing.begin(self.messages);
+        engine.run(&mut bouncing)?;
+        let spent = meter.stop(&engine.wire)?;
+        engine.settle(&mut bouncing)?;
+
+        let mut figures = figures::of_traffic(self.messages, &bouncing.latencies, &spent);
+        figures.extend(figures::per_client(empty, full, clients));
+        Ok(figures)
+    }
+}
+
+struct Bouncing {
+    texts: Texts,
+    /// Each recipient has one sender, the other of the pair.
+    ledger: Ledger,
+    players: Vec<Player>,
+    is_answered: bool,
+    round_trips: Vec<Instant>,
+    latencies: Latencies,
+    /// Whose turn it is.
+    turns: Vec<usize>,
+    /// Of this run: how many messages it has, has sent, has seen arrive and be answered.
+    count: u64,
+    sent: u64,
+    arrived: u64,
+    answered: u64,
+}
+
+struct Player {
+    name: String,
+    /// The number of its next message.
+    next: u32,
+}
+
+/// The other of a pair.
+fn other(player: usize) -> usize {
+    player ^ 1
+}
+
+/// Whether a player is the one of the pair that begins.
+fn begins(player: usize) -> bool {
+    player.is_multiple_of(2)
+}
+
+impl Bouncing {
+    fn new(case: &Ping, is_answered: bool) -> Bouncing {
+        let players = (0..2 * case.pairs).map(|client| Player {
+            name: name(client),
+            next: 0,
+        });
+        Bouncing {
+            texts: Texts::new(case.text),
+            ledger: Ledger::new(2 * case.pairs, 1),
+            players: players.collect(),
+            is_answered,
+            round_trips: vec![Instant::now(); case.pairs],
+            latencies: Latencies::new(),
+            turns: Vec::new(),
+            count: 0,
+            sent: 0,
+            arrived: 0,
+            answered: 0,
+        }
+    }
+
+    /// So many messages from now on, of all pairs.
+    fn begin(&mut self, count: u64) {
+        self.latencies.clear();
+        self.turns.clear();
+        self.turns
+            .extend((0..self.players.len()).filter(|&player| begins(player)));
+        (self.count, self.sent, self.arrived, self.answered) = (count, 0, 0, 0);
+    }
+
+    fn send(&mut self, player: usize, now: Instant, wire: &mut Wire) {
+        if begins(player) {
+            self.round_trips[player / 2] = now;
+        }
+        let number = self.players[player].next;
+        wire.say(player, |protocol, out| {
+            protocol.begin_private(&self.players[other(player)].name, out);
+            self.texts.write(player, number, out);
+            protocol.end(out);
+        });
+        self.players[player].next += 1;
+        self.sent += 1;
+    }
+
+    fn arrive(
+        &mut self,
+        player: usize,
+        sender: &[u8],
+        text: &[u8],
+        now: Instant,
+    ) -> Result<(), Failure> {
+        let number = match self.texts.read(sender, text) {
+            Some((sender, number)) if sender == other(player) => number,
+            _ => return Err(unexpected(player, &Said::Message { sender, text })),
+        };
+        self.ledger.enter(player, 0, number).map_err(|disorder| {
+            let sender = other(player);
+            Failure(format!("client {player} gets client {sender}'s {disorder}"))
+        })?;
+        self.arrived += 1;
+        if begins(player) {
+            let began = self.round_trips[player / 2];
+            self.latencies.record(now.saturating_duration_since(began));
+        }
+        self.turns.push(player);
+        Ok(())
+    }
+}
+
+impl Load for Bouncing {
+    fn act(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
+        while self.sent < self.count
+            && let Some(player) = self.turns.pop()
+        {
+            self.send(player, now, wire);
+        }
+        Ok(None)
+    }
+
+    fn heard(&mut self, client: usize, said: &Said<'_>, now: Instant) -> Result<(), Failure> {
+        match *said {
+            Said::Message { sender, text } => self.arrive(client, sender, text, now),
+            Said::Sent { to }
+                if self.answered < self.sent
+                    && to == self.players[other(client)].name.as_bytes() =>
+            {
+                self.answered += 1;
+                Ok(())
+            }
+            Said::Aside => Ok(()),
+            _ => Err(unexpected(client, said)),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.arrived == self.count && (self.answered == self.count || !self.is_answered)
+    }
+
+    fn missing(&self) -> String {
+        let mut missing = (0..self.players.len()).filter_map(|player| {
+            let (due, next) = (self.ledger.due(player, 0), self.players[other(player)].next);
+            (due < next).then_some((player, due))
+        });
+        match missing.next() {
+            Some((player, due)) => format!(
+                "{} messages are missing, the first of them client {}'s message {due} at client \
+                 {player}",
+                1 + missing.count(),
+                other(player)
+            ),
+            None => "answers to messages are missing".to_owned(),
+        }
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        (self.arrived, self.count)
+    }
+}

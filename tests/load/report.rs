@@ -1,0 +1,103 @@
+//! Reports: a table for people, JSON for programs.
+
+use std::fmt::{self, Write};
+
+use super::cases::Case;
+use super::figures::Figure;
+use super::protocol::Protocol;
+
+/// What came of one case.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) case: Case,
+    pub(crate) protocol: Protocol,
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// A row for each outcome, a table for each kind of case.
+pub(crate) fn table(outcomes: &[Outcome]) -> String {
+    let mut text = String::new();
+    let kind = |outcome: &Outcome| outcome.case.kind();
+    for group in outcomes.chunk_by(|a, b| kind(a) == kind(b)) {
+        let titles = group[0]
+            .figures
+            .iter()
+            .map(|figure| figure.title.to_owned());
+        let mut rows = vec![["case".to_owned()].into_iter().chain(titles).collect()];
+        rows.extend(group.iter().map(row));
+        text.push_str(&aligned(&rows));
+        text.push('\n');
+    }
+    text
+}
+
+/// An array with an object for each outcome, one a line. All names are ours, so there is
+/// nothing to escape.
+pub(crate) fn json(outcomes: &[Outcome]) -> String {
+    let objects: Vec<String> = outcomes.iter().map(object).collect();
+    format!("[\n{}\n]\n", objects.join(",\n"))
+}
+
+fn row(outcome: &Outcome) -> Vec<String> {
+    let values = outcome.figures.iter().map(|figure| match figure.value {
+        Some(value) => short(value),
+        None => "?".to_owned(),
+    });
+    [outcome.case.name()].into_iter().chain(values).collect()
+}
+
+/// Three digits at least, and all of a whole number.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 || value == 0.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+/// The first column to the left, the others to the right.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..rows[0].len()).filter_map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let written = match column {
+                0 => write!(text, "{cell:<width$}"),
+                _ => write!(text, "  {cell:>width$}"),
+            };
+            debug_assert!(written.is_ok(), "a String takes everything");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn object(outcome: &Outcome) -> String {
+    let figures: Vec<String> = outcome
+        .figures
+        .iter()
+        .map(|figure| match figure.value {
+            Some(value) if value.is_finite() => format!("\"{}\":{value}", figure.key),
+            _ => format!("\"{}\":null", figure.key),
+        })
+        .collect();
+    format!(
+        "{{\"case\":\"{}\",\"kind\":\"{}\",\"clients\":{},\"protocol\":\"{}\",\"figures\":{{{}}}}}",
+        outcome.case.name(),
+        outcome.case.kind(),
+        outcome.case.clients(),
+        outcome.protocol,
+        figures.join(",")
+    )
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Cp => "cp",
+            Protocol::Irc => "irc",
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! The server that is loaded: one that is there, or ours, started for the occasion.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use super::engine::Failure;
+use super::process::Process;
+
+/// Options of ours under a load: nothing that slows a client down or turns one away.
+/// A queue of 64 MiB holds what an open loop piles up; a closed one needs none of it.
+const UNLIMITED: [&str; 10] = [
+    "--listen",
+    "127.0.0.1:0",
+    "--rate",
+    "0",
+    "--max-clients",
+    "100000",
+    "--max-per-address",
+    "0",
+    "--queue",
+    "67108864",
+];
+
+/// A server, until it is dropped; who started it ends it.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    /// `None` if it is elsewhere.
+    pub(crate) process: Option<Process>,
+    started: Option<Child>,
+}
+
+impl Server {
+    /// A server that is there, with its process if that can be seen.
+    pub(crate) fn at(address: SocketAddr, pid: Option<u32>) -> Result<Server, Failure> {
+        let process = pid.map(Process::of).transpose();
+        Ok(Server {
+            address,
+            process: process.map_err(|e| Failure(format!("no process {pid:?}: {e}")))?,
+            started: None,
+        })
+    }
+
+    /// Starts the program of ours at this path, on a free port, without limits, with these
+    /// options too. It logs as it always does, where nobody reads it.
+    pub(crate) fn start(path: &str, options: &[String]) -> Result<Server, Failure> {
+        let failed = |what: &str| Failure(format!("{path}: {what}"));
+        let mut child = Command::new(path)
+            .args(UNLIMITED)
+            .args(options)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| failed(&e.to_string()))?;
+        let stdout = child.stdout.take();
+        let pid = child.id();
+        // From here on it is ended with us, whatever comes.
+        let mut server = Server {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            process: None,
+            started: Some(child),
+        };
+        let mut line = String::new();
+        if let Some(stdout) = stdout {
+            BufReader::new(stdout).read_line(&mut line)?;
+        }
+        server.address = line
+            .strip_prefix("listening on ")
+            .and_then(|address| address.trim_end().parse().ok())
+            .ok_or_else(|| failed("it does not say where it listens"))?;
+        server.process = Some(Process::of(pid)?);
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.started {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
