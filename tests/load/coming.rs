@@ -8,17 +8,13 @@ use super::figures::Latencies;
 use super::message::name;
 use super::protocol::Said;
 
-/// How many log in at the same time: enough to keep the server busy, few enough for any
-/// server's backlog of connections.
-pub(crate) const LOGINS_AT_ONCE: usize = 64;
-
 /// How many join an IRC channel at the same time. All who are there are told of each, and
 /// ngIRCd closes a connection for which more than 32 KiB wait.
 const JOINS_AT_ONCE: usize = 16;
 
 /// Has so many clients log in and hear broadcasts.
 pub(crate) fn all_come(engine: &mut Engine, clients: usize) -> Result<(), Failure> {
-    log_in(engine, clients, LOGINS_AT_ONCE)?;
+    log_in(engine, clients, engine.manners.logins_at_once)?;
     let mut entering = Entering::default();
     engine.run(&mut entering)?;
     engine.settle(&mut entering)

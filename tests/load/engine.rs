@@ -80,25 +80,34 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// How a server is treated, whatever the load.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manners {
+    /// A run fails when nothing has come for so long.
+    pub(crate) patience: Duration,
+    /// How many log in at the same time.
+    pub(crate) logins_at_once: usize,
+}
+
 /// The loop.
 pub(crate) struct Engine {
     poll: Poll,
     events: Events,
     buffer: Vec<u8>,
     timer: Timer,
-    patience: Duration,
     progress: Progress,
+    /// How the server is treated.
+    pub(crate) manners: Manners,
     /// The connections.
     pub(crate) wire: Wire,
 }
 
 impl Engine {
-    /// No connections yet to the server at this address. A run fails when nothing has come
-    /// for as long as its patience.
+    /// No connections yet to the server at this address.
     pub(crate) fn new(
         address: SocketAddr,
         protocol: Protocol,
-        patience: Duration,
+        manners: Manners,
         progress: Progress,
     ) -> Result<Engine, Failure> {
         let poll = Poll::new()?;
@@ -116,8 +125,8 @@ impl Engine {
             events: Events::with_capacity(BATCH),
             buffer: vec![0; BUFFER],
             timer,
-            patience,
             progress,
+            manners,
             wire,
         })
     }
@@ -136,8 +145,8 @@ impl Engine {
             }
             if self.turn(load)? {
                 last = Instant::now();
-            } else if last.elapsed() > self.patience {
-                let time = self.patience.as_secs_f32();
+            } else if last.elapsed() > self.manners.patience {
+                let time = self.manners.patience.as_secs_f32();
                 return Err(Failure(format!(
                     "nothing has come for {time} s: {}",
                     load.missing()

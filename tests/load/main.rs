@@ -50,7 +50,7 @@ use getopts::{Matches, Options};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use cases::Case;
-use engine::{Engine, Failure};
+use engine::{Engine, Failure, Manners};
 use fanout::{Fanout, Pace};
 use hold::Hold;
 use ping::Ping;
@@ -65,6 +65,10 @@ const OURS: &str = env!("CARGO_BIN_EXE_chat-server");
 /// How long nothing may come, unless something else is said: longer than a server takes
 /// to tell 4,000 clients of each other.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many log in at the same time, unless something else is said: enough to keep a server
+/// busy, few enough for its backlog of connections.
+const LOGINS_AT_ONCE: usize = 64;
 
 /// Descriptors that are no connections: the standard three, epoll, the timer, and a few
 /// of /proc.
@@ -109,7 +113,7 @@ pub(crate) fn run(arguments: &[String], out: &mut impl Write) -> Result<(), Erro
     raise_descriptor_limit(&plan.cases)?;
     let mut outcomes = Vec::new();
     for case in plan.cases {
-        let figures = run_case(&case, &plan.target, plan.patience)
+        let figures = run_case(&case, &plan.target, plan.manners)
             .map_err(|failure| Failure(format!("{}: {failure}", case.name())))?;
         let outcome = Outcome {
             case,
@@ -165,6 +169,7 @@ fn options() -> Options {
             "fail when nothing has come for so long (30)",
             "S",
         )
+        .optopt("", "logins-at-once", "how many log in at a time (64)", "N")
         .optopt("", "json", "write the report there, too", "FILE")
         .optflag("", "list", "print the names of the standard cases")
         .optflag("", "bench", "does nothing; cargo bench passes it")
@@ -176,7 +181,7 @@ fn options() -> Options {
 struct Plan {
     cases: Vec<Case>,
     target: Target,
-    patience: Duration,
+    manners: Manners,
 }
 
 /// Which server.
@@ -213,7 +218,10 @@ impl Plan {
         Ok(Plan {
             cases,
             target: Target::from_matches(matches, options)?,
-            patience: patience.map_or(PATIENCE, Duration::from_secs_f64),
+            manners: Manners {
+                patience: patience.map_or(PATIENCE, Duration::from_secs_f64),
+                logins_at_once: value(matches, "logins-at-once")?.unwrap_or(LOGINS_AT_ONCE),
+            },
         })
     }
 }
@@ -310,11 +318,11 @@ fn value<T: FromStr>(matches: &Matches, name: &str) -> Result<Option<T>, Error> 
 fn run_case(
     case: &Case,
     target: &Target,
-    patience: Duration,
+    manners: Manners,
 ) -> Result<Vec<figures::Figure>, Failure> {
     let server = target.server()?;
     let progress = Progress::of(format!("{} on {}", case.name(), target.protocol()));
-    let mut engine = Engine::new(server.address, target.protocol(), patience, progress)?;
+    let mut engine = Engine::new(server.address, target.protocol(), manners, progress)?;
     case.run(&mut engine, server.process.as_ref())
 }
 

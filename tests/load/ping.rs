@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::coming::{LOGINS_AT_ONCE, log_in, unexpected};
+use super::coming::{log_in, unexpected};
 use super::engine::{Engine, Failure, Load, Wire};
 use super::figures::{self, Figure, Latencies, Meter};
 use super::message::{Ledger, Texts, name};
@@ -32,7 +32,7 @@ impl Ping {
     ) -> Result<Vec<Figure>, Failure> {
         let clients = 2 * self.pairs;
         let empty = figures::size(process)?;
-        log_in(engine, clients, LOGINS_AT_ONCE)?;
+        log_in(engine, clients, engine.manners.logins_at_once)?;
         let mut bouncing = Bouncing::new(self, engine.wire.protocol().answers());
         engine.settle(&mut bouncing)?;
         let full = figures::size(process)?;
