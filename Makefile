@@ -4,10 +4,10 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client test check doc demo bench-stall soak picture cargo
+.PHONY: help run client test check doc demo bench bench-peers bench-stall soak picture cargo
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 run: cargo ## serve on 127.0.0.1:1313; options in ARGS, as in make run ARGS='--help'
 	cargo run --release --locked --no-default-features --bin chat-server -- $(ARGS)
@@ -36,6 +36,12 @@ soak: cargo ## 300 clients that chat, break, flood and babble, for MINUTES=2; is
 
 picture: cargo ## draw scripts/picture.svg anew, from a real session (needs tmux, Python with rich)
 	scripts/picture
+
+bench: cargo ## measure the server under load (two minutes); options in ARGS, as in make bench ARGS=--help
+	cargo bench --quiet --locked --bench load -- $(ARGS)
+
+bench-peers: cargo ## compare it with InspIRCd and ngIRCd (half an hour; Debian); ROUNDS=5
+	scripts/bench-peers $(ROUNDS)
 
 cargo:
 	@command -v cargo >/dev/null || { echo 'Rust is missing: install it from https://rustup.rs, then try again' >&2; exit 1; }

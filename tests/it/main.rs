@@ -21,6 +21,8 @@ mod fault_client;
 mod faults;
 /// Lines and requests, however they are cut (1).
 mod framing;
+/// The load generator, in small, and that it finds what is wrong.
+mod load;
 /// The time there is for a first name (3).
 mod login;
 /// What is logged, and what is not.

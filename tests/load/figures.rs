@@ -19,7 +19,8 @@ const DIGITS: u8 = 3;
 pub(crate) struct Figure {
     /// Its name for programs, with its unit.
     pub(crate) key: &'static str,
-    /// Its name for people, likewise.
+    /// Its name for people, short, because many stand in a row; empty where only programs
+    /// get it.
     pub(crate) title: &'static str,
     /// `None` where it cannot be known: of a server whose process is not ours to see.
     pub(crate) value: Option<f64>,
@@ -135,16 +136,8 @@ pub(crate) fn per_client(empty: Option<Size>, full: Option<Size>, clients: usize
         Some((full - empty) / clients as f64)
     };
     [
-        figure(
-            "rss_per_client_kib",
-            "RSS/client KiB",
-            added(|it| it.rss_kib),
-        ),
-        figure(
-            "threads_per_client",
-            "threads/client",
-            added(|it| it.threads),
-        ),
+        figure("rss_per_client_kib", "RSS KiB", added(|it| it.rss_kib)),
+        figure("threads_per_client", "threads", added(|it| it.threads)),
     ]
 }
 
@@ -156,7 +149,7 @@ pub(crate) fn of_traffic(deliveries: u64, latencies: &Latencies, spent: &Spent) 
     let switches =
         |part: fn(Switches) -> u64| spent.switches.map(|it| per_delivery(part(it) as f64));
     let mut figures = vec![
-        known("deliveries", "deliveries", deliveries as f64),
+        known("deliveries", "", deliveries as f64),
         known(
             "deliveries_per_s",
             "deliveries/s",
@@ -165,30 +158,26 @@ pub(crate) fn of_traffic(deliveries: u64, latencies: &Latencies, spent: &Spent) 
     ];
     figures.extend(latencies.figures());
     figures.extend([
-        figure(
-            "cpu_per_delivery_us",
-            "CPU/delivery µs",
-            cpu.map(per_delivery),
-        ),
+        figure("cpu_per_delivery_us", "CPU µs", cpu.map(per_delivery)),
         figure(
             "cpu_per_frame_us",
-            "CPU/frame µs",
+            "per frame",
             cpu.map(|cpu| cpu / spent.messages as f64),
         ),
-        known("frames_per_s", "frames/s", spent.messages as f64 / seconds),
+        known("frames_per_s", "", spent.messages as f64 / seconds),
         figure(
             "voluntary_switches_per_delivery",
-            "waits/delivery",
+            "waits",
             switches(|it| it.voluntary),
         ),
         figure(
             "involuntary_switches_per_delivery",
-            "preempted/delivery",
+            "preempted",
             switches(|it| it.involuntary),
         ),
         known(
             "generator_cpu_per_delivery_us",
-            "generator CPU/delivery µs",
+            "",
             per_delivery(spent.own_cpu.as_secs_f64() * 1e6),
         ),
     ]);

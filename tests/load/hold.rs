@@ -66,14 +66,14 @@ impl Hold {
             .map(|cpu| 1e3 * cpu.as_secs_f64() / idle.time.as_secs_f64());
         let ratio = late.cpu.zip(early.cpu).map(|(late, early)| late / early);
         let mut figures = vec![
-            known("clients", "clients", self.clients as f64),
+            known("clients", "", self.clients as f64),
             known("logins_per_s", "logins/s", per_second(logins, crowd.time)),
-            figure("early_login_cpu_us", "early login CPU µs", early.cpu),
-            figure("late_login_cpu_us", "late login CPU µs", late.cpu),
+            figure("early_login_cpu_us", "early CPU µs", early.cpu),
+            figure("late_login_cpu_us", "late CPU µs", late.cpu),
             figure("late_to_early_login_cpu", "late/early", ratio),
-            known("early_login_us", "early login µs", early.median),
-            known("late_login_us", "late login µs", late.median),
-            figure("idle_cpu_ms_per_s", "idle CPU ms/s", idle_cpu),
+            known("early_login_us", "early µs", early.median),
+            known("late_login_us", "late µs", late.median),
+            figure("idle_cpu_ms_per_s", "idle ms/s", idle_cpu),
             known(
                 "leaves_per_s",
                 "leaves/s",

@@ -19,8 +19,8 @@
 //! | `server.rs` | the server that is loaded |
 //! | `report.rs`, `progress.rs` | what is printed |
 //!
-//! Its tests are in `tests/it/load.rs`, which includes this file, so that they run it
-//! inside a test as well as a program does.
+//! Its tests are in `tests/it/load.rs`, which includes this file as a module, since cargo
+//! runs no tests of a bench target without a harness.
 
 #![forbid(unsafe_code)]
 
@@ -30,11 +30,11 @@ mod engine;
 mod fanout;
 mod figures;
 mod hold;
-mod message;
+pub(crate) mod message;
 mod ping;
 mod process;
 mod progress;
-mod protocol;
+pub(crate) mod protocol;
 mod report;
 mod server;
 
@@ -74,17 +74,17 @@ const LOGINS_AT_ONCE: usize = 64;
 /// of /proc.
 const OTHER_DESCRIPTORS: u64 = 32;
 
+#[cfg_attr(test, allow(dead_code, reason = "the tests call run"))]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments, &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Error::Usage(problem)) => {
-            eprintln!("load: {problem}; --help tells more");
-            ExitCode::from(2)
-        }
-        Err(Error::Failed(failure)) => {
-            eprintln!("load: {failure}");
-            ExitCode::FAILURE
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::from(match error {
+                Error::Failed(_) => 1,
+                Error::Usage(_) => 2,
+            })
         }
     }
 }
@@ -364,7 +364,7 @@ impl From<getopts::Fail> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Usage(problem) => f.write_str(problem),
+            Error::Usage(problem) => write!(f, "{problem}; --help tells more"),
             Error::Failed(failure) => failure.fmt(f),
         }
     }

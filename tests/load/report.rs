@@ -14,21 +14,40 @@ pub(crate) struct Outcome {
     pub(crate) figures: Vec<Figure>,
 }
 
-/// A row for each outcome, a table for each kind of case.
+/// A row for each outcome, a table for each kind of case, and what its columns mean.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     let kind = |outcome: &Outcome| outcome.case.kind();
     for group in outcomes.chunk_by(|a, b| kind(a) == kind(b)) {
-        let titles = group[0]
-            .figures
-            .iter()
-            .map(|figure| figure.title.to_owned());
+        let titles = shown(&group[0]).map(|figure| figure.title.to_owned());
         let mut rows = vec![["case".to_owned()].into_iter().chain(titles).collect()];
         rows.extend(group.iter().map(row));
         text.push_str(&aligned(&rows));
+        text.push_str(legend(&group[0].case));
         text.push('\n');
     }
     text
+}
+
+fn legend(case: &Case) -> &'static str {
+    match case {
+        Case::Fanout(_) => {
+            "  fanout-CLIENTS-SENDERS-IN_FLIGHT; p50 to max: from the sending to each recipient;
+  CPU of the server, waits and preemptions of its threads: per delivery; RSS, threads:
+  per client
+"
+        }
+        Case::Ping(_) => {
+            "  ping-PAIRS; p50 to max: of a round trip, two messages; CPU of the server, waits
+  and preemptions of its threads: per message; RSS, threads: per client
+"
+        }
+        Case::Hold(_) => {
+            "  hold-CLIENTS; early: around the 80th login, late: the last ones; idle: CPU of the
+  server while all stay; RSS, threads: per client
+"
+        }
+    }
 }
 
 /// An array with an object for each outcome, one a line. All names are ours, so there is
@@ -38,8 +57,13 @@ pub(crate) fn json(outcomes: &[Outcome]) -> String {
     format!("[\n{}\n]\n", objects.join(",\n"))
 }
 
+fn shown(outcome: &Outcome) -> impl Iterator<Item = &Figure> {
+    let figures = outcome.figures.iter();
+    figures.filter(|figure| !figure.title.is_empty())
+}
+
 fn row(outcome: &Outcome) -> Vec<String> {
-    let values = outcome.figures.iter().map(|figure| match figure.value {
+    let values = shown(outcome).map(|figure| match figure.value {
         Some(value) => short(value),
         None => "?".to_owned(),
     });
@@ -49,7 +73,7 @@ fn row(outcome: &Outcome) -> Vec<String> {
 /// Three digits at least, and all of a whole number.
 fn short(value: f64) -> String {
     match value.abs() {
-        size if size >= 100.0 || value == 0.0 => format!("{value:.0}"),
+        size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
