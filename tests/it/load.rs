@@ -130,6 +130,9 @@ enum Fault {
 const FAULTY: usize = 10;
 const LAST: usize = 20;
 
+/// In seconds: longer than a busy machine makes a good server pause.
+const PATIENCE: &str = "1";
+
 /// A server of CP for three clients, of whom the first sends. It ends with them.
 fn cheating_server(fault: Fault, faulty: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -209,7 +212,7 @@ fn verdict(fault: Fault, faulty: usize, in_flight: &str) -> Result<String, Strin
         "--in-flight",
         in_flight,
         "--patience",
-        "0.3",
+        PATIENCE,
         "--logins-at-once",
         "1",
         "fanout",
@@ -230,13 +233,13 @@ fn a_server_that_cheats_fails_the_run() {
             Fault::Drop,
             FAULTY,
             "1",
-            "nothing has come for 0.3 s: 1 deliveries are missing, the first of them client 0's message 10 at client 1",
+            "nothing has come for 1 s: 1 deliveries are missing, the first of them client 0's message 10 at client 1",
         ),
         (
             Fault::Drop,
             LAST,
             "4",
-            "nothing has come for 0.3 s: 1 deliveries are missing, the first of them client 0's message 20 at client 1",
+            "nothing has come for 1 s: 1 deliveries are missing, the first of them client 0's message 20 at client 1",
         ),
         (
             Fault::Double,

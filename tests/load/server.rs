@@ -7,19 +7,14 @@ use std::process::{Child, Command, Stdio};
 use super::engine::Failure;
 use super::process::Process;
 
-/// Options of ours under a load: nothing that slows a client down or turns one away.
-/// A queue of 64 MiB holds what an open loop piles up; a closed one needs none of it.
-const UNLIMITED: [&str; 10] = [
-    "--listen",
-    "127.0.0.1:0",
-    "--rate",
-    "0",
-    "--max-clients",
-    "100000",
-    "--max-per-address",
-    "0",
-    "--queue",
-    "67108864",
+/// Options of ours under a load, where nothing else is said: nothing that slows a client
+/// down or turns one away. A queue of 64 MiB holds what an open loop piles up; a closed one
+/// needs none of it.
+const UNLIMITED: [(&str, &str); 4] = [
+    ("--rate", "0"),
+    ("--max-clients", "100000"),
+    ("--max-per-address", "0"),
+    ("--queue", "67108864"),
 ];
 
 /// A server, until it is dropped; who started it ends it.
@@ -41,12 +36,16 @@ impl Server {
         })
     }
 
-    /// Starts the program of ours at this path, on a free port, without limits, with these
-    /// options too. It logs as it always does, where nobody reads it.
+    /// Starts the program of ours at this path, on a free port, without limits but those
+    /// among these options. It logs as it always does, where nobody reads it.
     pub(crate) fn start(path: &str, options: &[String]) -> Result<Server, Failure> {
         let failed = |what: &str| Failure(format!("{path}: {what}"));
+        let unlimited = UNLIMITED
+            .into_iter()
+            .filter(|(name, _)| !options.iter().any(|option| option == name));
         let mut child = Command::new(path)
-            .args(UNLIMITED)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(unlimited.flat_map(<[&str; 2]>::from))
             .args(options)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
@@ -69,7 +68,7 @@ impl Server {
         server.address = line
             .strip_prefix("listening on ")
             .and_then(|address| address.trim_end().parse().ok())
-            .ok_or_else(|| failed("it does not say where it listens"))?;
+            .ok_or_else(|| failed("it does not say where it listens; by itself it may say why"))?;
         server.process = Some(Process::of(pid)?);
         Ok(server)
     }
