@@ -15,8 +15,9 @@ run: cargo ## serve on 127.0.0.1:1313; options in ARGS, as in make run ARGS='--h
 client: cargo ## talk to it; options in ARGS, as in make client ARGS='-n alice'
 	cargo run --release --locked --bin chat-client -- $(ARGS)
 
-test: cargo ## run the tests (less than a minute after the build)
+test: cargo ## run the tests, with the hand-off and without (a minute after the build)
 	cargo test --locked
+	PLAIN_FORM=1 cargo test --locked --test it
 
 check: cargo ## format, lints, docs, a build without default features, the tests: what CI runs
 	scripts/check

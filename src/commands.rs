@@ -9,6 +9,7 @@ use log::info;
 
 use crate::limits::COMMAND_SHOWN;
 use crate::outbox::NotQueued;
+use crate::outbox::hand_off::Cork;
 use crate::protocol::reply::{Delivery, Reply, Response, Scope};
 use crate::protocol::request::{Command, Header, LineFault, Request, Verb};
 use crate::protocol::text::{Printable, Text};
@@ -28,7 +29,7 @@ pub enum Answer {
 }
 
 /// Carries a request out for the connection that it came from.
-pub fn answer(admission: &mut Admission, request: Request) -> Answer {
+pub fn answer(admission: &mut Admission, cork: &Cork, request: Request) -> Answer {
     let acting = acting(admission, request.header);
     let (header, body) = match request.into_lines() {
         Ok(lines) => lines,
@@ -47,7 +48,7 @@ pub fn answer(admission: &mut Admission, request: Request) -> Answer {
         });
     }
     match command(&body, acting.is_some()) {
-        Ok(command) => carry_out(admission, acting, command),
+        Ok(command) => carry_out(admission, cork, acting, command),
         Err(response) => Answer::Send(reply(acting.as_ref(), response)),
     }
 }
@@ -77,17 +78,22 @@ fn command(body: &Printable, for_a_session: bool) -> Result<Command, Response> {
     Command::parse(verb, arguments).map_err(Response::BadArguments)
 }
 
-fn carry_out(admission: &mut Admission, acting: Option<Session>, command: Command) -> Answer {
+fn carry_out(
+    admission: &mut Admission,
+    cork: &Cork,
+    acting: Option<Session>,
+    command: Command,
+) -> Answer {
     let response = match (command, &acting) {
-        (Command::SetName(name), _) => return set_name(admission, acting, name),
+        (Command::SetName(name), _) => return set_name(admission, cork, acting, name),
         (Command::Quit, _) => return quit(admission, acting),
         (Command::Ping(text), _) => Response::Pong(text),
         (Command::Help, _) => Response::Help,
         (Command::PrivateMessage { to, text }, Some(sender)) => {
-            private_message(admission, sender, to, &text)
+            private_message(admission, cork, sender, to, &text)
         }
         (Command::BroadcastMessage(text), Some(sender)) => {
-            broadcast_message(admission, sender, &text)
+            broadcast_message(admission, cork, sender, &text)
         }
         (Command::ListNames { prefix }, Some(_)) => list_names(admission, prefix.as_str()),
         // Asked before the arguments were read, so it does not come to this.
@@ -96,10 +102,15 @@ fn carry_out(admission: &mut Admission, acting: Option<Session>, command: Comman
     Answer::Send(reply(acting.as_ref(), response))
 }
 
-fn set_name(admission: &mut Admission, acting: Option<Session>, name: Username) -> Answer {
+fn set_name(
+    admission: &mut Admission,
+    cork: &Cork,
+    acting: Option<Session>,
+    name: Username,
+) -> Answer {
     match (admission.token(), acting) {
-        (None, None) => claim(admission, name),
-        (None, Some(session)) => resume(admission, session, name),
+        (None, None) => claim(admission, cork, name),
+        (None, Some(session)) => resume(admission, cork, session, name),
         (Some(own), Some(session)) if session.token == own => {
             Answer::Send(reply(Some(&session), rename(admission, &session, name)))
         }
@@ -111,13 +122,13 @@ fn set_name(admission: &mut Admission, acting: Option<Session>, name: Username) 
     }
 }
 
-fn claim(admission: &mut Admission, name: Username) -> Answer {
+fn claim(admission: &mut Admission, cork: &Cork, name: Username) -> Answer {
     // Drawn before the claim, because the lock is no place for a system call.
     // Without a random source there are no sessions: a defect of the machine, which
     // is answered as ours.
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).expect("the operating system gives random bytes");
-    match admission.claim(&name, Token::from_bits(bits)) {
+    match admission.claim(&name, Token::from_bits(bits), cork) {
         Ok(ended) => {
             info!("is {name}");
             for session in ended {
@@ -147,7 +158,7 @@ fn rename(admission: &Admission, session: &Session, name: Username) -> Response 
 
 /// Attaches a session to this connection, which has none: one that lingers, or one
 /// that another connection has, which then closes.
-fn resume(admission: &mut Admission, session: Session, name: Username) -> Answer {
+fn resume(admission: &mut Admission, cork: &Cork, session: Session, name: Username) -> Answer {
     match admission.resume(session.token, &name) {
         Ok(Resumed {
             session,
@@ -166,7 +177,7 @@ fn resume(admission: &mut Admission, session: Session, name: Username) -> Answer
             };
             admission
                 .attachment()
-                .go_over(&session.outbox, &reply(Some(&session), response));
+                .go_over(&session.outbox, &reply(Some(&session), response), cork);
             Answer::Sent
         }
         Err(NotResumed::Taken) => Answer::Send(reply(Some(&session), Response::Taken(name))),
@@ -177,26 +188,35 @@ fn resume(admission: &mut Admission, session: Session, name: Username) -> Answer
     }
 }
 
-fn private_message(admission: &Admission, sender: &Session, to: Username, text: &Text) -> Response {
+fn private_message(
+    admission: &Admission,
+    cork: &Cork,
+    sender: &Session,
+    to: Username,
+    text: &Text,
+) -> Response {
     let Some(recipient) = admission.sessions().by_name(&to) else {
         return Response::NoOneIsNamed(to);
     };
-    match recipient
-        .outbox
-        .send(&Delivery::new(Scope::Private, &sender.name, text))
-    {
+    let delivery = Delivery::new(Scope::Private, &sender.name, text);
+    match cork.send(&recipient.outbox, &delivery) {
         Ok(()) => Response::Delivered(recipient.name),
         Err(NotQueued::Full) => Response::CannotTakeMore(to),
         Err(NotQueued::Closed) => Response::NoOneIsNamed(to),
     }
 }
 
-fn broadcast_message(admission: &Admission, sender: &Session, text: &Text) -> Response {
+fn broadcast_message(
+    admission: &Admission,
+    cork: &Cork,
+    sender: &Session,
+    text: &Text,
+) -> Response {
     let delivery = Delivery::new(Scope::Broadcast, &sender.name, text);
     let others = admission.sessions().all_but(sender.token);
     let queued = others
         .iter()
-        .filter(|outbox| outbox.send(&delivery).is_ok());
+        .filter(|outbox| cork.send(outbox, &delivery).is_ok());
     Response::DeliveredTo(queued.count())
 }
 

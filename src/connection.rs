@@ -25,6 +25,7 @@ use crate::keepalive;
 use crate::limits::{self, BAD_REQUESTS};
 use crate::line::{Line, LineReader};
 use crate::logging::Wire;
+use crate::outbox::hand_off::Cork;
 use crate::outbox::{Attachment, writer};
 use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::request::{self, Header, LineFault, Request, Stray};
@@ -56,6 +57,8 @@ pub struct Connection {
     pub write_timeout: Duration,
     /// Whether its session lingers when it breaks.
     pub may_linger: bool,
+    /// Whether its reader writes what it can to idle clients itself.
+    pub hand_off: bool,
     /// Where it goes if there is no thread for its writer.
     pub farewell: Farewell,
 }
@@ -78,7 +81,10 @@ enum Ending {
     Closed,
 }
 
-fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Request) -> Answer) {
+fn serve_with(
+    connection: Connection,
+    carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
+) {
     let Connection {
         socket,
         peer,
@@ -88,6 +94,7 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
         rate,
         write_timeout,
         may_linger,
+        hand_off,
         farewell,
     } = connection;
     prepare(&socket, write_timeout);
@@ -101,9 +108,11 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
     };
     info!("came from {peer}");
 
+    let cork = Cork::new(hand_off);
     let input = Input {
         socket: &socket,
         attachment: &attachment,
+        cork: &cork,
         telnet: Telnet::default(),
         login_deadline: Some(since + login_timeout),
     };
@@ -111,9 +120,10 @@ fn serve_with(connection: Connection, carry_out: impl FnMut(&mut Admission, Requ
     // was half done may be left so; that is why the connection is closed. What it
     // shares with others is the session map, whose sections cannot panic.
     let mut asking = Ok(Header::Empty);
-    let conversation = || converse(input, &mut admission, &mut asking, rate, carry_out);
+    let conversation = || converse(input, &mut admission, &cork, &mut asking, rate, carry_out);
     let ending = panic::catch_unwind(AssertUnwindSafe(conversation))
         .unwrap_or_else(|_| Ok(Ending::LastAnswer(failed(&admission, asking))));
+    cork.flush();
 
     // The session ends before the outbox is finished, so the name is free before the
     // client can see the close.
@@ -203,9 +213,10 @@ fn try_prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
 fn converse(
     input: Input<'_>,
     admission: &mut Admission,
+    cork: &Cork,
     asking: &mut Result<Header, LineFault>,
     mut rate: Rate,
-    mut carry_out: impl FnMut(&mut Admission, Request) -> Answer,
+    mut carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
 ) -> io::Result<Ending> {
     let attachment = Arc::clone(admission.attachment());
     let mut lines = LineReader::new(input);
@@ -214,9 +225,9 @@ fn converse(
         let delay = rate.delay(Instant::now());
         if !delay.is_zero() {
             debug!("asks too fast: waits {} ms", delay.as_millis());
-            attachment.pause(delay);
+            attachment.pause(delay, cork);
         }
-        if !attachment.wait_for_room() {
+        if !attachment.wait_for_room(cork) {
             return Ok(Ending::Closed);
         }
         if lines.source_mut().is_too_late_to_log_in() {
@@ -225,7 +236,7 @@ fn converse(
         let answer = match asked {
             Ok(request) => {
                 *asking = request.header;
-                carry_out(admission, request)
+                carry_out(admission, cork, request)
             }
             Err(stray) => answer_to_stray(admission, stray),
         };
@@ -238,7 +249,7 @@ fn converse(
                     return Ok(Ending::LastAnswer(reply));
                 }
                 debug!("answered {}", reply.response.status());
-                attachment.answer(&reply);
+                attachment.answer(&reply, cork);
             }
             Answer::Last(reply) => return Ok(Ending::LastAnswer(reply)),
         }
@@ -312,6 +323,7 @@ fn answer_to_stray(admission: &Admission, stray: Stray) -> Answer {
 struct Input<'a> {
     socket: &'a TcpStream,
     attachment: &'a Attachment,
+    cork: &'a Cork,
     telnet: Telnet,
     /// By when there is to be a session; `None` once there is one.
     login_deadline: Option<Instant>,
@@ -320,7 +332,8 @@ struct Input<'a> {
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if !self.attachment.wait_for_room() {
+            self.cork.flush();
+            if !self.attachment.wait_for_room(self.cork) {
                 return Ok(0);
             }
             if let Some(deadline) = self.login_deadline {
@@ -340,7 +353,7 @@ impl Read for Input<'_> {
             let mut answers = Vec::new();
             let kept = self.telnet.filter(&mut buffer[..count], &mut answers);
             if !answers.is_empty() {
-                self.attachment.answer_telnet(answers);
+                self.attachment.answer_telnet(answers, self.cork);
             }
             // Nothing but telnet's is not the end of input.
             if kept > 0 {
@@ -385,7 +398,7 @@ impl Input<'_> {
             Ok(Some(_)) | Err(_) => Ok(0),
             // The writer has it, and is about to end.
             Ok(None) => {
-                self.attachment.pause(limits::CLOSING_TIME);
+                self.attachment.pause(limits::CLOSING_TIME, self.cork);
                 Ok(0)
             }
         }

@@ -13,7 +13,7 @@
 //! | [`line`](mod@line) | one line of bounded length from anything that can be read |
 //! | [`telnet`] | the filter that takes telnet's negotiation out of a client's bytes |
 //! | [`rate`] | how fast a client may ask |
-//! | [`outbox`] | a session's queue, and the [writer thread](outbox::writer) that drains it |
+//! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, and the [hand-off](outbox::hand_off) that does without where it can |
 //! | [`origin`] | what counts as one address, and how many clients each has |
 //! | [`sessions`] | who is here, behind the one lock |
 //! | [`commands`] | what a request does |
@@ -33,8 +33,9 @@
 //!   accept    blocks in accept(2), one for each port
 //!      │ spawns
 //!      ▼
-//!   reader-N  blocks in read(2): reads a request, carries it out, answers;
-//!      │      owns the connection and its session
+//!   reader-N  blocks in read(2): reads a request, carries it out, answers, and writes
+//!      │      what its client and the others take at once; owns the connection and its
+//!      │      session
 //!      │ spawns
 //!      ▼
 //!   writer-N  blocks on its wake, then in write(2); at the end for a second at most,
@@ -60,6 +61,10 @@
 //!                        └─ answer ► alice's outbox ► writer-1 ─► alice's socket
 //! ```
 //!
+//! That is the plain form (`--no-hand-off`). Otherwise reader-1 itself writes to each
+//! socket what it takes without blocking, when it has nothing more to read, and wakes a
+//! writer only for the rest ([`outbox::hand_off`]).
+//!
 //! # The lock rule
 //!
 //! The threads share one lock, that of [`sessions`]. While it is held there is no
@@ -68,8 +73,9 @@
 //! its own, the account, that is held while an item enters its channel, never while
 //! one is written; and each connection one for which outbox it is attached to. They
 //! are taken in this order: sessions, connection, account, and never the other way
-//! round. Only a writer holds a lock while it writes, the half of its own outbox, and
-//! nobody waits for that but the writer that takes its place. What counts how often
+//! round. Only the half of an outbox is held while something is written, by its writer or,
+//! for a write that does not block, by a reader; nobody waits for it but the writer that
+//! takes the place of another. What counts how often
 //! something is told in the log has one too ([`farewell`]), under which no other is taken.
 
 #![forbid(unsafe_code)]

@@ -104,6 +104,10 @@ pub const SEND_BUFFER: usize = 64 * 1024;
 /// Bytes asked of a client's socket in one read.
 pub const READ_BUFFER: usize = 4 * 1024;
 
+/// So many batches are written by whoever has filled an outbox, before it leaves the
+/// rest to the writer, so that nobody is captured writing for a popular client.
+pub const HAND_OFF_ROUNDS: u32 = 4;
+
 /// What a writer keeps of its batch buffer while it has nothing to write.
 pub const IDLE_BATCH: usize = 4 * 1024;
 

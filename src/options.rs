@@ -50,6 +50,9 @@ pub struct Config {
     pub linger: Duration,
     /// For the last words at shutdown.
     pub grace: Duration,
+    /// Whether a reader writes what it can to idle clients itself, instead of waking
+    /// their writers.
+    pub hand_off: bool,
 }
 
 /// A command line that is not good, in one line.
@@ -152,6 +155,11 @@ fn table() -> Options {
         table.optopt("", name, &format!("{meaning} ({default})"), argument);
     }
     table
+        .optflag(
+            "",
+            "no-hand-off",
+            "each delivery wakes a writer: slower, for study",
+        )
         .optflagmulti("v", "verbose", "log more; -vv logs each line on the wire")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print the version");
@@ -200,6 +208,7 @@ impl Config {
             write_timeout: seconds("write-timeout", 1, limits::DEFAULT_WRITE_TIMEOUT)?,
             linger: seconds("linger", 0, limits::DEFAULT_LINGER)?,
             grace: seconds("grace", 0, limits::DEFAULT_GRACE)?,
+            hand_off: !matches.opt_present("no-hand-off"),
         })
     }
 }
@@ -280,6 +289,7 @@ mod tests {
             write_timeout: seconds(30),
             linger: seconds(60),
             grace: seconds(5),
+            hand_off: true,
         };
         assert_eq!(
             parse::<&str>([]),
@@ -314,6 +324,7 @@ mod tests {
             "0",
             "--grace",
             "3",
+            "--no-hand-off",
         ]);
         let seconds = |s| Duration::from_secs(s);
         let expected = Config {
@@ -327,6 +338,7 @@ mod tests {
             write_timeout: seconds(2),
             linger: seconds(0),
             grace: seconds(3),
+            hand_off: false,
         };
         assert_eq!(config, Ok(expected));
         let Ok(Operation::Run { verbosity: 3, .. }) = parse(["-vv", "--verbose"]) else {

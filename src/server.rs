@@ -278,6 +278,7 @@ impl Host {
             rate: Rate::new(self.config.rate, self.config.burst, now),
             write_timeout: self.config.write_timeout,
             may_linger: !self.config.linger.is_zero(),
+            hand_off: self.config.hand_off,
             farewell: self.farewell.clone(),
             admission,
         };

@@ -28,6 +28,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::RwLock;
 
 use crate::origin::{Origin, Origins};
+use crate::outbox::hand_off::Cork;
 use crate::outbox::{Attachment, Evicted, Outbox};
 use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::token::Token;
@@ -412,7 +413,12 @@ impl Admission {
     ///
     /// Where room is needed, the sessions that have lingered longest end, and are given
     /// back. The connection has no session yet, and the token is fresh.
-    pub fn claim(&mut self, name: &Username, token: Token) -> Result<Vec<Session>, Taken> {
+    pub fn claim(
+        &mut self,
+        name: &Username,
+        token: Token,
+        cork: &Cork,
+    ) -> Result<Vec<Session>, Taken> {
         debug_assert!(self.session.is_none());
         let key = name.key();
         let answer = Reply {
@@ -434,7 +440,7 @@ impl Admission {
             ended.extend(state.end_and_finish(longest));
         }
         session.outbox.belong_to(token);
-        self.attachment.answer(&answer);
+        self.attachment.answer(&answer, cork);
         state.names.insert(key, token);
         let holder = Holder::Connection(self.number);
         state.members.insert(

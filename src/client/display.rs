@@ -92,7 +92,13 @@ impl Style {
 
     /// What the client or the server has to say.
     pub fn info(self, time: &str, text: impl Display) -> String {
-        format!("{} * {text}", self.dim(time))
+        let text = format!("* {text}");
+        // Where there are colours in it, its width is not that of its characters.
+        let text = match text.contains('\x1B') {
+            true => text,
+            false => self.in_rows(BEFORE_NAME, &text),
+        };
+        format!("{} {text}", self.dim(time))
     }
 
     /// What went wrong.

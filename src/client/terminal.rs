@@ -59,7 +59,8 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
     };
     let screen = editor.screen().clone();
     let greeting = format!("You are {name}; /help lists the commands, /quit leaves");
-    screen.say(&config.style.info(&display::time(), greeting));
+    let style = config.style.of(columns());
+    screen.say(&style.info(&display::time(), greeting));
 
     let standing = Standing::online(name);
     let people = Arc::new(Mutex::new(People::default()));
@@ -362,7 +363,7 @@ impl Talk {
     }
 
     fn info(&self, text: &str) -> String {
-        self.style.info(&display::time(), text)
+        self.style.of(columns()).info(&display::time(), text)
     }
 
     fn error(&self, text: &str) -> String {
@@ -551,7 +552,8 @@ impl Show {
     }
 
     fn info(&self, text: impl std::fmt::Display) {
-        self.screen.print(self.style.info(&display::time(), text));
+        let style = self.style.of(columns());
+        self.screen.print(style.info(&display::time(), text));
     }
 
     fn error(&self, text: impl std::fmt::Display) {

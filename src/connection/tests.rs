@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
 
 /// A handler with a defect: one text makes it panic.
-fn defective(connection: &mut Admission, request: Request) -> Answer {
+fn defective(connection: &mut Admission, cork: &Cork, request: Request) -> Answer {
     if request
         .body
         .as_ref()
@@ -20,7 +20,7 @@ fn defective(connection: &mut Admission, request: Request) -> Answer {
     {
         panic!("a defect");
     }
-    commands::answer(connection, request)
+    commands::answer(connection, cork, request)
 }
 
 /// A client that is served with the defect.
@@ -36,6 +36,7 @@ fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
         may_linger: true,
         since: Instant::now(),
         login_timeout: Duration::from_secs(60),
+        hand_off: true,
         rate: Rate::new(0, 1, Instant::now()),
         farewell: Farewell::start().unwrap(),
     };
@@ -188,7 +189,7 @@ fn known(sessions: &Arc<Sessions>) -> Admission {
         .unwrap();
     let (name, token) = (Username::new("alice").unwrap(), Token::from_bits([1; 16]));
     admission.attachment().attach_for_test();
-    admission.claim(&name, token).unwrap();
+    admission.claim(&name, token, &Cork::new(false)).unwrap();
     sessions.by_token_of_client(token).unwrap();
     admission
 }
@@ -235,13 +236,16 @@ fn an_end_of_input_of_a_reset_connection_waits_for_the_writer_that_knows_of_it()
     while (&socket).write(b"x").is_ok() {}
     let (read, was_read) = crossbeam_channel::bounded(1);
     thread::scope(|scope| {
-        let input = Input {
-            socket: &socket,
-            attachment: &attachment,
-            telnet: Telnet::default(),
-            login_deadline: None,
-        };
-        scope.spawn(move || read.send({ input }.read(&mut [0; 10]).unwrap()));
+        scope.spawn(|| {
+            let mut input = Input {
+                socket: &socket,
+                attachment: &attachment,
+                cork: &Cork::new(true),
+                telnet: Telnet::default(),
+                login_deadline: None,
+            };
+            read.send(input.read(&mut [0; 10]).unwrap())
+        });
         let early = was_read.recv_timeout(Duration::from_millis(50));
         assert!(early.is_err(), "it has taken this for a close");
         attachment.break_off();
@@ -266,6 +270,7 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
     let mut input = Input {
         socket: &socket,
         attachment,
+        cork: &Cork::new(true),
         telnet: Telnet::default(),
         login_deadline: None,
     };
@@ -281,6 +286,7 @@ fn who_has_logged_in_is_read_without_a_timeout() {
     let mut input = Input {
         socket: &socket,
         attachment: admission.attachment(),
+        cork: &Cork::new(true),
         telnet: Telnet::default(),
         login_deadline: Some(Instant::now() + Duration::from_secs(60)),
     };

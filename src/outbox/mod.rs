@@ -1,5 +1,6 @@
 //! A session's outbox: the queue of everything that is to be written to a client.
-//! Its drain, the writer thread, is in [`writer`].
+//! It is drained by the [`writer`] thread, or, as long as the client's kernel takes all
+//! at once, by whoever has filled it ([`hand_off`]).
 //!
 //! An outbox belongs to a session, or to a connection that has none yet. A
 //! connection is only *attached* to it, one at a time, and another may take its
@@ -21,6 +22,10 @@
 //! 5. The count reaches the client as a notice, which stands where the gap is: behind
 //!    what was queued before, and before the next delivery that fitted.
 //!
+//! In return, who is told that it is its [`Duty`] sees to it soon that the outbox is
+//! drained, before it does anything that can block: a [`Cork`](hand_off::Cork)
+//! remembers that.
+//!
 //! # How
 //!
 //! ```text
@@ -28,7 +33,7 @@
 //!   the reader ── answer ─┼─► bytes queued, bytes of answers, misses, who is attached
 //!   shutdown ──── finish ─┘        │
 //!                                  ▼
-//!                    the client's crossbeam channel ──► writer-N ──► socket
+//!                    the client's crossbeam channel ──► who has the duty ──► socket
 //!                                          (takes all there is, one write)
 //! ```
 //!
@@ -38,19 +43,21 @@
 //!   item that ends it, nothing does.* So the order of the channel is the order of
 //!   the accounts, the notice of a gap stands exactly where the gap is, and nothing
 //!   can follow a last word.
-//! - *If the channel is not empty, then the attached writer has been woken, or holds
-//!   the half and will look again, or nobody is attached.* Whoever puts something in
-//!   wakes the writer, under the same lock.
+//! - *If the channel is not empty, then somebody has the duty to drain it, or nobody is
+//!   attached.* The duty is the thread's whose item finds that nobody has it. It drains
+//!   until it has seen, under the account's lock, that there is nothing more; or it
+//!   passes the duty on to the attached writer, by waking it.
 //! - *Items leave the channel only under the half's lock, and only for the connection
-//!   that is attached.* What its kernel did not take goes back into the half, in
-//!   order, for the next one; but its answers, which die with it.
+//!   that is attached.* What its kernel did not take goes back into the half, in order;
+//!   for the next connection without the answers, which die with the one that asked.
 //!
 //! The account's lock may be taken while the half's is held, and never the other way
-//! round. The half is held while its owner blocks on its client's socket, so nobody
+//! round. A writer holds the half while it blocks on its client's socket, so nobody
 //! else may wait for it but the writer of the connection that comes next, for whom
-//! that socket has been shut down.
+//! that socket has been shut down; the others only try.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -58,10 +65,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::{Condvar, Mutex};
 
+use self::hand_off::Cork;
 use crate::limits;
 use crate::protocol::reply::{Delivery, Notice, Reply};
 use crate::protocol::token::Token;
 
+mod batch;
+pub mod hand_off;
 pub mod writer;
 
 #[cfg(test)]
@@ -81,9 +91,8 @@ pub struct Outbox {
     /// connection attached, and when everything was written. Only the client's own
     /// reader waits for the first three, only the shutdown for the last.
     changed: Condvar,
-    /// The right to take items out, and those that an earlier connection took out
-    /// and did not write: deliveries and notices of gaps, before all in the channel.
-    half: Mutex<VecDeque<Item>>,
+    /// The right to take items out, and those that were taken out and not written.
+    half: Mutex<Half>,
     /// The header of whatever is sent to the session. Set once, when there is a
     /// session, and before anyone else can find it.
     token: OnceLock<Token>,
@@ -108,8 +117,25 @@ struct Account {
     in_gap: bool,
     state: State,
     attached: Option<Attached>,
-    /// The connection whose writer is at its socket with a batch from here.
+    /// Somebody has the duty to drain the queue: a thread that has put something in and
+    /// has still to see to it, the writer that has been woken, or whoever is at it.
+    attended: bool,
+    /// The connection whose writer is at its socket with a batch from here, or is about
+    /// to be, because the kernel has taken a message in part.
     writing: Option<u64>,
+    /// What a write to this connection failed with that was not its writer's, who is to
+    /// learn of it: the kernel tells it once.
+    failed: Option<(u64, io::Error)>,
+}
+
+/// What stands between the channel and the socket. Its lock is the right to write.
+#[derive(Default)]
+struct Half {
+    /// What was taken out of the channel and not written, before all that is in it.
+    items: VecDeque<Item>,
+    /// Of the first of these, so many bytes have been taken by the kernel of this
+    /// connection.
+    begun: Option<(u64, usize)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,6 +179,16 @@ enum Item {
     End,
 }
 
+/// Whose it is now to see that an outbox is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "who has the duty has to see to it"]
+pub enum Duty {
+    /// The caller's, soon.
+    Yours,
+    /// Somebody else's, who will look once more, or nobody's, since nobody is attached.
+    NotYours,
+}
+
 /// Why a delivery was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotQueued {
@@ -176,10 +212,12 @@ impl Outbox {
                 in_gap: false,
                 state: State::Open,
                 attached: None,
+                attended: false,
                 writing: None,
+                failed: None,
             }),
             changed: Condvar::new(),
-            half: Mutex::new(VecDeque::new()),
+            half: Mutex::default(),
             token: OnceLock::new(),
             bound,
         }
@@ -195,7 +233,7 @@ impl Outbox {
     }
 
     /// Queues a delivery; the module's documentation has the contract.
-    pub fn send(&self, delivery: &Delivery) -> Result<(), NotQueued> {
+    pub fn send(&self, delivery: &Delivery) -> Result<Duty, NotQueued> {
         let length = delivery.wire_len();
         let mut account = self.account.lock();
         if account.state != State::Open {
@@ -207,8 +245,7 @@ impl Outbox {
         }
         account.in_gap = false;
         account.deliveries += length;
-        self.enqueue(&account, Item::Delivery(delivery.clone()));
-        Ok(())
+        Ok(self.enqueue(&mut account, Item::Delivery(delivery.clone())))
     }
 
     /// Closes the outbox: what is queued is still written, then the connection
@@ -227,10 +264,11 @@ impl Outbox {
         if account.state != State::Open {
             return;
         }
-        if let Some(last) = last {
-            self.enqueue(&account, last);
+        for item in last.into_iter().chain([Item::End]) {
+            let _ = self.enqueue(&mut account, item);
         }
-        self.enqueue(&account, Item::End);
+        // Only the writer can end.
+        account.wake_writer();
         account.state = match account.attached {
             Some(_) => State::Closing,
             None => State::Done,
@@ -245,20 +283,22 @@ impl Outbox {
             _ => {
                 account.gaps.push_back(1);
                 account.in_gap = true;
-                self.enqueue(account, Item::Gap);
+                if self.enqueue(account, Item::Gap) == Duty::Yours {
+                    account.wake_writer();
+                }
             }
         }
     }
 
-    /// Puts an item into the channel and wakes who is to write it. The account is
-    /// asked for as a proof that its lock is held.
-    fn enqueue(&self, account: &Account, item: Item) {
+    /// Puts an item into the channel. The account's lock is held.
+    fn enqueue(&self, account: &mut Account, item: Item) -> Duty {
         // Fails only without a receiver, and the outbox holds one itself.
         let _ = self.queue.send(item);
-        if let Some(attached) = &account.attached {
-            // Fails if it has been woken before and has not looked yet.
-            let _ = attached.wake.try_send(());
+        if account.attended || account.attached.is_none() {
+            return Duty::NotYours;
         }
+        account.attended = true;
+        Duty::Yours
     }
 
     /// Waits until a finished outbox has been written to the end, or its connection
@@ -277,10 +317,10 @@ impl Outbox {
     /// is given back, to be [evicted](Evicted::evict).
     fn attach(&self, attached: Attached) -> Option<Evicted> {
         let mut account = self.account.lock();
-        // What has been queued in the meantime is to be looked at.
-        let _ = attached.wake.try_send(());
         let writing = account.writing;
         let before = account.attached.replace(attached);
+        // What has been queued in the meantime is to be looked at.
+        account.wake_writer();
         self.changed.notify_all();
         before.map(|attached| Evicted {
             is_writing: writing == Some(attached.connection),
@@ -321,6 +361,16 @@ impl Account {
         let missed = self.gaps.pop_front().unwrap_or(0);
         self.in_gap &= !self.gaps.is_empty();
         Notice::Missed(missed)
+    }
+
+    /// Passes the duty to drain on to the writer of the attached connection, if there is
+    /// one. If there is none, whoever attaches has it.
+    fn wake_writer(&mut self) {
+        if let Some(attached) = &self.attached {
+            self.attended = true;
+            // Fails if it has been woken before and has not looked yet.
+            let _ = attached.wake.try_send(());
+        }
     }
 
     fn is_attached(&self, connection: u64) -> bool {
@@ -400,28 +450,25 @@ impl Attachment {
 
     /// Queues the answer to a request of this connection, behind everything that the
     /// request caused. Dropped if the outbox is closed.
-    pub fn answer(&self, reply: &Reply) {
-        self.queue_answer(reply.encode());
+    pub fn answer(&self, reply: &Reply, cork: &Cork) {
+        self.queue_answer(reply.encode(), cork);
     }
 
     /// Queues the answer to a telnet command of this connection, which counts as any
     /// answer does.
-    pub fn answer_telnet(&self, bytes: Vec<u8>) {
-        self.queue_answer(bytes);
+    pub fn answer_telnet(&self, bytes: Vec<u8>, cork: &Cork) {
+        self.queue_answer(bytes, cork);
     }
 
-    fn queue_answer(&self, bytes: Vec<u8>) {
+    fn queue_answer(&self, bytes: Vec<u8>, cork: &Cork) {
         let outbox = self.outbox();
         let mut account = outbox.account.lock();
         if account.is_open_for(self.connection) {
             account.answers += bytes.len();
-            outbox.enqueue(
-                &account,
-                Item::Answer {
-                    connection: self.connection,
-                    bytes,
-                },
-            );
+            let connection = self.connection;
+            let duty = outbox.enqueue(&mut account, Item::Answer { connection, bytes });
+            drop(account);
+            cork.take_up(duty, &outbox);
         }
     }
 
@@ -443,17 +490,22 @@ impl Attachment {
     /// Blocks the reader while too many answers to it are unwritten (section 7.6).
     /// False once nothing that it queues would be written: there is no use in
     /// reading on.
-    pub fn wait_for_room(&self) -> bool {
+    pub fn wait_for_room(&self, cork: &Cork) -> bool {
         let outbox = self.outbox();
+        let has_room = |account: &Account| account.answers < limits::UNWRITTEN_ANSWERS;
+        if !has_room(&outbox.account.lock()) {
+            cork.flush();
+        }
         let mut account = outbox.account.lock();
-        while account.is_open_for(self.connection) && account.answers >= limits::UNWRITTEN_ANSWERS {
+        while account.is_open_for(self.connection) && !has_room(&account) {
             outbox.changed.wait(&mut account);
         }
         account.is_open_for(self.connection)
     }
 
     /// Blocks the reader for so long, or until there is no use in going on.
-    pub fn pause(&self, time: Duration) {
+    pub fn pause(&self, time: Duration, cork: &Cork) {
+        cork.flush();
         let deadline = Instant::now() + time;
         let outbox = self.outbox();
         let mut account = outbox.account.lock();
@@ -489,13 +541,15 @@ impl Attachment {
     /// Has the writer write this answer, as the last from the outbox that it drains,
     /// and then what stands in the session's, at which it has taken place. If it drains
     /// nothing any more, the session is let go of again.
-    pub fn go_over(&self, session: &Arc<Outbox>, answer: &Reply) {
-        self.answer(answer);
+    pub fn go_over(&self, session: &Arc<Outbox>, answer: &Reply, cork: &Cork) {
+        self.answer(answer, cork);
         let mut current = self.current.lock();
         let own = Arc::clone(&current.outbox);
-        let account = own.account.lock();
+        let mut account = own.account.lock();
         if account.is_open_for(self.connection) {
-            own.enqueue(&account, Item::GoOver(Arc::clone(session)));
+            let _ = own.enqueue(&mut account, Item::GoOver(Arc::clone(session)));
+            // Only the writer can go over.
+            account.wake_writer();
             current.outbox = Arc::clone(session);
         } else {
             drop(account);

@@ -7,7 +7,9 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
-use super::writer::{self, Batch, Writer};
+use super::batch::Batch;
+use super::hand_off::Cork;
+use super::writer::{self, Writer};
 use super::*;
 use crate::protocol::reply::{Response, Scope};
 use crate::protocol::text::{Printable, Text};
@@ -32,15 +34,33 @@ fn goodbye() -> Reply {
 fn take(outbox: &Outbox) -> Vec<String> {
     let (mut batch, mut half) = (Batch::default(), outbox.half.lock());
     pull(&mut batch, &mut half, outbox, 1);
-    let text = String::from_utf8(batch.bytes.clone()).unwrap();
-    let taken = batch.take(text.len(), &mut half);
-    outbox.settle(&taken);
+    let text = String::from_utf8(batch.to_write().to_vec()).unwrap();
+    batch.take(text.len(), &mut half, &mut outbox.account.lock());
+    outbox.changed.notify_all();
     text.lines().skip(2).step_by(3).map(str::to_owned).collect()
 }
 
-fn pull(batch: &mut Batch, half: &mut VecDeque<Item>, outbox: &Outbox, connection: u64) {
+/// Of a reader that leaves the writing to the writer.
+fn plain() -> Cork {
+    Cork::new(false)
+}
+
+/// As a reader queues it that leaves the writing to the writer.
+fn queue(outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), NotQueued> {
+    plain().send(outbox, delivery)
+}
+
+fn pull(batch: &mut Batch, half: &mut Half, outbox: &Outbox, connection: u64) {
     batch.pull(half, outbox, &mut outbox.account.lock(), connection);
     batch.encode(outbox.token.get().copied());
+}
+
+/// What becomes of a batch of which the kernel of connection 1 took so many bytes before
+/// the connection broke.
+fn lose(outbox: &Outbox, batch: &mut Batch, taken: usize, half: &mut Half) {
+    let mut account = outbox.account.lock();
+    batch.take(taken, half, &mut account);
+    half.give_up(1, &mut account);
 }
 
 fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
@@ -98,9 +118,9 @@ fn what_one_thread_sends_stays_in_order() {
     let outbox = Arc::new(Outbox::new(ROOMY));
     let attachment = attached(&outbox);
     for text in ["one", "two", "three"] {
-        assert_eq!(outbox.send(&delivery(text)), Ok(()));
+        assert_eq!(queue(&outbox, &delivery(text)), Ok(()));
     }
-    attachment.answer(&goodbye());
+    attachment.answer(&goodbye(), &plain());
     assert_eq!(
         take(&outbox),
         [
@@ -116,13 +136,13 @@ fn what_one_thread_sends_stays_in_order() {
 fn the_bound_is_one_of_bytes_and_only_deliveries_count() {
     let message = delivery("x");
     let outbox = session(2 * message.wire_len());
-    attached(&outbox).answer(&goodbye());
-    assert_eq!(outbox.send(&message), Ok(()));
-    assert_eq!(outbox.send(&message), Ok(()));
-    assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+    attached(&outbox).answer(&goodbye(), &plain());
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
     take(&outbox);
     assert_eq!(
-        outbox.send(&message),
+        queue(&outbox, &message),
         Ok(()),
         "room again once it was written"
     );
@@ -133,11 +153,11 @@ fn a_gap_is_told_where_it_is_and_once() {
     let message = delivery("x");
     let outbox = session(message.wire_len());
     let attachment = attached(&outbox);
-    assert_eq!(outbox.send(&message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Ok(()));
     for _ in 0..3 {
-        assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+        assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
     }
-    attachment.answer(&goodbye());
+    attachment.answer(&goodbye(), &plain());
     let missed = |count| format!("Missed {count} messages: you read too slowly");
     assert_eq!(take(&outbox), [data("x"), missed(3), "Goodbye".to_owned()]);
     assert_eq!(take(&outbox), [""; 0]);
@@ -148,12 +168,12 @@ fn each_gap_is_told_before_the_next_delivery_that_fits() {
     let (long, short) = (delivery(&"x".repeat(500)), delivery("x"));
     let outbox = session(long.wire_len() + 2 * short.wire_len());
     let missed = |count| format!("Missed {count} messages: you read too slowly");
-    assert_eq!(outbox.send(&long), Ok(()));
-    assert_eq!(outbox.send(&long), Err(NotQueued::Full));
-    assert_eq!(outbox.send(&short), Ok(()));
-    assert_eq!(outbox.send(&long), Err(NotQueued::Full));
-    assert_eq!(outbox.send(&long), Err(NotQueued::Full));
-    assert_eq!(outbox.send(&short), Ok(()));
+    assert_eq!(queue(&outbox, &long), Ok(()));
+    assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &short), Ok(()));
+    assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &short), Ok(()));
     let taken = take(&outbox);
     assert_eq!(taken[1..], [missed(1), data("x"), missed(2), data("x")]);
 }
@@ -162,14 +182,14 @@ fn each_gap_is_told_before_the_next_delivery_that_fits() {
 fn a_gap_that_was_told_is_over() {
     let message = delivery("x");
     let outbox = session(message.wire_len());
-    assert_eq!(outbox.send(&message), Ok(()));
-    assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
     // The notice is on its way, the delivery before it not yet written.
-    let (mut batch, mut half) = (Batch::default(), VecDeque::new());
+    let (mut batch, mut half) = (Batch::default(), Half::default());
     pull(&mut batch, &mut half, &outbox, 1);
-    assert_eq!(outbox.send(&message), Err(NotQueued::Full));
-    let length = batch.bytes.len();
-    outbox.settle(&batch.take(length, &mut half));
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    let length = batch.to_write().len();
+    batch.take(length, &mut half, &mut outbox.account.lock());
     assert_eq!(take(&outbox), ["Missed 1 messages: you read too slowly"]);
 }
 
@@ -180,7 +200,13 @@ fn of_what_many_threads_send_each_is_queued_or_counted() {
     let (mut queued, mut told, mut received) = (0, 0, 0);
     thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| (0..5_000).filter(|_| outbox.send(&message).is_ok()).count()))
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..5_000)
+                        .filter(|_| queue(&outbox, &message).is_ok())
+                        .count()
+                })
+            })
             .collect();
         let mut count = |data: Vec<String>| {
             for data in data {
@@ -209,12 +235,12 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
     let message = delivery("x");
     let outbox = session(message.wire_len());
     let attachment = attached(&outbox);
-    assert_eq!(outbox.send(&message), Ok(()));
-    assert_eq!(outbox.send(&message), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
     attachment.finish(Some(&goodbye()));
-    assert!(!attachment.is_open() && !attachment.wait_for_room());
-    assert_eq!(outbox.send(&message), Err(NotQueued::Closed));
-    attachment.answer(&goodbye());
+    assert!(!attachment.is_open() && !attachment.wait_for_room(&plain()));
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Closed));
+    attachment.answer(&goodbye(), &plain());
     outbox.finish_with_notice(Notice::ShuttingDown);
     let missed = "Missed 1 messages: you read too slowly".to_owned();
     assert_eq!(take(&outbox), [data("x"), missed, "Goodbye".to_owned()]);
@@ -226,9 +252,9 @@ fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
     let token = Token::from_bits([0xAB; 16]);
     outbox.belong_to(token);
     // Queued before there is a connection, as what comes while there is none.
-    outbox.send(&delivery("early")).unwrap();
+    queue(&outbox, &delivery("early")).unwrap();
     let (_, writer, mut client) = connect(1, &outbox);
-    outbox.send(&delivery("late")).unwrap();
+    queue(&outbox, &delivery("late")).unwrap();
     outbox.finish_with_notice(Notice::ShuttingDown);
     assert!(outbox.wait_until_written(Instant::now() + Duration::from_secs(10)));
     assert_eq!(writer.end().unwrap(), writer::Ending::Written);
@@ -266,10 +292,10 @@ fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
 
 /// Sends until the kernel takes no more and the queue has filled up behind it, and
 /// gives the number of messages, which are numbered from 0.
-fn fill(outbox: &Outbox) -> usize {
+fn fill(outbox: &Arc<Outbox>) -> usize {
     let (mut count, mut full_since) = (0, Instant::now());
     while full_since.elapsed() < Duration::from_millis(100) {
-        if outbox.send(&numbered(count)) == Ok(()) {
+        if queue(outbox, &numbered(count)) == Ok(()) {
             count += 1;
             full_since = Instant::now();
         }
@@ -340,24 +366,24 @@ fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
 fn a_connection_that_takes_over_gets_its_answers_then_what_is_queued() {
     let session = session(ROOMY);
     let first = attached(&session);
-    first.answer(&goodbye());
-    session.send(&delivery("one")).unwrap();
+    first.answer(&goodbye(), &plain());
+    queue(&session, &delivery("one")).unwrap();
     let (second, writer, client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
     let pong = |text: &str| Reply {
         header: None,
         response: Response::Pong(Some(Printable::new(text.as_bytes()).unwrap())),
     };
-    second.answer(&pong("before"));
+    second.answer(&pong("before"), &plain());
     second
         .take_place_at(&session)
         .unwrap()
         .expect("the first")
         .evict();
     assert!(!first.is_open());
-    first.answer(&goodbye());
-    session.send(&delivery("two")).unwrap();
-    second.go_over(&session, &pong("resumed"));
-    second.answer(&pong("after"));
+    first.answer(&goodbye(), &plain());
+    queue(&session, &delivery("two")).unwrap();
+    second.go_over(&session, &pong("resumed"), &plain());
+    second.answer(&pong("after"), &plain());
     second.finish(None);
     drop(first);
     assert_eq!(writer.end().unwrap(), writer::Ending::Written);
@@ -387,7 +413,7 @@ fn a_connection_whose_place_is_taken_is_told_if_it_reads_and_closed_if_not() {
         .unwrap()
         .expect("the first")
         .evict();
-    second.go_over(&session, &goodbye());
+    second.go_over(&session, &goodbye(), &plain());
     assert_eq!(idle_writer.end().unwrap(), writer::Ending::Detached);
     let mut told = String::new();
     idle.read_to_string(&mut told).unwrap();
@@ -404,7 +430,7 @@ fn a_connection_whose_place_is_taken_is_told_if_it_reads_and_closed_if_not() {
         .evict();
     let error = stalled_writer.end().expect_err("in the middle of a write");
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
-    third.go_over(&session, &goodbye());
+    third.go_over(&session, &goodbye(), &plain());
     assert!(third.is_open() && !second.is_open());
     third.break_off();
     drop(third_writer);
@@ -428,9 +454,9 @@ fn who_takes_over_and_breaks_leaves_the_session_to_the_next() {
     third.break_off();
     let _ = writer.end();
     // It hears of it too late: the session is let go of again.
-    third.go_over(&session, &goodbye());
+    third.go_over(&session, &goodbye(), &plain());
     assert!(!third.is_open());
-    session.send(&delivery("kept")).unwrap();
+    queue(&session, &delivery("kept")).unwrap();
     let (_, writer, mut client) = connect(4, &session);
     session.finish();
     writer.end().unwrap();
@@ -468,19 +494,22 @@ fn a_client_that_takes_too_long_for_a_batch_breaks_its_connection() {
 fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
     let outbox = Arc::new(Outbox::new(ROOMY));
     let attachment = attached(&outbox);
-    attachment.answer_telnet(vec![0; 65_535]);
-    assert!(attachment.wait_for_room(), "one byte is left of 64 KiB");
-    attachment.answer_telnet(vec![0]);
+    attachment.answer_telnet(vec![0; 65_535], &plain());
+    assert!(
+        attachment.wait_for_room(&plain()),
+        "one byte is left of 64 KiB"
+    );
+    attachment.answer_telnet(vec![0], &plain());
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
-        scope.spawn(|| asked.send(attachment.wait_for_room()));
+        scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
         let early = went_on.recv_timeout(Duration::from_millis(50));
         assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
         while take(&outbox) != [""; 0] {}
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
 
-        attachment.answer_telnet(vec![0; 65_536]);
-        scope.spawn(|| asked.send(attachment.wait_for_room()));
+        attachment.answer_telnet(vec![0; 65_536], &plain());
+        scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
         outbox.finish();
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(false));
     });
@@ -490,14 +519,14 @@ fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
 fn a_pause_ends_with_the_outbox_or_with_the_place_at_it() {
     let session = Arc::new(Outbox::new(ROOMY));
     let first = attached(&session);
-    first.pause(Duration::from_millis(1));
+    first.pause(Duration::from_millis(1), &plain());
     let (second, _writer, _client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
     thread::scope(|scope| {
-        scope.spawn(|| first.pause(Duration::from_secs(3_600)));
+        scope.spawn(|| first.pause(Duration::from_secs(3_600), &plain()));
         assert!(second.take_place_at(&session).is_ok());
     });
     thread::scope(|scope| {
-        scope.spawn(|| second.pause(Duration::from_secs(3_600)));
+        scope.spawn(|| second.pause(Duration::from_secs(3_600), &plain()));
         second.finish(None);
     });
 }
@@ -529,7 +558,7 @@ fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
         let (session, done) = (&session, &done);
         scope.spawn(move || {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                let _ = session.send(&delivery("x"));
+                let _ = queue(session, &delivery("x"));
             }
         });
         scope.spawn(move || first.read_to_end(&mut Vec::new()));
@@ -538,9 +567,9 @@ fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
             .unwrap()
             .expect("the first")
             .evict();
-        second.go_over(session, &pong(0));
+        second.go_over(session, &pong(0), &plain());
         for number in 1..100 {
-            second.answer(&pong(number));
+            second.answer(&pong(number), &plain());
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         second.finish(None);
@@ -563,19 +592,20 @@ fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
 fn the_answers_to_earlier_connections_are_bounded_together() {
     let session = session(ROOMY);
     let first = attached(&session);
-    first.answer_telnet(vec![0; 65_536]);
+    first.answer_telnet(vec![0; 65_536], &plain());
     let second = Attachment::new(2, Arc::clone(&session));
     second.attach_for_test();
     // Not before they are thrown away is there room for its own.
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
-        scope.spawn(|| asked.send(second.wait_for_room()));
+        scope.spawn(|| asked.send(second.wait_for_room(&plain())));
         let early = went_on.recv_timeout(Duration::from_millis(50));
         assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
         let (mut batch, mut half) = (Batch::default(), session.half.lock());
         pull(&mut batch, &mut half, &session, 2);
-        assert!(batch.bytes.is_empty());
-        session.settle(&batch.take(0, &mut half));
+        assert!(batch.to_write().is_empty());
+        batch.take(0, &mut half, &mut session.account.lock());
+        session.changed.notify_all();
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
     });
 }
@@ -588,7 +618,7 @@ fn who_is_taken_over_from_before_it_has_gone_over_is_closed_too() {
     let (stalled, writer, _client) = connect(1, &own);
     fill(&own);
     assert!(stalled.take_place_at(&session).unwrap().is_none());
-    stalled.go_over(&session, &goodbye());
+    stalled.go_over(&session, &goodbye(), &plain());
     let (second, _writer, _client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
     second
         .take_place_at(&session)
@@ -603,10 +633,10 @@ fn who_is_taken_over_from_before_it_has_gone_over_is_closed_too() {
 fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
     let session = session(ROOMY);
     let attachment = attached(&session);
-    let (mut batch, mut half) = (Batch::default(), VecDeque::new());
-    session.send(&delivery("one")).unwrap();
-    attachment.answer(&goodbye());
-    session.send(&delivery("two")).unwrap();
+    let (mut batch, mut half) = (Batch::default(), Half::default());
+    queue(&session, &delivery("one")).unwrap();
+    attachment.answer(&goodbye(), &plain());
+    queue(&session, &delivery("two")).unwrap();
     let length = delivery("one").wire_len();
     let answer = goodbye().encode().len();
     for (taken, comes_again) in [
@@ -618,15 +648,15 @@ fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
         (0, vec![data("one"), data("two")]),
     ] {
         pull(&mut batch, &mut half, &session, 1);
-        session.settle(&batch.take(taken, &mut half));
+        lose(&session, &mut batch, taken, &mut half);
         *session.half.lock() = std::mem::take(&mut half);
         assert_eq!(take(&session), comes_again, "{taken} bytes");
         let account = session.account.lock();
         assert_eq!((account.deliveries, account.answers), (0, 0));
         drop(account);
-        session.send(&delivery("one")).unwrap();
-        attachment.answer(&goodbye());
-        session.send(&delivery("two")).unwrap();
+        queue(&session, &delivery("one")).unwrap();
+        attachment.answer(&goodbye(), &plain());
+        queue(&session, &delivery("two")).unwrap();
     }
 }
 
@@ -635,11 +665,11 @@ fn a_gap_that_was_not_told_is_told_to_the_next_connection() {
     let message = delivery("x");
     let session = session(message.wire_len());
     let _first = attached(&session);
-    session.send(&message).unwrap();
-    assert_eq!(session.send(&message), Err(NotQueued::Full));
-    let (mut batch, mut half) = (Batch::default(), VecDeque::new());
+    queue(&session, &message).unwrap();
+    assert_eq!(queue(&session, &message), Err(NotQueued::Full));
+    let (mut batch, mut half) = (Batch::default(), Half::default());
     pull(&mut batch, &mut half, &session, 1);
-    session.settle(&batch.take(message.wire_len() + 5, &mut half));
+    lose(&session, &mut batch, message.wire_len() + 5, &mut half);
     *session.half.lock() = half;
     assert_eq!(take(&session), ["Missed 1 messages: you read too slowly"]);
 }
@@ -651,7 +681,7 @@ fn a_connection_that_is_finished_goes_over_to_nothing() {
     let (late, writer, mut client) = connect(1, &own);
     assert!(late.take_place_at(&session).unwrap().is_none());
     own.finish_with_notice(Notice::ShuttingDown);
-    late.go_over(&session, &goodbye());
+    late.go_over(&session, &goodbye(), &plain());
     assert!(!late.is_open());
     // Whoever waits for its last words still waits for those of its own outbox.
     assert!(Arc::ptr_eq(&late.outbox(), &own));

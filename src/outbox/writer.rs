@@ -7,7 +7,6 @@
 //! half of a session's outbox to which its connection goes over, until the writer
 //! before it has noticed; and at its end a second at most, for its reader.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -16,14 +15,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use log::{Level, log_enabled, trace};
 use rustix::net::{SendFlags, send};
 
-use super::{Account, Attached, Attachment, Item, Outbox, State};
+use super::batch::{Batch, Last};
+use super::{Attached, Attachment, Outbox, State};
 use crate::limits;
-use crate::logging::Wire;
 use crate::protocol::reply::Notice;
-use crate::protocol::token::Token;
 
 /// What a connection's reader knows of its writer.
 ///
@@ -203,10 +200,17 @@ impl Life {
     fn write_what_there_is(&mut self) -> io::Result<Next> {
         let outbox = Arc::clone(&self.outbox);
         let mut half = outbox.half.lock();
+        let mut account = outbox.account.lock();
         loop {
-            let mut account = outbox.account.lock();
             if !account.is_attached(self.connection) {
                 return Ok(Next::End(Ending::Detached));
+            }
+            if let Some((_, e)) = account
+                .failed
+                .take_if(|(connection, _)| *connection == self.connection)
+            {
+                half.give_up(self.connection, &mut account);
+                return Err(e);
             }
             account.writing = Some(self.connection);
             self.batch
@@ -214,7 +218,7 @@ impl Life {
             // So that nobody waits for the encoding.
             drop(account);
             self.batch.encode(outbox.token.get().copied());
-            let (mut count, result) = self.write(&self.batch.bytes);
+            let (mut count, result) = self.write(self.batch.to_write());
             if result
                 .as_ref()
                 .is_err_and(|e| e.kind() == io::ErrorKind::TimedOut)
@@ -223,13 +227,21 @@ impl Life {
                 let rest = self.batch.rest_of_message(count);
                 count += self.say(Notice::ReadTooSlowly, rest).min(rest.len());
             }
-            let taken = self.batch.take(count, &mut half);
-            outbox.settle(&taken);
-            result?;
-            match taken.last {
+            account = outbox.account.lock();
+            let last = self.batch.take(count, &mut half, &mut account);
+            account.writing = None;
+            outbox.changed.notify_all();
+            if let Err(e) = result {
+                half.give_up(self.connection, &mut account);
+                return Err(e);
+            }
+            match last {
                 Some(Last::GoOver(session)) => return Ok(Next::GoOver(session)),
                 Some(Last::End) => return Ok(Next::End(Ending::Written)),
-                None if half.is_empty() && outbox.items.is_empty() => return Ok(Next::Wait),
+                None if half.items.is_empty() && outbox.items.is_empty() => {
+                    account.attended = false;
+                    return Ok(Next::Wait);
+                }
                 None => {}
             }
         }
@@ -270,156 +282,9 @@ impl Life {
 }
 
 impl Outbox {
-    /// Takes what was written of a batch off the account.
-    pub(super) fn settle(&self, taken: &Taken) {
-        let mut account = self.account.lock();
-        account.writing = None;
-        account.deliveries -= taken.deliveries;
-        account.answers -= taken.answers;
-        self.changed.notify_all();
-    }
-
     /// All has been written, to the end.
     fn say_done(&self) {
         self.account.lock().state = State::Done;
         self.changed.notify_all();
-    }
-}
-
-/// What goes into one write.
-#[derive(Default)]
-pub(super) struct Batch {
-    pub(super) bytes: Vec<u8>,
-    /// What the bytes are, each with the number of its bytes.
-    items: VecDeque<(Item, usize)>,
-}
-
-/// What the kernel took of a batch.
-pub(super) struct Taken {
-    /// Bytes of deliveries.
-    deliveries: usize,
-    /// Bytes of answers, with those that were not taken, which nobody else will get.
-    answers: usize,
-    /// The item that ended the batch, if there was one, and all before it is taken.
-    last: Option<Last>,
-}
-
-/// An item behind which nothing is to be written from this outbox.
-enum Last {
-    GoOver(Arc<Outbox>),
-    End,
-}
-
-impl Batch {
-    /// Takes out what there is, as far as it goes into one write, for the connection
-    /// that is attached: the account is locked since that was looked at, so that nothing
-    /// meant for another can have been queued.
-    pub(super) fn pull(
-        &mut self,
-        half: &mut VecDeque<Item>,
-        outbox: &Outbox,
-        account: &mut Account,
-        connection: u64,
-    ) {
-        let mut size = 0;
-        while size + limits::MESSAGE <= limits::BATCH {
-            let Some(item) = half.pop_front().or_else(|| outbox.items.try_recv().ok()) else {
-                break;
-            };
-            let item = match item {
-                Item::Gap => Item::Notice(account.tell_of_gap()),
-                // It died with the connection that asked.
-                Item::Answer {
-                    connection: asked,
-                    bytes,
-                } if asked != connection => {
-                    account.answers -= bytes.len();
-                    continue;
-                }
-                item => item,
-            };
-            size += match &item {
-                Item::Answer { bytes, .. } => bytes.len(),
-                Item::Delivery(delivery) => delivery.wire_len(),
-                Item::Notice(_) | Item::Gap => limits::NOTICE,
-                Item::GoOver(_) | Item::End => 0,
-            };
-            let is_last = matches!(item, Item::GoOver(_) | Item::End);
-            self.items.push_back((item, 0));
-            if is_last {
-                break;
-            }
-        }
-    }
-
-    /// Writes the items out as bytes.
-    pub(super) fn encode(&mut self, token: Option<Token>) {
-        for (item, length) in &mut self.items {
-            let start = self.bytes.len();
-            match item {
-                Item::Answer { bytes, .. } => self.bytes.extend_from_slice(bytes),
-                Item::Delivery(delivery) => delivery.encode(token, &mut self.bytes),
-                Item::Notice(notice) => notice.encode(token, &mut self.bytes),
-                Item::Gap | Item::GoOver(_) | Item::End => {}
-            }
-            *length = self.bytes.len() - start;
-            if log_enabled!(Level::Trace) {
-                for line in self.bytes[start..].split_inclusive(|&byte| byte == b'\n') {
-                    trace!("< {}", Wire(line.strip_suffix(b"\r\n").unwrap_or(line)));
-                }
-            }
-        }
-    }
-
-    /// The bytes from `count` to the end of the message that they are in; none if
-    /// one begins there.
-    fn rest_of_message(&self, count: usize) -> &[u8] {
-        let mut end = 0;
-        for (_, length) in &self.items {
-            if end >= count {
-                break;
-            }
-            end += length;
-        }
-        &self.bytes[count..end]
-    }
-
-    /// Empties it, of which the kernel took the first `count` bytes. What it did not
-    /// take wholly goes back to the half, to come again whole.
-    pub(super) fn take(&mut self, mut count: usize, half: &mut VecDeque<Item>) -> Taken {
-        let mut taken = Taken {
-            deliveries: 0,
-            answers: 0,
-            last: None,
-        };
-        while self
-            .items
-            .front()
-            .is_some_and(|(_, length)| *length <= count)
-        {
-            let Some((item, length)) = self.items.pop_front() else {
-                break;
-            };
-            count -= length;
-            match item {
-                Item::Answer { .. } => taken.answers += length,
-                Item::Delivery(delivery) => taken.deliveries += delivery.wire_len(),
-                Item::Notice(_) | Item::Gap => {}
-                Item::GoOver(session) => taken.last = Some(Last::GoOver(session)),
-                Item::End => taken.last = Some(Last::End),
-            }
-        }
-        for (item, _) in self.items.drain(..).rev() {
-            match item {
-                Item::Delivery(_) | Item::Notice(Notice::Missed(_)) => half.push_front(item),
-                Item::Answer { bytes, .. } => taken.answers += bytes.len(),
-                // They concern this connection alone.
-                Item::Notice(_) | Item::Gap | Item::GoOver(_) | Item::End => {}
-            }
-        }
-        self.bytes.clear();
-        self.bytes.shrink_to(limits::IDLE_BATCH);
-        self.items.shrink_to(limits::IDLE_ITEMS);
-        taken
     }
 }

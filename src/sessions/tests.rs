@@ -2,6 +2,7 @@
 //! but those that race.
 
 use super::*;
+use crate::outbox::hand_off::Cork;
 use std::sync::Barrier;
 use std::thread;
 
@@ -31,22 +32,38 @@ fn connect(sessions: &Arc<Sessions>) -> Admission {
 fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
     let sessions = Sessions::new(10, None);
     let (mut alice, mut other) = (connect(&sessions), connect(&sessions));
-    assert!(alice.claim(&name("Alice"), token(1)).is_ok());
-    assert_eq!(other.claim(&name("aLICE"), token(2)).err(), Some(Taken));
+    assert!(
+        alice
+            .claim(&name("Alice"), token(1), &Cork::new(false))
+            .is_ok()
+    );
+    assert_eq!(
+        other
+            .claim(&name("aLICE"), token(2), &Cork::new(false))
+            .err(),
+        Some(Taken)
+    );
     assert_eq!(other.token(), None);
     let found = sessions.by_name(&name("ALICE")).unwrap();
     assert_eq!((found.name.as_str(), found.token), ("Alice", token(1)));
     drop(alice);
     assert!(sessions.by_token(token(1)).is_none());
-    assert!(other.claim(&name("alice"), token(3)).is_ok());
+    assert!(
+        other
+            .claim(&name("alice"), token(3), &Cork::new(false))
+            .is_ok()
+    );
 }
 
 #[test]
 fn a_rename_takes_the_new_name_and_frees_the_old() {
     let sessions = Sessions::new(10, None);
     let (mut bob, mut carol) = (connect(&sessions), connect(&sessions));
-    bob.claim(&name("bob"), token(1)).unwrap();
-    carol.claim(&name("carol"), token(2)).unwrap();
+    bob.claim(&name("bob"), token(1), &Cork::new(false))
+        .unwrap();
+    carol
+        .claim(&name("carol"), token(2), &Cork::new(false))
+        .unwrap();
     assert_eq!(sessions.rename(token(1), &name("bob")), Rename::Unchanged);
     assert_eq!(sessions.rename(token(1), &name("Bob")), Rename::Done);
     assert_eq!(sessions.by_name(&name("BOB")).unwrap().token, token(1));
@@ -72,7 +89,9 @@ fn of_many_who_race_for_a_name_one_gets_it() {
                     scope.spawn(move || {
                         let mut connection = connect(sessions);
                         barrier.wait();
-                        let won = connection.claim(&name("alice"), token(n)).is_ok();
+                        let won = connection
+                            .claim(&name("alice"), token(n), &Cork::new(false))
+                            .is_ok();
                         barrier.wait();
                         usize::from(won)
                     })
@@ -103,7 +122,9 @@ fn there_is_room_for_so_many_and_again_when_one_leaves() {
 fn a_closed_server_admits_nobody_and_knows_who_is_there() {
     let sessions = Sessions::new(10, None);
     let (mut alice, _nameless) = (connect(&sessions), connect(&sessions));
-    alice.claim(&name("alice"), token(1)).unwrap();
+    alice
+        .claim(&name("alice"), token(1), &Cork::new(false))
+        .unwrap();
     assert_eq!(sessions.close().len(), 2, "with a session or without");
     assert!(
         sessions.by_token(token(1)).is_some(),
@@ -123,7 +144,11 @@ fn a_broadcast_goes_to_everyone_but_its_sender() {
     for bits in 0..3 {
         let mut member = connect(&sessions);
         member
-            .claim(&name(&format!("user{bits}")), token(bits))
+            .claim(
+                &name(&format!("user{bits}")),
+                token(bits),
+                &Cork::new(false),
+            )
             .unwrap();
         members.push(member);
     }
@@ -140,7 +165,9 @@ fn a_broadcast_goes_to_everyone_but_its_sender() {
 /// A session whose connection broke after its token was used; its token.
 fn linger(sessions: &Arc<Sessions>, its_name: &str, bits: u8) -> Token {
     let mut connection = connect(sessions);
-    connection.claim(&name(its_name), token(bits)).unwrap();
+    connection
+        .claim(&name(its_name), token(bits), &Cork::new(false))
+        .unwrap();
     sessions.by_token_of_client(token(bits)).unwrap();
     assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
     token(bits)
@@ -155,7 +182,9 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
         (false, true, false),
     ] {
         let mut connection = connect(&sessions);
-        connection.claim(&name("alice"), token(1)).unwrap();
+        connection
+            .claim(&name("alice"), token(1), &Cork::new(false))
+            .unwrap();
         // To be looked up by the server is not to be used by the client.
         sessions.by_token(token(1)).unwrap();
         if was_used {
@@ -174,7 +203,9 @@ fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
     let sessions = Sessions::new(10, None);
     let alice = token(1);
     let mut first = attached(&sessions);
-    first.claim(&name("alice"), alice).unwrap();
+    first
+        .claim(&name("alice"), alice, &Cork::new(false))
+        .unwrap();
     sessions.by_token_of_client(alice).unwrap();
     let mut second = attached(&sessions);
     let resumed = second.resume(alice, &name("Alice")).expect("it is there");
@@ -204,7 +235,8 @@ fn a_refused_resumption_changes_nothing() {
     let sessions = Sessions::new(10, None);
     let alice = linger(&sessions, "alice", 1);
     let (mut bob, mut newcomer) = (attached(&sessions), attached(&sessions));
-    bob.claim(&name("bob"), token(2)).unwrap();
+    bob.claim(&name("bob"), token(2), &Cork::new(false))
+        .unwrap();
     assert_eq!(
         newcomer.resume(alice, &name("BOB")).err(),
         Some(NotResumed::Taken)
@@ -219,7 +251,9 @@ fn a_refused_resumption_changes_nothing() {
         (ended[0].name.as_str(), ended.len(), next),
         ("alice", 1, None)
     );
-    newcomer.claim(&name("alice"), token(4)).unwrap();
+    newcomer
+        .claim(&name("alice"), token(4), &Cork::new(false))
+        .unwrap();
 }
 
 #[test]
@@ -245,7 +279,7 @@ fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
     let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
     let ended = |admission: &mut Admission, its_name: &str, bits: u8| {
         let ended = admission
-            .claim(&name(its_name), token(bits))
+            .claim(&name(its_name), token(bits), &Cork::new(false))
             .expect("a free name");
         ended
             .iter()
@@ -275,7 +309,9 @@ fn connect_from(sessions: &Arc<Sessions>, last: u8) -> Result<Admission, Notice>
 /// A session that lingers, and came from there.
 fn linger_from(sessions: &Arc<Sessions>, last: u8, its_name: &str, bits: u8) -> Token {
     let mut connection = connect_from(sessions, last).expect("room");
-    connection.claim(&name(its_name), token(bits)).unwrap();
+    connection
+        .claim(&name(its_name), token(bits), &Cork::new(false))
+        .unwrap();
     sessions.by_token_of_client(token(bits)).unwrap();
     assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
     token(bits)
@@ -304,7 +340,9 @@ fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
     // It may have come to resume.
     let mut third = connect_from(&sessions, 1).expect("nobody is connected from there");
     assert!(sessions.by_token(one).is_some());
-    let ended = third.claim(&name("third"), token(4)).expect("a free name");
+    let ended = third
+        .claim(&name("third"), token(4), &Cork::new(false))
+        .expect("a free name");
     let ended: Vec<Token> = ended.iter().map(|session| session.token).collect();
     assert_eq!(ended, [one], "the longest lingering of this origin");
     // Resumed from elsewhere, it counts there.

@@ -62,10 +62,10 @@ fn the_wire_is_logged_at_trace_escaped_and_without_tokens() {
     alice.expect("400 Bad Request", "Not UTF-8");
     for line in [
         "TRACE reader-1: > Set-name alice",
-        "TRACE writer-1: < You are alice",
-        "TRACE writer-1: < [token]",
+        "<1 You are alice",
+        "<1 [token]",
         "TRACE reader-1: > Ping [token] приве́т",
-        "TRACE writer-1: < [token] is not a command; try Help",
+        "<1 [token] is not a command; try Help",
         r"TRACE reader-1: > Ping \u{1b}]0;gotcha\u{7}",
         r"TRACE reader-1: > Ping \xc3",
         "DEBUG reader-1: answered 501 Not Implemented",

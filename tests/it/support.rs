@@ -53,8 +53,11 @@ impl Server {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("server-{}-{number}.log", std::process::id()));
+        // All tests hold for both forms of writing; `make test` runs them in both.
+        let form = std::env::var_os("PLAIN_FORM").map(|_| "--no-hand-off");
         command
             .args(["-l", "127.0.0.1:0"])
+            .args(form)
             .args(options)
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
