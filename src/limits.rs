@@ -101,8 +101,12 @@ pub const BACKLOG: i32 = 1_024;
 /// client that does not read, which is memory that no bound of ours would see.
 pub const SEND_BUFFER: usize = 64 * 1024;
 
-/// Bytes asked of a client's socket in one read.
+/// Bytes asked of a client's socket in one read, of one that sends much at once: so many
+/// requests are answered together.
 pub const READ_BUFFER: usize = 4 * 1024;
+
+/// And of one that does not, as most are: the line of a person.
+pub const FIRST_READ_BUFFER: usize = 512;
 
 /// So many batches are written by whoever has filled an outbox, before it leaves the
 /// rest to the writer, so that nobody is captured writing for a popular client.

@@ -7,7 +7,7 @@
 
 use std::io::{self, Read};
 
-use crate::limits::{LINE, READ_BUFFER};
+use crate::limits::{FIRST_READ_BUFFER, LINE, READ_BUFFER};
 
 /// A line without its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub enum Line<'a> {
 /// (section 1).
 pub struct LineReader<R> {
     source: R,
+    /// Doubled as often as a read fills it, up to [`READ_BUFFER`].
     buffer: Box<[u8]>,
     /// The part of `buffer` that has been read and not yet looked at.
     unread: std::ops::Range<usize>,
@@ -43,7 +44,7 @@ impl<R: Read> LineReader<R> {
     pub fn new(source: R) -> LineReader<R> {
         LineReader {
             source,
-            buffer: vec![0; READ_BUFFER].into(),
+            buffer: vec![0; FIRST_READ_BUFFER].into(),
             unread: 0..0,
             line: BoundedLine::default(),
             after_cr: false,
@@ -62,6 +63,10 @@ impl<R: Read> LineReader<R> {
         self.after_cr = false;
         loop {
             if self.unread.is_empty() {
+                // Whoever has filled it has more to say.
+                if self.unread.end == self.buffer.len() && self.buffer.len() < READ_BUFFER {
+                    self.buffer = vec![0; 2 * self.buffer.len()].into();
+                }
                 let count = self.read_source()?;
                 if count == 0 {
                     return Ok(None);
@@ -226,6 +231,20 @@ mod tests {
         let mut reader = LineReader::new(io::repeat(b'x').take(50_000_000));
         assert_eq!(reader.next_line().unwrap(), None);
         assert_eq!(reader.line.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn the_buffer_grows_for_who_has_much_to_say() {
+        let mut quiet = LineReader::new(&b"Ping\n"[..]);
+        quiet.next_line().unwrap();
+        assert_eq!(quiet.buffer.len(), FIRST_READ_BUFFER);
+        let text = "Ping\n".repeat(10_000);
+        let mut busy = LineReader::new(text.as_bytes());
+        let mut count = 0;
+        while busy.next_line().unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!((count, busy.buffer.len()), (10_000, READ_BUFFER));
     }
 
     #[test]
