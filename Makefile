@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client test check doc demo bench bench-peers bench-stall soak picture cargo
+.PHONY: help run client test check doc demo bench bench-peers bench-stall soak model model-faults picture cargo
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,13 @@ bench-stall: cargo ## what one stalled reader among a hundred costs the others (
 MINUTES ?= 2
 soak: cargo ## 300 clients that chat, break, flood and babble, for MINUTES=2; is anything left?
 	cargo bench --locked --bench soak -- $(MINUTES)
+
+# A folder of its own, because the flags are others.
+model: cargo ## the outbox in 60,000 orders of what its threads do, under the model checker (a minute)
+	RUSTFLAGS='--cfg model' cargo test --quiet --locked --no-default-features --lib --target-dir target/model model
+
+model-faults: cargo ## and that the model finds the faults that one puts into it (five minutes)
+	scripts/model-faults
 
 picture: cargo ## draw scripts/picture.svg anew, from a real session (needs tmux, Python with rich)
 	scripts/picture

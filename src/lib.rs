@@ -79,10 +79,16 @@
 //! something is told in the log has one too ([`farewell`]), under which no other is taken.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    model,
+    allow(dead_code, reason = "the model needs the outbox, and not its users")
+)]
 
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(not(model))]
 pub mod commands;
+#[cfg(not(model))]
 pub mod connection;
 pub mod farewell;
 pub mod keepalive;
@@ -94,8 +100,12 @@ pub mod origin;
 pub mod outbox;
 pub mod protocol;
 pub mod rate;
+#[cfg(not(model))]
 pub mod server;
+#[cfg(not(model))]
 pub mod sessions;
+#[cfg(not(model))]
 pub mod signals;
+#[cfg(not(model))]
 pub mod sweeper;
 pub mod telnet;

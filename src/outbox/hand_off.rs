@@ -10,14 +10,11 @@
 //! which is slower, and there to be compared.
 
 use std::cell::Cell;
-use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
-
 use super::batch::Batch;
+use super::primitives::send_now;
 use super::{Duty, NotQueued, Outbox};
 use crate::limits::HAND_OFF_ROUNDS;
 use crate::protocol::reply::Delivery;
@@ -134,17 +131,5 @@ impl Outbox {
             }
         }
         account.wake_writer();
-    }
-}
-
-/// Writes without blocking, and says how many bytes the kernel took.
-fn send_now(socket: &std::net::TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    if bytes.is_empty() {
-        return Ok(0);
-    }
-    match send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-        Ok(count) => Ok(count),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-        Err(e) => Err(e.into()),
     }
 }

@@ -51,6 +51,10 @@
 //!   that is attached.* What its kernel did not take goes back into the half, in order;
 //!   for the next connection without the answers, which die with the one that asked.
 //!
+//! A model checker tries them in many orders of what two senders, a writer and a
+//! connection that takes another's place may do (`make model`); and `make model-faults`
+//! that it would find it if they did not hold.
+//!
 //! The account's lock may be taken while the half's is held, and never the other way
 //! round. A writer holds the half while it blocks on its client's socket, so nobody
 //! else may wait for it but the writer of the connection that comes next, for whom
@@ -58,23 +62,28 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use parking_lot::{Condvar, Mutex};
-
 use self::hand_off::Cork;
+use self::primitives::{Condvar, Mutex, MutexGuard, Receiver, Sender, Socket, unbounded};
 use crate::limits;
 use crate::protocol::reply::{Delivery, Notice, Reply};
 use crate::protocol::token::Token;
 
 mod batch;
 pub mod hand_off;
+#[cfg(not(model))]
+mod primitives;
+#[cfg(model)]
+#[path = "model/primitives.rs"]
+mod primitives;
 pub mod writer;
 
-#[cfg(test)]
+#[cfg(all(test, model))]
+mod model;
+#[cfg(all(test, not(model)))]
 mod tests;
 
 /// The queue of everything that is to be written to one client.
@@ -151,7 +160,7 @@ enum State {
 #[derive(Clone)]
 struct Attached {
     connection: u64,
-    socket: Arc<TcpStream>,
+    socket: Arc<Socket>,
     /// Wakes its writer; with one waking in it there is no need for another. When the
     /// last of them is let go of, the writer knows that it is attached no more.
     wake: Sender<()>,
@@ -353,7 +362,7 @@ impl Outbox {
     }
 }
 
-type AccountGuard<'a> = parking_lot::MutexGuard<'a, Account>;
+type AccountGuard<'a> = MutexGuard<'a, Account>;
 
 impl Account {
     /// Closes the first gap, of which the client is to be told now.
@@ -426,7 +435,7 @@ struct Current {
     /// Changes once at most, when the connection goes over to a session's outbox.
     outbox: Arc<Outbox>,
     /// The connection's socket, from the start of its writer on.
-    socket: Option<Arc<TcpStream>>,
+    socket: Option<Arc<Socket>>,
 }
 
 impl Attachment {

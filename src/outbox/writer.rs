@@ -9,15 +9,15 @@
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+#[cfg(not(model))]
+use std::thread;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use rustix::net::{SendFlags, send};
-
 use super::batch::{Batch, Last};
+use super::primitives::{Receiver, Sender, Socket, bounded, send_now};
 use super::{Attached, Attachment, Outbox, State};
 use crate::limits;
 use crate::protocol::reply::Notice;
@@ -50,36 +50,20 @@ pub enum Ending {
 /// connection.
 ///
 /// An error means that there is no thread to be had, or no timeout for the socket.
+#[cfg(not(model))]
 pub fn start(
     attachment: &Arc<Attachment>,
-    socket: Arc<TcpStream>,
+    socket: Arc<Socket>,
     timeout: Duration,
 ) -> io::Result<Writer> {
     let (reading, reader_gone) = bounded(0);
     let (writing, written) = bounded(0);
-    let (wake, woken) = bounded(1);
     // SO_SNDTIMEO bounds one call of send(2), and a batch is one call.
     socket.set_write_timeout(Some(timeout))?;
-    let outbox = attachment.outbox();
-    let connection = attachment.connection;
-    attachment.current.lock().socket = Some(Arc::clone(&socket));
-    outbox.attach(Attached {
-        connection,
-        socket: Arc::clone(&socket),
-        wake,
-        from: None,
-    });
-    let life = Life {
-        connection,
-        outbox,
-        socket,
-        woken,
-        timeout,
-        batch: Batch::default(),
-    };
+    let life = Life::attach(attachment, socket, timeout);
     let leaving = Arc::clone(attachment);
     let thread = thread::Builder::new()
-        .name(format!("writer-{connection}"))
+        .name(format!("writer-{}", attachment.connection))
         .stack_size(limits::STACK)
         .spawn(move || life.live(&leaving, writing, &reader_gone))
         .inspect_err(|_| attachment.writer_has_gone())?;
@@ -117,11 +101,11 @@ impl Drop for Writer {
 }
 
 /// What a writer thread has.
-struct Life {
+pub(super) struct Life {
     connection: u64,
     /// The outbox that it drains.
     outbox: Arc<Outbox>,
-    socket: Arc<TcpStream>,
+    socket: Arc<Socket>,
     /// Disconnected when the connection is attached no more.
     woken: Receiver<()>,
     timeout: Duration,
@@ -133,7 +117,7 @@ struct Life {
 /// connection is detached, and whatever its reader is blocked in, it leaves too.
 struct Leave<'a> {
     attachment: &'a Attachment,
-    socket: &'a TcpStream,
+    socket: &'a Socket,
 }
 
 impl Drop for Leave<'_> {
@@ -153,7 +137,29 @@ enum Next {
 }
 
 impl Life {
-    fn live(
+    /// That of a connection which is attached here.
+    pub(super) fn attach(attachment: &Attachment, socket: Arc<Socket>, timeout: Duration) -> Life {
+        let (wake, woken) = bounded(1);
+        let outbox = attachment.outbox();
+        let connection = attachment.connection;
+        attachment.current.lock().socket = Some(Arc::clone(&socket));
+        outbox.attach(Attached {
+            connection,
+            socket: Arc::clone(&socket),
+            wake,
+            from: None,
+        });
+        Life {
+            connection,
+            outbox,
+            socket,
+            woken,
+            timeout,
+            batch: Batch::default(),
+        }
+    }
+
+    pub(super) fn live(
         mut self,
         attachment: &Attachment,
         writing: Sender<Infallible>,
@@ -272,12 +278,7 @@ impl Life {
     fn say(&self, notice: Notice, rest: &[u8]) -> usize {
         let mut bytes = rest.to_vec();
         notice.encode(self.outbox.token.get().copied(), &mut bytes);
-        send(
-            &self.socket,
-            &bytes,
-            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-        )
-        .unwrap_or(0)
+        send_now(&self.socket, &bytes).unwrap_or(0)
     }
 }
 

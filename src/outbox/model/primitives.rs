@@ -1,0 +1,229 @@
+//! What the outbox is made of under the model checker: the same names as otherwise, by
+//! shuttle's means. Every lock, wait and channel is a point at which another thread may go
+//! on; a socket takes as much at a time as chance will have it.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync as checked;
+
+#[derive(Default)]
+pub(super) struct Mutex<T>(checked::Mutex<T>);
+
+pub(super) struct MutexGuard<'a, T>(Option<checked::MutexGuard<'a, T>>);
+
+impl<T> Mutex<T> {
+    pub(super) fn new(value: T) -> Mutex<T> {
+        Mutex(checked::Mutex::new(value))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+        MutexGuard(Some(self.0.lock().unwrap()))
+    }
+
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock().ok().map(|guard| MutexGuard(Some(guard)))
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().unwrap()
+    }
+}
+
+pub(super) struct Condvar(checked::Condvar);
+
+/// Time does not pass here.
+pub(super) struct NotTimedOut;
+
+impl Condvar {
+    pub(super) fn new() -> Condvar {
+        Condvar(checked::Condvar::new())
+    }
+
+    pub(super) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+
+    pub(super) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        let inner = guard.0.take().unwrap();
+        guard.0 = Some(self.0.wait(inner).unwrap());
+    }
+
+    pub(super) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _: Instant) -> NotTimedOut {
+        self.wait(guard);
+        NotTimedOut
+    }
+}
+
+impl NotTimedOut {
+    pub(super) fn timed_out(&self) -> bool {
+        false
+    }
+}
+
+struct Channel<T> {
+    state: Mutex<ChannelState<T>>,
+    changed: Condvar,
+}
+
+struct ChannelState<T> {
+    items: VecDeque<T>,
+    bound: usize,
+    senders: usize,
+}
+
+pub(super) struct Sender<T>(Arc<Channel<T>>);
+
+pub(super) struct Receiver<T>(Arc<Channel<T>>);
+
+pub(super) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(usize::MAX)
+}
+
+pub(super) fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
+    let channel = Arc::new(Channel {
+        state: Mutex::new(ChannelState {
+            items: VecDeque::new(),
+            bound,
+            senders: 1,
+        }),
+        changed: Condvar::new(),
+    });
+    (Sender(Arc::clone(&channel)), Receiver(channel))
+}
+
+impl<T> Sender<T> {
+    pub(super) fn send(&self, item: T) -> Result<(), T> {
+        self.try_send(item)
+    }
+
+    pub(super) fn try_send(&self, item: T) -> Result<(), T> {
+        let mut state = self.0.state.lock();
+        if state.items.len() == state.bound {
+            return Err(item);
+        }
+        state.items.push_back(item);
+        self.0.changed.notify_all();
+        Ok(())
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Sender<T> {
+        self.0.state.lock().senders += 1;
+        Sender(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.0.state.lock().senders -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Nothing is there, or will be.
+#[derive(Debug)]
+pub(super) struct Nothing;
+
+impl<T> Receiver<T> {
+    pub(super) fn try_recv(&self) -> Result<T, Nothing> {
+        self.0.state.lock().items.pop_front().ok_or(Nothing)
+    }
+
+    pub(super) fn recv(&self) -> Result<T, Nothing> {
+        let mut state = self.0.state.lock();
+        while state.items.is_empty() && state.senders > 0 {
+            self.0.changed.wait(&mut state);
+        }
+        state.items.pop_front().ok_or(Nothing)
+    }
+
+    pub(super) fn recv_timeout(&self, _: Duration) -> Result<T, Nothing> {
+        self.recv()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.state.lock().items.is_empty()
+    }
+}
+
+/// A client's socket, and what its kernel has taken.
+pub(super) struct Socket {
+    state: Mutex<SocketState>,
+    changed: Arc<(Mutex<()>, Condvar)>,
+}
+
+struct SocketState {
+    taken: Vec<u8>,
+    is_open: bool,
+}
+
+impl Socket {
+    /// `changed` is told whenever something is taken.
+    pub(super) fn new(changed: Arc<(Mutex<()>, Condvar)>) -> Socket {
+        let state = SocketState {
+            taken: Vec::new(),
+            is_open: true,
+        };
+        Socket {
+            state: Mutex::new(state),
+            changed,
+        }
+    }
+
+    pub(super) fn taken(&self) -> Vec<u8> {
+        self.state.lock().taken.clone()
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if how == Shutdown::Both {
+            self.state.lock().is_open = false;
+        }
+        Ok(())
+    }
+
+    /// Takes from so many bytes on to all of them.
+    fn take(&self, bytes: &[u8], least: usize) -> io::Result<usize> {
+        let mut state = self.state.lock();
+        if !state.is_open {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let count = thread_rng().gen_range(least..=bytes.len());
+        state.taken.extend_from_slice(&bytes[..count]);
+        drop(state);
+        // Under its lock, or whoever has just looked would sleep through it.
+        let _looking = self.changed.0.lock();
+        self.changed.1.notify_all();
+        Ok(count)
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.take(bytes, 1.min(bytes.len()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) fn send_now(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+    socket.take(bytes, 0)
+}
