@@ -23,7 +23,7 @@
 //!    what was queued before, and before the next delivery that fitted.
 //!
 //! In return, who is told that it is its [`Duty`] sees to it soon that the outbox is
-//! drained, before it does anything that can block: a [`Cork`](hand_off::Cork)
+//! drained, before it does anything that can block: a [`Cork`]
 //! remembers that.
 //!
 //! # How
