@@ -63,6 +63,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -166,6 +167,9 @@ struct Attached {
     wake: Sender<()>,
     /// The outbox of its own from which it is still on its way to this one.
     from: Option<Arc<Outbox>>,
+    /// Set where another takes its place while its kernel may have a message in part: then
+    /// its writer has no last words. Under the account's lock, as all of this.
+    is_torn: Arc<AtomicBool>,
 }
 
 /// What stands in the queue. It is typed because the kinds fare differently.
@@ -331,9 +335,13 @@ impl Outbox {
         // What has been queued in the meantime is to be looked at.
         account.wake_writer();
         self.changed.notify_all();
-        before.map(|attached| Evicted {
-            is_writing: writing == Some(attached.connection),
-            attached,
+        before.map(|attached| {
+            let is_writing = writing == Some(attached.connection);
+            attached.is_torn.store(is_writing, Ordering::Relaxed);
+            Evicted {
+                attached,
+                is_writing,
+            }
         })
     }
 

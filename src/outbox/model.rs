@@ -20,7 +20,7 @@ use crate::protocol::token::Token;
 use crate::protocol::username::Username;
 
 /// Orders to try for each of the two ways of choosing them.
-const ORDERS: usize = 5_000;
+const ORDERS: usize = 10_000;
 
 const SENDERS: usize = 2;
 const MESSAGES: usize = 2;

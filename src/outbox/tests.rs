@@ -97,6 +97,7 @@ impl Attachment {
             socket,
             wake,
             from,
+            is_torn: Arc::default(),
         });
     }
 }

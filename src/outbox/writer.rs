@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(not(model))]
 use std::thread;
 use std::thread::JoinHandle;
@@ -108,6 +109,8 @@ pub(super) struct Life {
     socket: Arc<Socket>,
     /// Disconnected when the connection is attached no more.
     woken: Receiver<()>,
+    /// See [`Attached`].
+    is_torn: Arc<AtomicBool>,
     timeout: Duration,
     /// Kept for its buffers; empty but in the course of a write.
     batch: Batch,
@@ -140,6 +143,7 @@ impl Life {
     /// That of a connection which is attached here.
     pub(super) fn attach(attachment: &Attachment, socket: Arc<Socket>, timeout: Duration) -> Life {
         let (wake, woken) = bounded(1);
+        let is_torn = Arc::new(AtomicBool::new(false));
         let outbox = attachment.outbox();
         let connection = attachment.connection;
         attachment.current.lock().socket = Some(Arc::clone(&socket));
@@ -148,12 +152,14 @@ impl Life {
             socket: Arc::clone(&socket),
             wake,
             from: None,
+            is_torn: Arc::clone(&is_torn),
         });
         Life {
             connection,
             outbox,
             socket,
             woken,
+            is_torn,
             timeout,
             batch: Batch::default(),
         }
@@ -174,7 +180,9 @@ impl Life {
         match ending {
             Ending::Written => self.outbox.say_done(),
             Ending::Detached => {
-                self.say(Notice::ResumedElsewhere, &[]);
+                if !self.is_torn.load(Ordering::Relaxed) {
+                    self.say(Notice::ResumedElsewhere, &[]);
+                }
             }
         }
         drop(writing);
