@@ -2,8 +2,8 @@
 //!
 //! This is the thread `reader-N`. It reads requests, has them carried out, queues
 //! the answers, and at the end leaves in an order on which promises rest. It
-//! knows nothing of other clients, and never writes to a socket: that is the
-//! writer's part ([`crate::outbox`]).
+//! knows nothing of other clients. What it has queued, for them and for its own, it
+//! sees to before it does anything that can block ([`crate::outbox`]).
 //!
 //! The invariant: whatever ends the conversation, both threads end with it; and
 //! where the client or an answer ends it, or a panic, the session is gone before the
@@ -385,8 +385,8 @@ impl Input<'_> {
         }
     }
 
-    /// Tells the end of input from a connection that was reset, of which the writer
-    /// has taken the error: the second is no longer connected, but nor is one whose
+    /// Tells the end of input from a connection that was reset, of which the writer, or
+    /// whoever wrote to it, has taken the error: the second is no longer connected, but nor is one whose
     /// client has closed its side first, before more was sent to it. What tells these
     /// two apart is the error, which is EPIPE for the latter (tcp_reset in the kernel).
     fn end_of_input(&self) -> io::Result<usize> {
@@ -396,7 +396,7 @@ impl Input<'_> {
         match self.socket.take_error() {
             Ok(Some(e)) if e.kind() != io::ErrorKind::BrokenPipe => Err(e),
             Ok(Some(_)) | Err(_) => Ok(0),
-            // The writer has it, and is about to end.
+            // The writer has it, or is being told, and is about to end.
             Ok(None) => {
                 self.attachment.pause(limits::CLOSING_TIME, self.cork);
                 Ok(0)

@@ -74,8 +74,8 @@
 //! one is written; and each connection one for which outbox it is attached to. They
 //! are taken in this order: sessions, connection, account, and never the other way
 //! round. Only the half of an outbox is held while something is written, by its writer or,
-//! for a write that does not block, by a reader; nobody waits for it but the writer that
-//! takes the place of another. What counts how often
+//! for a write that does not block, by a reader; nobody waits for it but its writer, and
+//! the one that takes the place of another. What counts how often
 //! something is told in the log has one too ([`farewell`]), under which no other is taken.
 
 #![forbid(unsafe_code)]

@@ -112,7 +112,7 @@ pub const FIRST_READ_BUFFER: usize = 512;
 /// rest to the writer, so that nobody is captured writing for a popular client.
 pub const HAND_OFF_ROUNDS: u32 = 4;
 
-/// What a writer keeps of its batch buffer while it has nothing to write.
+/// What a writer, or a reader, keeps of its batch buffer while it has nothing to write.
 pub const IDLE_BATCH: usize = 4 * 1024;
 
 /// And of its list of what is in the batch, in items.

@@ -165,6 +165,9 @@ impl Batch {
         for (item, _) in self.items.drain(..).rev() {
             half.items.push_front(item);
         }
+        if half.items.is_empty() {
+            half.items.shrink_to(limits::IDLE_ITEMS);
+        }
         self.begun = 0;
         self.bytes.clear();
         self.bytes.shrink_to(limits::IDLE_BATCH);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::primitives::send_now;
 use super::{Duty, NotQueued, Outbox};
-use crate::limits::HAND_OFF_ROUNDS;
+use crate::limits::{HAND_OFF_ROUNDS, IDLE_ITEMS};
 use crate::protocol::reply::Delivery;
 
 /// What one reader has queued and not yet seen to. It belongs to the reader's thread.
@@ -65,6 +65,7 @@ impl Cork {
                 outbox.account.lock().wake_writer();
             }
         }
+        outboxes.shrink_to(IDLE_ITEMS);
         self.batch.set(batch);
         self.outboxes.set(outboxes);
     }
@@ -82,8 +83,8 @@ impl Outbox {
     /// can see to, and after [`HAND_OFF_ROUNDS`] batches.
     fn drain(&self, batch: &mut Batch) {
         let Some(mut half) = self.half.try_lock() else {
-            // Its writer is at it already, or still that of a connection which has been
-            // taken over, for whom the next one waits.
+            // Its writer is at it already, or another reader, or still the writer of a
+            // connection which has been taken over, for whom the next one waits.
             return self.account.lock().wake_writer();
         };
         let mut account = self.account.lock();
@@ -92,6 +93,11 @@ impl Outbox {
                 // Whoever attaches will look.
                 return;
             };
+            let is_broken = |(failed, _): &(u64, _)| *failed == attached.connection;
+            if account.failed.as_ref().is_some_and(is_broken) {
+                // The first error is the one that tells a break from a close.
+                break;
+            }
             if attached.from.is_some() {
                 // Its writer will look when it arrives. Before that, the answer to what
                 // brought it here has to be written.

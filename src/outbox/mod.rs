@@ -113,8 +113,8 @@ pub struct Outbox {
 
 /// What is known about the queue without looking into it.
 struct Account {
-    /// Bytes of deliveries that the kernel has not taken. Those of a batch are
-    /// taken off together, when it has taken all of it.
+    /// Bytes of deliveries that the kernel has not taken. Each is taken off when it has
+    /// taken all of it, those of one write together.
     deliveries: usize,
     /// Bytes of answers that stand here and the kernel has not taken, of an earlier
     /// connection too, until the next writer has thrown those away.
@@ -359,12 +359,7 @@ impl Outbox {
 
     /// Lets go of this connection, if it is the attached one. Its writer leaves.
     fn detach(&self, connection: u64) {
-        let mut account = self.account.lock();
-        if account.is_attached(connection) {
-            account.attached = None;
-            if account.state == State::Closing {
-                account.state = State::Done;
-            }
+        if self.account.lock().let_go(connection) {
             self.changed.notify_all();
         }
     }
@@ -390,6 +385,18 @@ impl Account {
         }
     }
 
+    /// Lets go of this connection. False if it is not the attached one.
+    fn let_go(&mut self, connection: u64) -> bool {
+        let is_attached = self.is_attached(connection);
+        if is_attached {
+            self.attached = None;
+            if self.state == State::Closing {
+                self.state = State::Done;
+            }
+        }
+        is_attached
+    }
+
     fn is_attached(&self, connection: u64) -> bool {
         self.attached
             .as_ref()
@@ -405,7 +412,7 @@ impl Account {
 /// A connection that was attached until another took its place.
 pub struct Evicted {
     attached: Attached,
-    /// Its writer was at its socket.
+    /// Its writer was at its socket, or about to be, for the rest of a message.
     is_writing: bool,
 }
 

@@ -695,3 +695,59 @@ fn a_connection_that_is_finished_goes_over_to_nothing() {
         "502 Bad Gateway\r\n\r\nThe server is shutting down\r\n"
     );
 }
+
+#[test]
+fn the_first_error_of_a_connection_is_the_one_that_its_writer_learns() {
+    let session = session(ROOMY);
+    let _attachment = attached(&session);
+    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    session.account.lock().failed = Some((1, reset));
+    // Its client is gone, so that writing to it would fail otherwise.
+    for _ in 0..3 {
+        Cork::new(true).send(&session, &delivery("x")).unwrap();
+        session.account.lock().attended = false;
+    }
+    let failed = session.account.lock().failed.take();
+    let (_, e) = failed.expect("it is left for the writer");
+    assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(take(&session).len(), 3);
+}
+
+#[test]
+fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_writer() {
+    let session = session(ROOMY);
+    let (socket, mut client) = socket_pair();
+    let attachment = Attachment::new(1, Arc::clone(&session));
+    // Without a writer, so that it is seen what is left for it.
+    let (wake, woken) = bounded(1);
+    session.attach(Attached {
+        connection: attachment.connection,
+        socket: Arc::clone(&socket),
+        wake,
+        from: None,
+        is_torn: Arc::default(),
+    });
+    woken.recv().unwrap();
+    assert_eq!(take(&session), [""; 0]);
+    session.account.lock().attended = false;
+    let mut count = 0;
+    while woken.is_empty() {
+        Cork::new(true).send(&session, &numbered(count)).unwrap();
+        count += 1;
+        assert!(count < 100_000, "the kernel has an end");
+    }
+    let (half_items, begun) = {
+        let half = session.half.lock();
+        (half.items.len(), half.begun)
+    };
+    assert_eq!(half_items, 1, "the message that did not fit is left");
+    let account = session.account.lock();
+    assert_eq!(account.writing, begun.map(|(connection, _)| connection));
+    assert_eq!(account.deliveries, numbered(count - 1).wire_len());
+    drop(account);
+    // The client has the others whole, and of that one what was taken.
+    let taken: usize = (0..count - 1).map(|n| numbered(n).wire_len()).sum();
+    let mut read = vec![0; taken + begun.map_or(0, |(_, bytes)| bytes)];
+    client.read_exact(&mut read).unwrap();
+    assert!(read.ends_with(b"\r\n") || begun.is_some());
+}

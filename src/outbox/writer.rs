@@ -1,11 +1,11 @@
 //! The writer thread, `writer-N`: drains the outbox that its connection is attached
 //! to into the connection's socket.
 //!
-//! It blocks on its `wake`, which whoever queues something sends, and which is
-//! disconnected when it is attached no more; on the socket, for a batch no longer than
-//! the write timeout, and until somebody shuts the socket down; for an instant on the
-//! half of a session's outbox to which its connection goes over, until the writer
-//! before it has noticed; and at its end a second at most, for its reader.
+//! It blocks on its `wake`, which whoever passes the duty to drain on to it sends, and
+//! which is disconnected when it is attached no more; on the socket, for a batch no longer
+//! than the write timeout, and until somebody shuts the socket down; for an instant on the
+//! half, while a reader drains the outbox, or the writer before it has not noticed yet that
+//! its connection was taken over; and at its end a second at most, for its reader.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -224,6 +224,8 @@ impl Life {
                 .take_if(|(connection, _)| *connection == self.connection)
             {
                 half.give_up(self.connection, &mut account);
+                account.let_go(self.connection);
+                outbox.changed.notify_all();
                 return Err(e);
             }
             account.writing = Some(self.connection);
@@ -247,6 +249,8 @@ impl Life {
             outbox.changed.notify_all();
             if let Err(e) = result {
                 half.give_up(self.connection, &mut account);
+                // Before anyone else can have the half, and write behind the last word.
+                account.let_go(self.connection);
                 return Err(e);
             }
             match last {
@@ -254,6 +258,9 @@ impl Life {
                 Some(Last::End) => return Ok(Next::End(Ending::Written)),
                 None if half.items.is_empty() && outbox.items.is_empty() => {
                     account.attended = false;
+                    // While the account is locked, so that whoever has the duty next
+                    // finds it free.
+                    drop(half);
                     return Ok(Next::Wait);
                 }
                 None => {}
