@@ -386,9 +386,10 @@ impl Input<'_> {
     }
 
     /// Tells the end of input from a connection that was reset, of which the writer, or
-    /// whoever wrote to it, has taken the error: the second is no longer connected, but nor is one whose
-    /// client has closed its side first, before more was sent to it. What tells these
-    /// two apart is the error, which is EPIPE for the latter (tcp_reset in the kernel).
+    /// whoever wrote to it, has taken the error: the second is no longer connected, but
+    /// nor is one whose client has closed its side first, before more was sent to it. What
+    /// tells these two apart is the error, which is EPIPE for the latter (tcp_reset in the
+    /// kernel).
     fn end_of_input(&self) -> io::Result<usize> {
         if self.socket.peer_addr().is_ok() {
             return Ok(0);

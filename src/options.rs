@@ -57,7 +57,7 @@ pub struct Config {
 
 /// A command line that is not good, in one line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct BadUsage(String);
+pub struct BadUsage(pub(crate) String);
 
 /// Reads the arguments, without the program's name.
 pub fn parse<A: AsRef<OsStr>>(

@@ -17,26 +17,21 @@ fn main() -> ExitCode {
     match options::parse(std::env::args_os().skip(1), surroundings) {
         Ok(Operation::Converse(config)) => terminal::converse(&config).unwrap_or_else(|e| {
             let problem = format!("cannot talk to {}: {}", config.address, reason(&e));
-            fail(&problem, script::FAILED)
+            script::fail(script::FAILED, &problem)
         }),
         Ok(Operation::Send(sending)) => script::send(sending),
         Ok(Operation::Listen { address, name }) => script::listen(&address, &name),
         Ok(Operation::Print(text)) => {
             let mut stdout = io::stdout();
-            // Not print!, which panics where nobody reads any more; the same below.
+            // Not print!, which panics where nobody reads any more.
             let _ = stdout
                 .write_all(text.as_bytes())
                 .and_then(|()| stdout.flush());
             ExitCode::SUCCESS
         }
-        Err(problem) => fail(
-            &format!("{problem} (chat-client --help lists the options)"),
+        Err(problem) => script::fail(
             script::BAD_USAGE,
+            &format!("{problem} (chat-client --help lists the options)"),
         ),
     }
-}
-
-fn fail(problem: &str, code: u8) -> ExitCode {
-    let _ = writeln!(io::stderr(), "chat-client: {problem}");
-    ExitCode::from(code)
 }

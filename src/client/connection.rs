@@ -206,8 +206,7 @@ impl Connection {
                         Some(Unanswered { request, waiting }) => (Some(request), waiting),
                         None => (None, None),
                     };
-                    let named = matches!(status, Status::Ok | Status::NotModified);
-                    if named && matches!(request, Some(Command::SetName(_))) {
+                    if status.is_success() && matches!(request, Some(Command::SetName(_))) {
                         asked.token = message.header;
                     }
                     drop(asked);

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::thread;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::{Completer, Pair};
@@ -23,8 +22,9 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::screen::Screen;
+use super::spawn;
 use super::typed::COMMANDS;
-use crate::limits::{COMPLETIONS, STACK};
+use crate::limits::COMPLETIONS;
 use crate::protocol::username::Username;
 
 /// What an edited line came to.
@@ -310,15 +310,12 @@ impl Silence {
 /// ends with the process.
 fn restore_when_killed(before: Termios) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGHUP])?;
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .stack_size(STACK)
-        .spawn(move || {
-            if let Some(signal) = signals.forever().next() {
-                let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
-                let _ = emulate_default_handler(signal);
-            }
-        })?;
+    spawn("signals", move || {
+        if let Some(signal) = signals.forever().next() {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+            let _ = emulate_default_handler(signal);
+        }
+    })?;
     Ok(())
 }
 

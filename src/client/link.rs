@@ -19,7 +19,8 @@ use crossbeam_channel::{
 use parking_lot::Mutex;
 
 use super::connection::{Answer, Connection, Event, Requests, reason};
-use crate::limits::{LOG_IN_TIME, RECONNECT, RECONNECT_MAX, STACK};
+use super::spawn;
+use crate::limits::{LOG_IN_TIME, RECONNECT, RECONNECT_MAX};
 use crate::protocol::reply::Notice;
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
@@ -143,7 +144,7 @@ pub fn log_in(address: &str, name: &Username, token: Option<Token>) -> io::Resul
     loop {
         match connection.next_event().map_err(no_answer)? {
             Some(Event::Answer(answer)) => match answer.status {
-                Status::Ok | Status::NotModified => {
+                status if status.is_success() => {
                     connection.wait_at_most(None)?;
                     return Ok(LogIn::Done {
                         connection,
@@ -319,16 +320,6 @@ impl Link {
     }
 }
 
-fn spawn<T: Send + 'static>(
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<thread::JoinHandle<T>> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK)
-        .spawn(run)
-}
-
 /// The thread `sender`. It ends when it has sent everything and nobody can give it more,
 /// or when one leaves while there is no connection.
 struct SenderThread {
@@ -459,9 +450,10 @@ impl LinkThread {
     fn note_name(&mut self, event: &Event) {
         if let Event::Answer(Answer {
             request: Some(Command::SetName(name)),
-            status: Status::Ok | Status::NotModified,
+            status,
             ..
         }) = event
+            && status.is_success()
         {
             self.standing.lock().name = name.clone();
         }

@@ -1,16 +1,15 @@
 //! The command line of `chat-client`: a getopts table, and what it comes to.
 
 use std::ffi::OsStr;
-use std::fmt;
 
-use getopts::{Fail, Options};
+use getopts::Options;
 
 use super::display::Style;
 use super::script::{self, Sending};
 use super::terminal;
 use super::typed;
 use crate::limits;
-use crate::options::is_address;
+use crate::options::{BadUsage, is_address};
 use crate::protocol::username::Username;
 
 /// What the command line asks for.
@@ -41,10 +40,6 @@ pub struct Surroundings {
     /// `$NO_COLOR` is set, and not empty (<https://no-color.org>), or the terminal is dumb.
     pub no_color: bool,
 }
-
-/// A command line that is not good, in one line.
-#[derive(Debug, PartialEq, Eq)]
-pub struct BadUsage(String);
 
 /// Reads the arguments, without the program's name.
 pub fn parse<A: AsRef<OsStr>>(
@@ -196,20 +191,6 @@ fn sendable(text: String) -> Result<String, BadUsage> {
         Ok(_) => Ok(text),
     }
 }
-
-impl From<Fail> for BadUsage {
-    fn from(fail: Fail) -> BadUsage {
-        BadUsage(fail.to_string())
-    }
-}
-
-impl fmt::Display for BadUsage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for BadUsage {}
 
 #[cfg(test)]
 mod tests {

@@ -13,14 +13,14 @@
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 use rustyline::ExternalPrinter;
 
-use crate::limits::{STACK, UNSHOWN_LINES};
+use super::spawn;
+use crate::limits::UNSHOWN_LINES;
 
 /// How long the lines that wait are printed for, when one leaves.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -82,10 +82,7 @@ impl Screen {
             to_print,
             gate: Arc::clone(&gate),
         };
-        thread::Builder::new()
-            .name("printer".to_owned())
-            .stack_size(STACK)
-            .spawn(move || print_all(&printing, &gate, editor))?;
+        spawn("printer", move || print_all(&printing, &gate, editor))?;
         Ok(screen)
     }
 

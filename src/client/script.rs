@@ -7,7 +7,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
@@ -16,8 +16,8 @@ use signal_hook::low_level::emulate_default_handler;
 use super::connection::{Answer, Connection, Event, Requests, reason};
 use super::display::timestamp;
 use super::link::{CLOSED, LogIn, log_in};
-use super::typed;
-use crate::limits::{INPUT_PIECE, STACK};
+use super::{spawn, typed};
+use crate::limits::INPUT_PIECE;
 use crate::protocol::from_server::Message;
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
@@ -53,10 +53,7 @@ pub fn send(sending: Sending) -> ExitCode {
         Err(code) => return code,
     };
     let requests = connection.requests();
-    let input = thread::Builder::new()
-        .name("input".to_owned())
-        .stack_size(STACK)
-        .spawn(move || send_all(&requests, &sending));
+    let input = spawn("input", move || send_all(&requests, &sending));
     let input = match input {
         Ok(input) => input,
         Err(e) => return fail(FAILED, &format!("cannot start a thread: {e}")),
@@ -272,22 +269,20 @@ fn close_on_interrupt(requests: Requests) -> io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let mut signals = Signals::new([SIGINT])?;
     let told = Arc::clone(&interrupted);
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .stack_size(STACK)
-        .spawn(move || {
-            for signal in signals.forever() {
-                // A second one is for who is stuck in writing to what nobody reads.
-                if told.swap(true, Ordering::SeqCst) {
-                    let _ = emulate_default_handler(signal);
-                }
-                requests.close();
+    spawn("signals", move || {
+        for signal in signals.forever() {
+            // A second one is for who is stuck in writing to what nobody reads.
+            if told.swap(true, Ordering::SeqCst) {
+                let _ = emulate_default_handler(signal);
             }
-        })?;
+            requests.close();
+        }
+    })?;
     Ok(interrupted)
 }
 
-fn fail(code: u8, problem: &str) -> ExitCode {
+/// The problem on stderr, and the code.
+pub fn fail(code: u8, problem: &str) -> ExitCode {
     say(problem);
     ExitCode::from(code)
 }

@@ -26,7 +26,6 @@ use crate::limits::{COMPLETION_TIME, KNOWN_NAMES};
 use crate::protocol::from_server::{Message, names_listed};
 use crate::protocol::reply::{Response, Scope};
 use crate::protocol::request::Command;
-use crate::protocol::status::Status;
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::username::Username;
 
@@ -176,7 +175,7 @@ struct People {
 
 impl People {
     fn see(&mut self, name: &Username) {
-        if !self.seen.iter().any(|seen| seen.key() == name.key()) {
+        if !self.seen.iter().any(|seen| seen.is_same_as(name)) {
             self.seen.truncate(KNOWN_NAMES - 1);
             self.seen.insert(0, name.clone());
         }
@@ -497,7 +496,7 @@ impl Show {
 
     fn answer(&self, answer: &Answer) {
         let text = answer.text.as_str();
-        let good = matches!(answer.status, Status::Ok | Status::NotModified);
+        let good = answer.status.is_success();
         match &answer.request {
             Some(Command::BroadcastMessage(_)) if good => {
                 if text == Response::DeliveredTo(0).to_string() {

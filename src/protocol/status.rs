@@ -49,6 +49,11 @@ impl Status {
             .find(|status| status.line().as_bytes() == line)
     }
 
+    /// Whether what was asked has been done, or was so already.
+    pub fn is_success(self) -> bool {
+        matches!(self, Status::Ok | Status::NotModified)
+    }
+
     /// The status line of a message, without its end.
     pub fn line(self) -> &'static str {
         match self {

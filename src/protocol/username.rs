@@ -39,6 +39,11 @@ impl Username {
         NameKey(self.0.to_ascii_lowercase().into())
     }
 
+    /// Whether this is another spelling of the same name, or the same.
+    pub fn is_same_as(&self, other: &Username) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+
     /// The spelling.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -86,6 +91,7 @@ mod tests {
         let (bob, shouted) = (Username::new("bob").unwrap(), Username::new("BOB").unwrap());
         assert_ne!(bob, shouted);
         assert_eq!(bob.key(), shouted.key());
+        assert!(bob.is_same_as(&shouted) && !bob.is_same_as(&Username::new("bobby").unwrap()));
         assert!(shouted.starts_with("bo") && shouted.starts_with("") && !bob.starts_with("bobb"));
         assert!(!bob.starts_with("б"));
     }
