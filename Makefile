@@ -36,7 +36,7 @@ soak: cargo ## 300 clients that chat, break, flood and babble, for MINUTES=2; is
 	cargo bench --locked --bench soak -- $(MINUTES)
 
 # A folder of its own, because the flags are others.
-model: cargo ## the outbox in 120,000 orders of what its threads do, under the model checker (a minute)
+model: cargo ## the outbox in 160,000 orders of what its threads do, under the model checker (a minute)
 	RUSTFLAGS='--cfg model' cargo test --quiet --locked --no-default-features --lib --target-dir target/model model
 
 model-faults: cargo ## and that the model finds the faults that one puts into it (five minutes)

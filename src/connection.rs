@@ -25,8 +25,9 @@ use crate::keepalive;
 use crate::limits::{self, BAD_REQUESTS};
 use crate::line::{Line, LineReader};
 use crate::logging::Wire;
-use crate::outbox::hand_off::Cork;
-use crate::outbox::{Attachment, writer};
+use crate::outbox::Attachment;
+use crate::outbox::hand_off::{Cork, HandOff};
+use crate::outbox::writer::{self, Writer};
 use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::request::{self, Header, LineFault, Request, Stray};
 use crate::protocol::status::Status;
@@ -57,14 +58,18 @@ pub struct Connection {
     pub write_timeout: Duration,
     /// Whether its session lingers when it breaks.
     pub may_linger: bool,
-    /// Whether its reader writes what it can to idle clients itself.
-    pub hand_off: bool,
+    /// Whether its reader writes what it can to idle clients itself, and with whom.
+    pub hand_off: Arc<HandOff>,
     /// Where it goes if there is no thread for its writer.
     pub farewell: Farewell,
 }
 
 /// Serves one client until it is gone.
-pub fn serve(connection: Connection) {
+///
+/// What the stack of an idle client has touched once is what it costs, in pages. So the
+/// connection is boxed, or each function that it is moved through would have a copy in
+/// its frame; and the functions below are not inlined into one frame for all they do.
+pub fn serve(connection: Box<Connection>) {
     serve_with(connection, commands::answer);
 }
 
@@ -82,61 +87,80 @@ enum Ending {
 }
 
 fn serve_with(
-    connection: Connection,
+    mut connection: Box<Connection>,
     carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
 ) {
     let Connection {
         socket,
         peer,
-        mut admission,
+        admission,
+        write_timeout,
+        farewell,
+        ..
+    } = &*connection;
+    prepare(socket, *write_timeout);
+    match writer::start(admission.attachment(), Arc::clone(socket), *write_timeout) {
+        Ok(writer) => {
+            info!("came from {peer}");
+            let ending = converse_or_panic(&mut connection, carry_out);
+            leave(connection, writer, ending);
+        }
+        Err(e) => {
+            let why = format_args!("no thread for its writer: {e}");
+            farewell.refuse(Arc::clone(socket), *peer, Notice::ServerIsFull, why);
+        }
+    }
+}
+
+/// The conversation, and what a panic in it becomes.
+#[inline(never)]
+fn converse_or_panic(
+    connection: &mut Connection,
+    carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
+) -> io::Result<Ending> {
+    let Connection {
+        socket,
+        admission,
         since,
         login_timeout,
         rate,
-        write_timeout,
-        may_linger,
         hand_off,
-        farewell,
+        ..
     } = connection;
-    prepare(&socket, write_timeout);
-    let attachment = Arc::clone(admission.attachment());
-    let writer = match writer::start(&attachment, Arc::clone(&socket), write_timeout) {
-        Ok(writer) => writer,
-        Err(e) => {
-            let why = format_args!("no thread for its writer: {e}");
-            return farewell.refuse(socket, peer, Notice::ServerIsFull, why);
-        }
-    };
-    info!("came from {peer}");
-
-    let cork = Cork::new(hand_off);
+    let cork = Cork::new(Arc::clone(hand_off));
     let input = Input {
-        socket: &socket,
-        attachment: &attachment,
+        socket,
+        attachment: &Arc::clone(admission.attachment()),
         cork: &cork,
         telnet: Telnet::default(),
-        login_deadline: Some(since + login_timeout),
+        login_deadline: Some(*since + *login_timeout),
     };
     // A panic in here is a defect of ours, costs this connection, and no other. What
     // was half done may be left so; that is why the connection is closed. What it
     // shares with others is the session map, whose sections cannot panic.
     let mut asking = Ok(Header::Empty);
-    let conversation = || converse(input, &mut admission, &cork, &mut asking, rate, carry_out);
-    let ending = panic::catch_unwind(AssertUnwindSafe(conversation))
-        .unwrap_or_else(|_| Ok(Ending::LastAnswer(failed(&admission, asking))));
-    cork.flush();
+    let conversation = || converse(input, admission, &cork, &mut asking, rate, carry_out);
+    panic::catch_unwind(AssertUnwindSafe(conversation))
+        .unwrap_or_else(|_| Ok(Ending::LastAnswer(failed(admission, asking))))
+}
 
+/// Has the last word written, and gives the session up, and then the place: while its
+/// threads live, a client counts.
+#[inline(never)]
+fn leave(mut connection: Box<Connection>, writer: Writer, ending: io::Result<Ending>) {
+    let attachment = Arc::clone(connection.admission.attachment());
     // The session ends before the outbox is finished, so the name is free before the
     // client can see the close.
     let ended = match &ending {
-        Ok(Ending::EndOfInput | Ending::LastAnswer(_)) => admission.end_session(),
+        Ok(Ending::EndOfInput | Ending::LastAnswer(_)) => connection.admission.end_session(),
         Ok(Ending::TooSlowToLogIn | Ending::Closed) | Err(_) => None,
     };
     match &ending {
         Ok(Ending::LastAnswer(reply)) => attachment.finish(Some(reply)),
         Ok(Ending::EndOfInput) => attachment.finish(None),
         Ok(Ending::TooSlowToLogIn) => {
-            let notice = Notice::TooSlowToLogIn(login_timeout.as_secs());
-            attachment.outbox().finish_with_notice(notice);
+            let notice = Notice::TooSlowToLogIn(connection.login_timeout.as_secs());
+            attachment.finish_with_notice(notice);
         }
         Ok(Ending::Closed) => {}
         Err(_) => attachment.break_off(),
@@ -146,14 +170,15 @@ fn serve_with(
     // client has not read yet; behind an end of input there is nothing to drop.
     writer.wait_until_written();
     if !matches!(ending, Ok(Ending::EndOfInput)) {
-        drop_input(&socket);
+        drop_input(&connection.socket);
     }
-    leave(admission, ended, ending, writer.end(), may_linger);
+    let (written, may_linger) = (writer.end(), connection.may_linger);
+    give_up_the_session(connection.admission, ended, ending, written, may_linger);
 }
 
-/// Gives the session up, if that has not been done yet, and then the place: while its
-/// threads live, a client counts. Logs how it left.
-fn leave(
+/// Gives the session up, if that has not been done yet, for good or to linger, and logs
+/// how it left.
+fn give_up_the_session(
     mut admission: Admission,
     ended: Option<Session>,
     ending: io::Result<Ending>,
@@ -215,7 +240,7 @@ fn converse(
     admission: &mut Admission,
     cork: &Cork,
     asking: &mut Result<Header, LineFault>,
-    mut rate: Rate,
+    rate: &mut Rate,
     mut carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
 ) -> io::Result<Ending> {
     let attachment = Arc::clone(admission.attachment());

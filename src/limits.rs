@@ -112,6 +112,15 @@ pub const FIRST_READ_BUFFER: usize = 512;
 /// rest to the writer, so that nobody is captured writing for a popular client.
 pub const HAND_OFF_ROUNDS: u32 = 4;
 
+/// Who has queued so many deliveries has spoken to a crowd: others who do may share its
+/// writes. Yielding the processor for that costs as much as a tenth of one write.
+pub const CROWD: usize = 32;
+
+/// So many deliveries at most are queued by one reader before it sees to them: they wait
+/// meanwhile, some milliseconds, and what others send to the same clients with them. The
+/// more there are, the fewer writes they take.
+pub const CORKED: usize = 32 * 1024;
+
 /// What a writer, or a reader, keeps of its batch buffer while it has nothing to write.
 pub const IDLE_BATCH: usize = 4 * 1024;
 

@@ -21,6 +21,7 @@ use crate::limits::{self, Machine};
 use crate::logging::Seldom;
 use crate::options::Config;
 use crate::origin::Origin;
+use crate::outbox::hand_off::HandOff;
 use crate::outbox::{Attachment, Outbox};
 use crate::protocol::reply::Notice;
 use crate::rate::Rate;
@@ -116,6 +117,7 @@ impl Server {
         let (leaving, left) = bounded(0);
         let host = Arc::new(Host {
             sessions: Arc::clone(&sessions),
+            hand_off: HandOff::new(config.hand_off),
             config,
             farewell: Farewell::start()?,
             leaving,
@@ -165,6 +167,7 @@ impl std::error::Error for BindError {}
 struct Host {
     sessions: Arc<Sessions>,
     config: Config,
+    hand_off: Arc<HandOff>,
     farewell: Farewell,
     leaving: Sender<Infallible>,
 }
@@ -270,7 +273,7 @@ impl Host {
             Err(notice) => return self.farewell.refuse(socket, peer, notice, notice),
         };
         let now = Instant::now();
-        let connection = Connection {
+        let connection = Box::new(Connection {
             socket: Arc::clone(&socket),
             peer,
             since: now,
@@ -278,10 +281,10 @@ impl Host {
             rate: Rate::new(self.config.rate, self.config.burst, now),
             write_timeout: self.config.write_timeout,
             may_linger: !self.config.linger.is_zero(),
-            hand_off: self.config.hand_off,
+            hand_off: Arc::clone(&self.hand_off),
             farewell: self.farewell.clone(),
             admission,
-        };
+        });
         // Not joined: the shutdown waits for the end of its `leaving`.
         let leaving = self.leaving.clone();
         let reader = thread::Builder::new()
@@ -303,11 +306,10 @@ impl Host {
 fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infallible>) {
     let connections = sessions.close();
     for connection in &connections {
-        connection.outbox().finish_with_notice(Notice::ShuttingDown);
+        connection.finish_with_notice(Notice::ShuttingDown);
     }
     let deadline = Instant::now() + grace;
-    let is_written =
-        |connection: &&Arc<Attachment>| connection.outbox().wait_until_written(deadline);
+    let is_written = |connection: &&Arc<Attachment>| connection.wait_until_written(deadline);
     let written = connections.iter().filter(is_written).count();
     if written < connections.len() {
         warn!(

@@ -26,7 +26,7 @@ fn defective(connection: &mut Admission, cork: &Cork, request: Request) -> Answe
 /// A client that is served with the defect.
 fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
     let (client, socket, peer) = socket_pair();
-    let connection = Connection {
+    let connection = Box::new(Connection {
         socket: Arc::new(socket),
         peer,
         admission: sessions
@@ -36,10 +36,10 @@ fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
         may_linger: true,
         since: Instant::now(),
         login_timeout: Duration::from_secs(60),
-        hand_off: true,
+        hand_off: HandOff::new(true),
         rate: Rate::new(0, 1, Instant::now()),
         farewell: Farewell::start().unwrap(),
-    };
+    });
     (client, thread::spawn(|| serve_with(connection, defective)))
 }
 
@@ -189,7 +189,9 @@ fn known(sessions: &Arc<Sessions>) -> Admission {
         .unwrap();
     let (name, token) = (Username::new("alice").unwrap(), Token::from_bits([1; 16]));
     admission.attachment().attach_for_test();
-    admission.claim(&name, token, &Cork::new(false)).unwrap();
+    admission
+        .claim(&name, token, &Cork::for_test(false))
+        .unwrap();
     sessions.by_token_of_client(token).unwrap();
     admission
 }
@@ -219,7 +221,7 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
         ),
     ] {
         let sessions = Sessions::new(10, None);
-        leave(known(&sessions), None, ending, written, true);
+        give_up_the_session(known(&sessions), None, ending, written, true);
         assert_eq!(sessions.names().len(), usize::from(lingers));
     }
 }
@@ -240,7 +242,7 @@ fn an_end_of_input_of_a_reset_connection_waits_for_the_writer_that_knows_of_it()
             let mut input = Input {
                 socket: &socket,
                 attachment: &attachment,
-                cork: &Cork::new(true),
+                cork: &Cork::for_test(true),
                 telnet: Telnet::default(),
                 login_deadline: None,
             };
@@ -270,7 +272,7 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
     let mut input = Input {
         socket: &socket,
         attachment,
-        cork: &Cork::new(true),
+        cork: &Cork::for_test(true),
         telnet: Telnet::default(),
         login_deadline: None,
     };
@@ -286,7 +288,7 @@ fn who_has_logged_in_is_read_without_a_timeout() {
     let mut input = Input {
         socket: &socket,
         attachment: admission.attachment(),
-        cork: &Cork::new(true),
+        cork: &Cork::for_test(true),
         telnet: Telnet::default(),
         login_deadline: Some(Instant::now() + Duration::from_secs(60)),
     };

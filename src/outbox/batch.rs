@@ -106,11 +106,21 @@ impl Batch {
                 Item::Gap | Item::GoOver(_) | Item::End => {}
             }
             *length = self.bytes.len() - start;
-            if log_enabled!(Level::Trace) {
-                for line in self.bytes[start..].split_inclusive(|&byte| byte == b'\n') {
-                    let line = Wire(line.strip_suffix(b"\r\n").unwrap_or(line));
-                    trace!("<{} {line}", self.connection);
-                }
+        }
+    }
+
+    /// Logs those of the lines that the kernel has taken with these first `count` bytes.
+    pub(super) fn trace(&self, count: usize) {
+        if !log_enabled!(Level::Trace) {
+            return;
+        }
+        let mut end = 0;
+        let lines = self.bytes.split_inclusive(|&byte| byte == b'\n');
+        for line in lines {
+            end += line.len();
+            if (self.begun + 1..=self.begun + count).contains(&end) {
+                let line = Wire(line.strip_suffix(b"\r\n").unwrap_or(line));
+                trace!("<{} {line}", self.connection);
             }
         }
     }

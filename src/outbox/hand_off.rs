@@ -6,68 +6,121 @@
 //! clients what is queued for it, in one write that does not block. What the kernel does
 //! not take at once is the writer's, who may block.
 //!
+//! Several who speak to the same crowd at once would each write to each of its clients.
+//! So one who is about to, and knows that others have spoken since it last did, lets
+//! those run first who can: what they add goes into the same write, since the duty is
+//! already taken.
+//!
 //! Knows nothing of what is queued. With `--no-hand-off` it only wakes the writers,
 //! which is slower, and there to be compared.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::batch::Batch;
-use super::primitives::send_now;
+use super::primitives::{send_now, yield_now};
 use super::{Duty, NotQueued, Outbox};
-use crate::limits::{HAND_OFF_ROUNDS, IDLE_ITEMS};
+use crate::limits::{CORKED, CROWD, HAND_OFF_ROUNDS, IDLE_ITEMS};
 use crate::protocol::reply::Delivery;
+
+/// What the readers of a server have in common.
+pub struct HandOff {
+    is_on: bool,
+    /// How often one of them has spoken to a crowd. It only says whether another has
+    /// since, and orders nothing.
+    spoken: AtomicU64,
+}
+
+impl HandOff {
+    /// Without it, all writing is left to the writers.
+    pub fn new(is_on: bool) -> Arc<HandOff> {
+        Arc::new(HandOff {
+            is_on,
+            spoken: AtomicU64::new(0),
+        })
+    }
+}
 
 /// What one reader has queued and not yet seen to. It belongs to the reader's thread.
 ///
 /// Dropping it flushes it, so that a reader that panics leaves nothing lying.
 pub struct Cork {
-    outboxes: Cell<Vec<Arc<Outbox>>>,
-    batch: Cell<Batch>,
-    hand_off: bool,
+    hand_off: Arc<HandOff>,
+    outboxes: RefCell<VecDeque<Arc<Outbox>>>,
+    /// How many deliveries it has queued since it was flushed.
+    queued: Cell<usize>,
+    /// How often anybody had spoken to a crowd when this reader last did.
+    last_spoken: Cell<u64>,
+    batch: RefCell<Batch>,
 }
 
 impl Cork {
-    /// Of a reader that has queued nothing. Without the hand-off, it leaves all writing
-    /// to the writers.
-    pub fn new(hand_off: bool) -> Cork {
+    /// Of a reader that has queued nothing.
+    pub fn new(hand_off: Arc<HandOff>) -> Cork {
         Cork {
-            outboxes: Cell::default(),
-            batch: Cell::default(),
             hand_off,
+            outboxes: RefCell::default(),
+            queued: Cell::default(),
+            last_spoken: Cell::default(),
+            batch: RefCell::default(),
         }
     }
 
-    /// Queues a delivery ([`Outbox::send`]), and takes up the duty if it is ours.
+    /// Queues a delivery ([`Outbox::send`]), and takes up the duty if it is ours. Sees to
+    /// all there is if that has become much.
     pub fn send(&self, outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), NotQueued> {
-        outbox.send(delivery).map(|duty| self.take_up(duty, outbox))
+        self.take_up(outbox.send(delivery)?, outbox);
+        let queued = self.queued.get() + 1;
+        self.queued.set(queued);
+        if queued >= CORKED {
+            self.flush();
+        }
+        Ok(())
     }
 
     /// Keeps in mind that this outbox is to be drained, if that is ours to do.
     pub(super) fn take_up(&self, duty: Duty, outbox: &Arc<Outbox>) {
         if duty == Duty::Yours {
-            let mut outboxes = self.outboxes.take();
-            outboxes.push(Arc::clone(outbox));
-            self.outboxes.set(outboxes);
+            self.outboxes.borrow_mut().push_back(Arc::clone(outbox));
         }
     }
 
     /// Sees to everything that was queued. To be done before anything that can block: a
     /// read, a pause, waiting for one's own client.
     pub fn flush(&self) {
-        let mut outboxes = self.outboxes.take();
-        let mut batch = self.batch.take();
-        for outbox in outboxes.drain(..) {
-            if self.hand_off {
+        let to_a_crowd = self.queued.take() >= CROWD;
+        if to_a_crowd && self.has_company() && self.outboxes.borrow().len() >= CROWD {
+            yield_now();
+        }
+        let mut batch = self.batch.borrow_mut();
+        while let Some(outbox) = self.next() {
+            if self.hand_off.is_on {
                 outbox.drain(&mut batch);
             } else {
                 outbox.account.lock().wake_writer();
             }
         }
-        outboxes.shrink_to(IDLE_ITEMS);
-        self.batch.set(batch);
-        self.outboxes.set(outboxes);
+    }
+
+    /// One at a time, so that a panic at one leaves the others for the drop.
+    fn next(&self) -> Option<Arc<Outbox>> {
+        let mut outboxes = self.outboxes.borrow_mut();
+        let next = outboxes.pop_front();
+        if next.is_none() {
+            outboxes.shrink_to(IDLE_ITEMS);
+        }
+        next
+    }
+
+    /// This reader is speaking to a crowd: whether another has since it last did, and so is
+    /// likely to be about to again. Who speaks alone does not yield, because on a busy
+    /// machine that costs a time slice for nothing.
+    pub(super) fn has_company(&self) -> bool {
+        let spoken = self.hand_off.spoken.fetch_add(1, Ordering::Relaxed);
+        self.last_spoken.replace(spoken + 1) != spoken
     }
 }
 
@@ -116,8 +169,9 @@ impl Outbox {
             drop(account);
             batch.encode(self.token.get().copied());
             let written = send_now(&socket, batch.to_write());
-            account = self.account.lock();
             let count = *written.as_ref().unwrap_or(&0);
+            batch.trace(count);
+            account = self.account.lock();
             batch.take(count, &mut half, &mut account);
             let is_torn = half.begun.is_some();
             account.writing = is_torn.then_some(connection);
@@ -136,6 +190,8 @@ impl Outbox {
                 break;
             }
         }
+        // First, so that it does not wake only to wait for it.
+        drop(half);
         account.wake_writer();
     }
 }

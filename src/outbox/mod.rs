@@ -269,7 +269,7 @@ impl Outbox {
     }
 
     /// Closes it with this as the last message.
-    pub fn finish_with_notice(&self, notice: Notice) {
+    fn finish_with_notice(&self, notice: Notice) {
         self.finish_with(self.account.lock(), Some(Item::Notice(notice)));
     }
 
@@ -316,7 +316,7 @@ impl Outbox {
 
     /// Waits until a finished outbox has been written to the end, or its connection
     /// is gone; false if neither has happened by the deadline.
-    pub fn wait_until_written(&self, deadline: Instant) -> bool {
+    fn wait_until_written(&self, deadline: Instant) -> bool {
         let mut account = self.account.lock();
         while account.state == State::Closing {
             if self.changed.wait_until(&mut account, deadline).timed_out() {
@@ -509,6 +509,19 @@ impl Attachment {
             };
             outbox.finish_with(account, last.map(answer));
         }
+    }
+
+    /// The same with a notice, from whichever thread: it stands behind what is queued at
+    /// the outbox that the connection is attached to, even if it is just going over.
+    pub fn finish_with_notice(&self, notice: Notice) {
+        let current = self.current.lock();
+        current.outbox.finish_with_notice(notice);
+    }
+
+    /// Waits until the outbox, which is finished, has been written to the end, or the
+    /// connection is gone; false if neither has happened by the deadline.
+    pub fn wait_until_written(&self, deadline: Instant) -> bool {
+        self.outbox().wait_until_written(deadline)
     }
 
     /// Blocks the reader while too many answers to it are unwritten (section 7.6).

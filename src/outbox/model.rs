@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use shuttle::thread::{self, JoinHandle};
 
-use super::hand_off::Cork;
+use super::hand_off::{Cork, HandOff};
 use super::primitives::{Condvar, Mutex, Socket, bounded};
 use super::writer::Life;
-use super::{Attachment, Outbox};
-use crate::protocol::reply::{Delivery, Reply, Response, Scope};
+use super::{Attachment, NotQueued, Outbox};
+use crate::protocol::reply::{Delivery, Notice, Reply, Response, Scope};
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
@@ -61,17 +61,20 @@ fn session() -> Arc<Outbox> {
     session
 }
 
-/// As readers do it: something is queued, and seen to before anything can block.
+/// As readers do it: something is queued, and seen to.
 fn send_to(session: &Arc<Outbox>, hand_off: bool) -> Vec<JoinHandle<()>> {
     let send = |sender: usize| {
         let session = Arc::clone(session);
         thread::spawn(move || {
-            let cork = Cork::new(hand_off);
+            let cork = Cork::new(HandOff::new(hand_off));
             let name = Username::new(&format!("sender{sender}")).unwrap();
             for number in 0..MESSAGES {
                 let text = Text::new(Printable::new(number.to_string().as_bytes()).unwrap());
                 let delivery = Delivery::new(Scope::Private, &name, &text.unwrap());
-                cork.send(&session, &delivery).unwrap();
+                if cork.send(&session, &delivery) == Err(NotQueued::Closed) {
+                    return;
+                }
+                cork.flush();
             }
         })
     };
@@ -164,7 +167,7 @@ fn two_send_while_one_takes_over(hand_off: bool) {
     let own = Arc::new(Outbox::new(1 << 20));
     let second = connect(2, &own, &changed);
     {
-        let cork = Cork::new(hand_off);
+        let cork = Cork::new(HandOff::new(hand_off));
         let evicted = second.attachment.take_place_at(&session).unwrap();
         evicted.expect("the first").evict();
         second.attachment.go_over(&session, &resumed(), &cork);
@@ -189,6 +192,35 @@ fn two_send_while_one_takes_over(hand_off: bool) {
     );
 }
 
+/// The server shuts down while a connection goes over. Whichever outbox it is attached to
+/// is finished then: nobody waits for ever, and nothing is written behind the last word.
+fn it_is_finished_while_it_goes_over(hand_off: bool) {
+    let (session, changed) = (session(), changed());
+    let own = Arc::new(Outbox::new(1 << 20));
+    let Connection {
+        attachment,
+        socket,
+        writer,
+    } = connect(1, &own, &changed);
+    let senders = send_to(&session, hand_off);
+    let finishing = Arc::clone(&attachment);
+    let shutdown = thread::spawn(move || finishing.finish_with_notice(Notice::ShuttingDown));
+    // Otherwise its writer has come to the end already.
+    if attachment.take_place_at(&session).is_ok() {
+        let cork = Cork::new(HandOff::new(hand_off));
+        attachment.go_over(&session, &resumed(), &cork);
+    }
+    join(senders);
+    shutdown.join().unwrap();
+    writer.join().unwrap();
+    let (data, is_torn) = messages(&socket.taken());
+    let last = data.last().map(String::as_str);
+    assert_eq!(
+        (last, is_torn),
+        (Some("The server is shutting down"), false)
+    );
+}
+
 /// A connection breaks under what arrives, and another comes later.
 fn two_send_while_it_breaks(hand_off: bool) {
     let (session, changed) = (session(), changed());
@@ -201,7 +233,7 @@ fn two_send_while_it_breaks(hand_off: bool) {
     let own = Arc::new(Outbox::new(1 << 20));
     let second = connect(2, &own, &changed);
     {
-        let cork = Cork::new(hand_off);
+        let cork = Cork::new(HandOff::new(hand_off));
         assert!(second.attachment.take_place_at(&session).unwrap().is_none());
         second.attachment.go_over(&session, &resumed(), &cork);
     }
@@ -228,6 +260,11 @@ fn what_is_sent_arrives() {
 #[test]
 fn what_is_sent_arrives_while_another_connection_takes_over() {
     check(two_send_while_one_takes_over);
+}
+
+#[test]
+fn a_connection_that_goes_over_is_finished_wherever_it_is() {
+    check(it_is_finished_while_it_goes_over);
 }
 
 #[test]

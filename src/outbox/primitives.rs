@@ -9,6 +9,7 @@ use rustix::net::{SendFlags, send};
 pub(super) use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 pub(super) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(super) use std::net::TcpStream as Socket;
+pub(super) use std::thread::yield_now;
 
 /// Writes without blocking, and says how many bytes the kernel took.
 pub(super) fn send_now(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {

@@ -61,7 +61,7 @@ pub fn start(
     let (writing, written) = bounded(0);
     // SO_SNDTIMEO bounds one call of send(2), and a batch is one call.
     socket.set_write_timeout(Some(timeout))?;
-    let life = Life::attach(attachment, socket, timeout);
+    let life = Box::new(Life::attach(attachment, socket, timeout));
     let leaving = Arc::clone(attachment);
     let thread = thread::Builder::new()
         .name(format!("writer-{}", attachment.connection))
@@ -140,7 +140,9 @@ enum Next {
 }
 
 impl Life {
-    /// That of a connection which is attached here.
+    /// That of a connection which is attached here. Not inlined, so that what making a
+    /// channel takes of the stack is not taken while the thread is made too.
+    #[inline(never)]
     pub(super) fn attach(attachment: &Attachment, socket: Arc<Socket>, timeout: Duration) -> Life {
         let (wake, woken) = bounded(1);
         let is_torn = Arc::new(AtomicBool::new(false));
@@ -243,6 +245,7 @@ impl Life {
                 let rest = self.batch.rest_of_message(count);
                 count += self.say(Notice::ReadTooSlowly, rest).min(rest.len());
             }
+            self.batch.trace(count);
             account = outbox.account.lock();
             let last = self.batch.take(count, &mut half, &mut account);
             account.writing = None;

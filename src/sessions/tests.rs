@@ -2,7 +2,6 @@
 //! but those that race.
 
 use super::*;
-use crate::outbox::hand_off::Cork;
 use std::sync::Barrier;
 use std::thread;
 
@@ -34,12 +33,12 @@ fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
     let (mut alice, mut other) = (connect(&sessions), connect(&sessions));
     assert!(
         alice
-            .claim(&name("Alice"), token(1), &Cork::new(false))
+            .claim(&name("Alice"), token(1), &Cork::for_test(false))
             .is_ok()
     );
     assert_eq!(
         other
-            .claim(&name("aLICE"), token(2), &Cork::new(false))
+            .claim(&name("aLICE"), token(2), &Cork::for_test(false))
             .err(),
         Some(Taken)
     );
@@ -50,7 +49,7 @@ fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
     assert!(sessions.by_token(token(1)).is_none());
     assert!(
         other
-            .claim(&name("alice"), token(3), &Cork::new(false))
+            .claim(&name("alice"), token(3), &Cork::for_test(false))
             .is_ok()
     );
 }
@@ -59,10 +58,10 @@ fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
 fn a_rename_takes_the_new_name_and_frees_the_old() {
     let sessions = Sessions::new(10, None);
     let (mut bob, mut carol) = (connect(&sessions), connect(&sessions));
-    bob.claim(&name("bob"), token(1), &Cork::new(false))
+    bob.claim(&name("bob"), token(1), &Cork::for_test(false))
         .unwrap();
     carol
-        .claim(&name("carol"), token(2), &Cork::new(false))
+        .claim(&name("carol"), token(2), &Cork::for_test(false))
         .unwrap();
     assert_eq!(sessions.rename(token(1), &name("bob")), Rename::Unchanged);
     assert_eq!(sessions.rename(token(1), &name("Bob")), Rename::Done);
@@ -90,7 +89,7 @@ fn of_many_who_race_for_a_name_one_gets_it() {
                         let mut connection = connect(sessions);
                         barrier.wait();
                         let won = connection
-                            .claim(&name("alice"), token(n), &Cork::new(false))
+                            .claim(&name("alice"), token(n), &Cork::for_test(false))
                             .is_ok();
                         barrier.wait();
                         usize::from(won)
@@ -123,7 +122,7 @@ fn a_closed_server_admits_nobody_and_knows_who_is_there() {
     let sessions = Sessions::new(10, None);
     let (mut alice, _nameless) = (connect(&sessions), connect(&sessions));
     alice
-        .claim(&name("alice"), token(1), &Cork::new(false))
+        .claim(&name("alice"), token(1), &Cork::for_test(false))
         .unwrap();
     assert_eq!(sessions.close().len(), 2, "with a session or without");
     assert!(
@@ -147,7 +146,7 @@ fn a_broadcast_goes_to_everyone_but_its_sender() {
             .claim(
                 &name(&format!("user{bits}")),
                 token(bits),
-                &Cork::new(false),
+                &Cork::for_test(false),
             )
             .unwrap();
         members.push(member);
@@ -166,7 +165,7 @@ fn a_broadcast_goes_to_everyone_but_its_sender() {
 fn linger(sessions: &Arc<Sessions>, its_name: &str, bits: u8) -> Token {
     let mut connection = connect(sessions);
     connection
-        .claim(&name(its_name), token(bits), &Cork::new(false))
+        .claim(&name(its_name), token(bits), &Cork::for_test(false))
         .unwrap();
     sessions.by_token_of_client(token(bits)).unwrap();
     assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
@@ -183,7 +182,7 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
     ] {
         let mut connection = connect(&sessions);
         connection
-            .claim(&name("alice"), token(1), &Cork::new(false))
+            .claim(&name("alice"), token(1), &Cork::for_test(false))
             .unwrap();
         // To be looked up by the server is not to be used by the client.
         sessions.by_token(token(1)).unwrap();
@@ -204,7 +203,7 @@ fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
     let alice = token(1);
     let mut first = attached(&sessions);
     first
-        .claim(&name("alice"), alice, &Cork::new(false))
+        .claim(&name("alice"), alice, &Cork::for_test(false))
         .unwrap();
     sessions.by_token_of_client(alice).unwrap();
     let mut second = attached(&sessions);
@@ -235,7 +234,7 @@ fn a_refused_resumption_changes_nothing() {
     let sessions = Sessions::new(10, None);
     let alice = linger(&sessions, "alice", 1);
     let (mut bob, mut newcomer) = (attached(&sessions), attached(&sessions));
-    bob.claim(&name("bob"), token(2), &Cork::new(false))
+    bob.claim(&name("bob"), token(2), &Cork::for_test(false))
         .unwrap();
     assert_eq!(
         newcomer.resume(alice, &name("BOB")).err(),
@@ -252,7 +251,7 @@ fn a_refused_resumption_changes_nothing() {
         ("alice", 1, None)
     );
     newcomer
-        .claim(&name("alice"), token(4), &Cork::new(false))
+        .claim(&name("alice"), token(4), &Cork::for_test(false))
         .unwrap();
 }
 
@@ -279,7 +278,7 @@ fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
     let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
     let ended = |admission: &mut Admission, its_name: &str, bits: u8| {
         let ended = admission
-            .claim(&name(its_name), token(bits), &Cork::new(false))
+            .claim(&name(its_name), token(bits), &Cork::for_test(false))
             .expect("a free name");
         ended
             .iter()
@@ -310,7 +309,7 @@ fn connect_from(sessions: &Arc<Sessions>, last: u8) -> Result<Admission, Notice>
 fn linger_from(sessions: &Arc<Sessions>, last: u8, its_name: &str, bits: u8) -> Token {
     let mut connection = connect_from(sessions, last).expect("room");
     connection
-        .claim(&name(its_name), token(bits), &Cork::new(false))
+        .claim(&name(its_name), token(bits), &Cork::for_test(false))
         .unwrap();
     sessions.by_token_of_client(token(bits)).unwrap();
     assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
@@ -341,7 +340,7 @@ fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
     let mut third = connect_from(&sessions, 1).expect("nobody is connected from there");
     assert!(sessions.by_token(one).is_some());
     let ended = third
-        .claim(&name("third"), token(4), &Cork::new(false))
+        .claim(&name("third"), token(4), &Cork::for_test(false))
         .expect("a free name");
     let ended: Vec<Token> = ended.iter().map(|session| session.token).collect();
     assert_eq!(ended, [one], "the longest lingering of this origin");

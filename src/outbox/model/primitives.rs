@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync as checked;
+pub(super) use shuttle::thread::yield_now;
 
 #[derive(Default)]
 pub(super) struct Mutex<T>(checked::Mutex<T>);

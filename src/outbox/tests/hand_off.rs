@@ -1,0 +1,218 @@
+//! The hand-off: what a reader writes itself, and what it leaves to the writer.
+
+use super::*;
+
+#[test]
+fn the_first_error_of_a_connection_is_the_one_that_its_writer_learns() {
+    let session = session(ROOMY);
+    let _attachment = attached(&session);
+    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    session.account.lock().failed = Some((1, reset));
+    // Its client is gone, so that writing to it would fail otherwise.
+    for _ in 0..3 {
+        Cork::for_test(true).send(&session, &delivery("x")).unwrap();
+        session.account.lock().attended = false;
+    }
+    let failed = session.account.lock().failed.take();
+    let (_, e) = failed.expect("it is left for the writer");
+    assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(take(&session).len(), 3);
+}
+
+/// Connection 1 at an outbox, without a writer, so that it is seen what is left for one.
+struct Unwritten {
+    attachment: Attachment,
+    /// Something is in it if the writer was woken.
+    woken: Receiver<()>,
+    client: TcpStream,
+}
+
+fn without_writer(outbox: &Arc<Outbox>, from: Option<Arc<Outbox>>) -> Unwritten {
+    let (socket, client) = socket_pair();
+    let attachment = Attachment::new(1, Arc::clone(outbox));
+    let (wake, woken) = bounded(1);
+    outbox.attach(Attached {
+        connection: attachment.connection,
+        socket,
+        wake,
+        from,
+        is_torn: Arc::default(),
+    });
+    // As its writer does when it has looked and found nothing.
+    woken.recv().unwrap();
+    outbox.account.lock().attended = false;
+    Unwritten {
+        attachment,
+        woken,
+        client,
+    }
+}
+
+/// The data line of the next message.
+#[track_caller]
+fn next_data(client: &mut TcpStream) -> String {
+    let mut message = String::new();
+    while message.matches("\r\n").count() < 3 {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("the rest of a message");
+        message.push(char::from(byte[0]));
+    }
+    let data = message.lines().nth(2).expect("three lines");
+    data.to_owned()
+}
+
+#[track_caller]
+fn nothing_has_arrived(client: &mut TcpStream) {
+    client.set_nonblocking(true).unwrap();
+    let read = client.read(&mut [0]);
+    client.set_nonblocking(false).unwrap();
+    let kind = read.map_err(|e| e.kind());
+    assert_eq!(kind, Err(io::ErrorKind::WouldBlock));
+}
+
+#[test]
+fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_writer() {
+    let session = session(ROOMY);
+    let Unwritten {
+        woken, mut client, ..
+    } = without_writer(&session, None);
+    let mut count = 0;
+    while woken.is_empty() {
+        Cork::for_test(true)
+            .send(&session, &numbered(count))
+            .unwrap();
+        count += 1;
+        assert!(count < 100_000, "the kernel has an end");
+    }
+    let (half_items, begun) = {
+        let half = session.half.lock();
+        (half.items.len(), half.begun)
+    };
+    assert_eq!(half_items, 1, "the message that did not fit is left");
+    let account = session.account.lock();
+    assert_eq!(account.writing, begun.map(|(connection, _)| connection));
+    assert_eq!(account.deliveries, numbered(count - 1).wire_len());
+    drop(account);
+    // The client has the others whole, and of that one what was taken.
+    let taken: usize = (0..count - 1).map(|n| numbered(n).wire_len()).sum();
+    let mut read = vec![0; taken + begun.map_or(0, |(_, bytes)| bytes)];
+    client.read_exact(&mut read).unwrap();
+    assert!(read.ends_with(b"\r\n") || begun.is_some());
+}
+
+#[test]
+fn a_message_that_was_begun_by_a_reader_is_ended_by_the_writer() {
+    let session = session(ROOMY);
+    let (_, _writer, mut client) = connect(1, &session);
+    let (cork, mut count) = (Cork::for_test(true), 0);
+    while session.account.lock().deliveries == 0 {
+        cork.send(&session, &numbered(count)).unwrap();
+        cork.flush();
+        count += 1;
+        assert!(count < 100_000, "the kernel has an end");
+    }
+    // Behind what the writer has now.
+    cork.send(&session, &numbered(count)).unwrap();
+    cork.flush();
+    session.finish();
+    assert_eq!(numbers(&mut client), ((0..=count).collect(), false));
+}
+
+#[test]
+fn a_reader_writes_up_to_the_end_and_leaves_the_end_to_the_writer() {
+    let session = session(ROOMY);
+    let Unwritten {
+        attachment,
+        woken,
+        mut client,
+    } = without_writer(&session, None);
+    let cork = Cork::for_test(true);
+    cork.send(&session, &delivery("x")).unwrap();
+    attachment.finish(Some(&goodbye()));
+    assert!(!woken.is_empty(), "only the writer can end");
+    woken.recv().unwrap();
+    cork.flush();
+    assert_eq!(next_data(&mut client), data("x"));
+    assert_eq!(next_data(&mut client), "Goodbye");
+    nothing_has_arrived(&mut client);
+    assert!(!woken.is_empty(), "and is told of it again");
+    assert!(matches!(session.half.lock().items.front(), Some(Item::End)));
+}
+
+#[test]
+fn nothing_is_written_to_a_connection_that_is_still_on_its_way() {
+    let session = session(ROOMY);
+    let own = Arc::new(Outbox::new(ROOMY));
+    let Unwritten { mut client, .. } = without_writer(&session, Some(own));
+    let cork = Cork::for_test(true);
+    cork.send(&session, &delivery("early")).unwrap();
+    cork.flush();
+    nothing_has_arrived(&mut client);
+    session.arrive(1);
+    assert!(
+        session.account.lock().attended,
+        "the writer looks, which arrives"
+    );
+    assert_eq!(take(&session), [data("early")]);
+}
+
+#[test]
+fn a_reader_is_not_captured_writing_for_one_client() {
+    let session = session(ROOMY);
+    let Unwritten { woken, client, .. } = without_writer(&session, None);
+    let cork = Cork::for_test(true);
+    let rounds = limits::HAND_OFF_ROUNDS as usize;
+    // A batch each, and as much again, of which the kernel takes what it gets.
+    let messages = 2 * rounds * limits::BATCH / numbered(0).wire_len();
+    for number in 0..messages {
+        cork.send(&session, &numbered(number)).unwrap();
+    }
+    assert!(woken.is_empty());
+    let drained = thread::spawn(move || io::copy(&mut { client }, &mut io::sink()));
+    cork.flush();
+    assert!(!woken.is_empty(), "the rest is the writer's");
+    let left = session.account.lock().deliveries / numbered(0).wire_len();
+    assert!(left >= messages / 2, "{left} of {messages}");
+    session.account.lock().attached.take();
+    drop(drained);
+}
+
+#[test]
+fn what_another_reader_adds_goes_out_with_the_first_ones() {
+    let session = session(ROOMY);
+    let Unwritten { mut client, .. } = without_writer(&session, None);
+    let (first, second) = (Cork::for_test(true), Cork::for_test(true));
+    first.send(&session, &delivery("one")).unwrap();
+    second.send(&session, &delivery("two")).unwrap();
+    second.flush();
+    nothing_has_arrived(&mut client);
+    first.flush();
+    assert_eq!(next_data(&mut client), data("one"));
+    assert_eq!(next_data(&mut client), data("two"));
+}
+
+#[test]
+fn what_one_reader_queues_does_not_wait_for_more_than_so_much() {
+    let session = session(usize::MAX);
+    let Unwritten { mut client, .. } = without_writer(&session, None);
+    let cork = Cork::for_test(true);
+    for _ in 1..limits::CORKED {
+        cork.send(&session, &delivery("x")).unwrap();
+    }
+    nothing_has_arrived(&mut client);
+    cork.send(&session, &delivery("x")).unwrap();
+    assert_eq!(next_data(&mut client), data("x"));
+}
+
+#[test]
+fn a_reader_has_company_if_another_has_spoken_since_it_last_did() {
+    let hand_off = HandOff::new(true);
+    let alice = Cork::new(Arc::clone(&hand_off));
+    assert!(!alice.has_company());
+    assert!(!alice.has_company());
+    let bob = Cork::new(hand_off);
+    assert!(bob.has_company());
+    assert!(!bob.has_company());
+    assert!(alice.has_company());
+    assert!(!alice.has_company());
+}

@@ -1,0 +1,228 @@
+//! The queue and its bounds: what a writer would take out, without one.
+
+use super::*;
+
+#[test]
+fn what_one_thread_sends_stays_in_order() {
+    let outbox = Arc::new(Outbox::new(ROOMY));
+    let attachment = attached(&outbox);
+    for text in ["one", "two", "three"] {
+        assert_eq!(queue(&outbox, &delivery(text)), Ok(()));
+    }
+    attachment.answer(&goodbye(), &plain());
+    assert_eq!(
+        take(&outbox),
+        [
+            data("one"),
+            data("two"),
+            data("three"),
+            "Goodbye".to_owned()
+        ]
+    );
+}
+
+#[test]
+fn the_bound_is_one_of_bytes_and_only_deliveries_count() {
+    let message = delivery("x");
+    let outbox = session(2 * message.wire_len());
+    attached(&outbox).answer(&goodbye(), &plain());
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    take(&outbox);
+    assert_eq!(
+        queue(&outbox, &message),
+        Ok(()),
+        "room again once it was written"
+    );
+}
+
+#[test]
+fn a_gap_is_told_where_it_is_and_once() {
+    let message = delivery("x");
+    let outbox = session(message.wire_len());
+    let attachment = attached(&outbox);
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    for _ in 0..3 {
+        assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    }
+    attachment.answer(&goodbye(), &plain());
+    let missed = |count| format!("Missed {count} messages: you read too slowly");
+    assert_eq!(take(&outbox), [data("x"), missed(3), "Goodbye".to_owned()]);
+    assert_eq!(take(&outbox), [""; 0]);
+}
+
+#[test]
+fn each_gap_is_told_before_the_next_delivery_that_fits() {
+    let (long, short) = (delivery(&"x".repeat(500)), delivery("x"));
+    let outbox = session(long.wire_len() + 2 * short.wire_len());
+    let missed = |count| format!("Missed {count} messages: you read too slowly");
+    assert_eq!(queue(&outbox, &long), Ok(()));
+    assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &short), Ok(()));
+    assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &short), Ok(()));
+    let taken = take(&outbox);
+    assert_eq!(taken[1..], [missed(1), data("x"), missed(2), data("x")]);
+}
+
+#[test]
+fn a_gap_that_was_told_is_over() {
+    let message = delivery("x");
+    let outbox = session(message.wire_len());
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    // The notice is on its way, the delivery before it not yet written.
+    let (mut batch, mut half) = (Batch::default(), Half::default());
+    pull(&mut batch, &mut half, &outbox, 1);
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    let length = batch.to_write().len();
+    batch.take(length, &mut half, &mut outbox.account.lock());
+    assert_eq!(take(&outbox), ["Missed 1 messages: you read too slowly"]);
+}
+
+#[test]
+fn of_what_many_threads_send_each_is_queued_or_counted() {
+    let message = delivery("x");
+    let outbox = session(100 * message.wire_len());
+    let (mut queued, mut told, mut received) = (0, 0, 0);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..5_000)
+                        .filter(|_| queue(&outbox, &message).is_ok())
+                        .count()
+                })
+            })
+            .collect();
+        let mut count = |data: Vec<String>| {
+            for data in data {
+                match data.strip_prefix("Missed ") {
+                    Some(gap) => {
+                        told += gap.split(' ').next().unwrap().parse::<usize>().unwrap();
+                    }
+                    None => received += 1,
+                }
+            }
+        };
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            count(take(&outbox));
+        }
+        queued += threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum::<usize>();
+        count(take(&outbox));
+    });
+    assert_eq!((queued, queued + told), (received, 4 * 5_000));
+}
+
+#[test]
+fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
+    let message = delivery("x");
+    let outbox = session(message.wire_len());
+    let attachment = attached(&outbox);
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    attachment.finish(Some(&goodbye()));
+    assert!(!attachment.is_open() && !attachment.wait_for_room(&plain()));
+    assert_eq!(queue(&outbox, &message), Err(NotQueued::Closed));
+    attachment.answer(&goodbye(), &plain());
+    outbox.finish_with_notice(Notice::ShuttingDown);
+    let missed = "Missed 1 messages: you read too slowly".to_owned();
+    assert_eq!(take(&outbox), [data("x"), missed, "Goodbye".to_owned()]);
+}
+
+#[test]
+fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
+    let outbox = Arc::new(Outbox::new(ROOMY));
+    let attachment = attached(&outbox);
+    attachment.answer_telnet(vec![0; 65_535], &plain());
+    assert!(
+        attachment.wait_for_room(&plain()),
+        "one byte is left of 64 KiB"
+    );
+    attachment.answer_telnet(vec![0], &plain());
+    let (asked, went_on) = bounded(1);
+    thread::scope(|scope| {
+        scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
+        let early = went_on.recv_timeout(Duration::from_millis(50));
+        assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
+        while take(&outbox) != [""; 0] {}
+        assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
+
+        attachment.answer_telnet(vec![0; 65_536], &plain());
+        scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
+        outbox.finish();
+        assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(false));
+    });
+}
+
+#[test]
+fn the_answers_to_earlier_connections_are_bounded_together() {
+    let session = session(ROOMY);
+    let first = attached(&session);
+    first.answer_telnet(vec![0; 65_536], &plain());
+    let second = Attachment::new(2, Arc::clone(&session));
+    second.attach_for_test();
+    // Not before they are thrown away is there room for its own.
+    let (asked, went_on) = bounded(1);
+    thread::scope(|scope| {
+        scope.spawn(|| asked.send(second.wait_for_room(&plain())));
+        let early = went_on.recv_timeout(Duration::from_millis(50));
+        assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
+        let (mut batch, mut half) = (Batch::default(), session.half.lock());
+        pull(&mut batch, &mut half, &session, 2);
+        assert!(batch.to_write().is_empty());
+        batch.take(0, &mut half, &mut session.account.lock());
+        session.changed.notify_all();
+        assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
+    });
+}
+
+#[test]
+fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
+    let session = session(ROOMY);
+    let attachment = attached(&session);
+    let (mut batch, mut half) = (Batch::default(), Half::default());
+    queue(&session, &delivery("one")).unwrap();
+    attachment.answer(&goodbye(), &plain());
+    queue(&session, &delivery("two")).unwrap();
+    let length = delivery("one").wire_len();
+    let answer = goodbye().encode().len();
+    for (taken, comes_again) in [
+        (2 * length + answer, vec![]),
+        (2 * length + answer - 1, vec![data("two")]),
+        (length + answer, vec![data("two")]),
+        (length, vec![data("two")]),
+        (length - 1, vec![data("one"), data("two")]),
+        (0, vec![data("one"), data("two")]),
+    ] {
+        pull(&mut batch, &mut half, &session, 1);
+        lose(&session, &mut batch, taken, &mut half);
+        *session.half.lock() = std::mem::take(&mut half);
+        assert_eq!(take(&session), comes_again, "{taken} bytes");
+        let account = session.account.lock();
+        assert_eq!((account.deliveries, account.answers), (0, 0));
+        drop(account);
+        queue(&session, &delivery("one")).unwrap();
+        attachment.answer(&goodbye(), &plain());
+        queue(&session, &delivery("two")).unwrap();
+    }
+}
+
+#[test]
+fn a_gap_that_was_not_told_is_told_to_the_next_connection() {
+    let message = delivery("x");
+    let session = session(message.wire_len());
+    let _first = attached(&session);
+    queue(&session, &message).unwrap();
+    assert_eq!(queue(&session, &message), Err(NotQueued::Full));
+    let (mut batch, mut half) = (Batch::default(), Half::default());
+    pull(&mut batch, &mut half, &session, 1);
+    lose(&session, &mut batch, message.wire_len() + 5, &mut half);
+    *session.half.lock() = half;
+    assert_eq!(take(&session), ["Missed 1 messages: you read too slowly"]);
+}
