@@ -453,6 +453,13 @@ fn after_a_reset_the_session_is_resumed() {
     let mut bob = server.named("bob");
     alice.types("before\r");
     bob.expect_delivery("broadcast", "alice", "before");
+    // Behind the answer to hers, without which it would be unknown whether it was sent.
+    bob.ask(
+        "Private-message alice heard",
+        "200 OK",
+        "Delivered to alice",
+    );
+    alice.shows("hh:mm bob (to you): heard", "alice> ");
     network.reset();
     server.expect_log("broken as alice, lingers");
     bob.ask(
