@@ -182,11 +182,7 @@ fn what_the_readme_names_is_there() {
         let known = target.starts_with("https://") || Path::new(ROOT).join(target).exists();
         assert!(known, "{target} is not there");
     }
-    let patterns = readme
-        .split("## Patterns of blocking I/O")
-        .nth(1)
-        .expect("the patterns");
-    let patterns = patterns.split("\n## ").next().expect("their section");
+    let patterns = section(&readme, "Patterns of blocking I/O");
     let mut rows = 0;
     for row in patterns.lines().filter(|line| line.contains(".rs`")) {
         let cells: Vec<&str> = row.split('`').rev().collect();
@@ -201,6 +197,55 @@ fn what_the_readme_names_is_there() {
         rows += 1;
     }
     assert!(rows > 10, "{rows} patterns");
+}
+
+#[test]
+fn each_promise_has_its_tests() {
+    let readme = readme();
+    let mut sources = String::new();
+    for folder in ["src", "tests/it"] {
+        read_sources(&Path::new(ROOT).join(folder), &mut sources);
+    }
+    let promises = section(&readme, "What it promises");
+    for number in 1..=6 {
+        assert!(promises.contains(&format!("\n| {number} | ")), "{number}");
+    }
+    for row in promises
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+    {
+        let tests = row.rsplit(" | ").next().expect("a cell").split('`');
+        let tests: Vec<&str> = tests.skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{row}");
+        for test in tests {
+            let is_there = sources.contains(&format!("#[test]\nfn {test}()"))
+                || sources.contains(&format!("#[test]\n    fn {test}()"));
+            assert!(is_there, "there is no test {test}");
+        }
+    }
+}
+
+/// What stands under this heading.
+#[track_caller]
+fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
+    let rest = readme
+        .split_once(&format!("\n## {heading}\n"))
+        .expect(heading)
+        .1;
+    rest.split("\n## ").next().expect("a section")
+}
+
+/// Appends all Rust files in this folder and below.
+fn read_sources(folder: &Path, sources: &mut String) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            read_sources(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push_str(&fs::read_to_string(&path).expect("a source"));
+        }
+    }
 }
 
 #[test]
