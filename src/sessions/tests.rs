@@ -162,12 +162,12 @@ fn a_broadcast_goes_to_everyone_but_its_sender() {
 }
 
 /// A session whose connection broke after its token was used; its token.
-fn linger(sessions: &Arc<Sessions>, its_name: &str, bits: u8) -> Token {
-    let mut connection = connect(sessions);
+/// Has this connection claim a name and break, and its session linger.
+fn linger(mut connection: Admission, its_name: &str, bits: u8) -> Token {
     connection
         .claim(&name(its_name), token(bits), &Cork::for_test(false))
         .unwrap();
-    sessions.by_token_of_client(token(bits)).unwrap();
+    connection.sessions().by_token_of_client(token(bits));
     assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
     token(bits)
 }
@@ -232,7 +232,7 @@ fn attached(sessions: &Arc<Sessions>) -> Admission {
 #[test]
 fn a_refused_resumption_changes_nothing() {
     let sessions = Sessions::new(10, None);
-    let alice = linger(&sessions, "alice", 1);
+    let alice = linger(connect(&sessions), "alice", 1);
     let (mut bob, mut newcomer) = (attached(&sessions), attached(&sessions));
     bob.claim(&name("bob"), token(2), &Cork::for_test(false))
         .unwrap();
@@ -258,7 +258,10 @@ fn a_refused_resumption_changes_nothing() {
 #[test]
 fn sessions_linger_out_in_the_order_in_which_they_broke() {
     let sessions = Sessions::new(10, None);
-    let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
+    let (one, two) = (
+        linger(connect(&sessions), "one", 1),
+        linger(connect(&sessions), "two", 2),
+    );
     let mut resuming = attached(&sessions);
     assert!(resuming.resume(one, &name("one")).is_ok());
     assert!(matches!(resuming.break_session(true), Broken::Lingers(_)));
@@ -275,7 +278,10 @@ fn sessions_linger_out_in_the_order_in_which_they_broke() {
 #[test]
 fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
     let sessions = Sessions::new(3, None);
-    let (one, two) = (linger(&sessions, "one", 1), linger(&sessions, "two", 2));
+    let (one, two) = (
+        linger(connect(&sessions), "one", 1),
+        linger(connect(&sessions), "two", 2),
+    );
     let ended = |admission: &mut Admission, its_name: &str, bits: u8| {
         let ended = admission
             .claim(&name(its_name), token(bits), &Cork::for_test(false))
@@ -305,17 +311,6 @@ fn connect_from(sessions: &Arc<Sessions>, last: u8) -> Result<Admission, Notice>
     sessions.admit(Arc::new(Outbox::new(1 << 20)), origin(last))
 }
 
-/// A session that lingers, and came from there.
-fn linger_from(sessions: &Arc<Sessions>, last: u8, its_name: &str, bits: u8) -> Token {
-    let mut connection = connect_from(sessions, last).expect("room");
-    connection
-        .claim(&name(its_name), token(bits), &Cork::for_test(false))
-        .unwrap();
-    sessions.by_token_of_client(token(bits)).unwrap();
-    assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
-    token(bits)
-}
-
 #[test]
 fn there_is_room_for_so_many_of_one_origin_and_for_any_number_without_one() {
     let sessions = Sessions::new(100, Some(2));
@@ -331,10 +326,10 @@ fn there_is_room_for_so_many_of_one_origin_and_for_any_number_without_one() {
 #[test]
 fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
     let sessions = Sessions::new(100, Some(2));
-    let other = linger_from(&sessions, 2, "other", 1);
+    let other = linger(connect_from(&sessions, 2).expect("room"), "other", 1);
     let (one, two) = (
-        linger_from(&sessions, 1, "one", 2),
-        linger_from(&sessions, 1, "two", 3),
+        linger(connect_from(&sessions, 1).expect("room"), "one", 2),
+        linger(connect_from(&sessions, 1).expect("room"), "two", 3),
     );
     // It may have come to resume.
     let mut third = connect_from(&sessions, 1).expect("nobody is connected from there");
@@ -360,8 +355,8 @@ fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
 #[test]
 fn what_is_counted_of_an_origin_goes_when_its_clients_go() {
     let sessions = Sessions::new(100, Some(2));
-    linger_from(&sessions, 1, "one", 1);
-    let two = linger_from(&sessions, 1, "two", 2);
+    linger(connect_from(&sessions, 1).expect("room"), "one", 1);
+    let two = linger(connect_from(&sessions, 1).expect("room"), "two", 2);
     drop(connect_from(&sessions, 1));
     let later = Instant::now() + Duration::from_secs(60);
     sessions.end_and_finish(two);
@@ -373,7 +368,7 @@ fn what_is_counted_of_an_origin_goes_when_its_clients_go() {
 #[test]
 fn a_closing_server_lets_nobody_resume() {
     let sessions = Sessions::new(3, None);
-    let one = linger(&sessions, "one", 1);
+    let one = linger(connect(&sessions), "one", 1);
     let mut late = attached(&sessions);
     sessions.close();
     assert_eq!(

@@ -10,6 +10,16 @@ fn readme() -> String {
     fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README.md")
 }
 
+/// What stands under this heading.
+#[track_caller]
+fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
+    let rest = readme
+        .split_once(&format!("\n## {heading}\n"))
+        .expect(heading)
+        .1;
+    rest.split("\n## ").next().expect("a section")
+}
+
 /// The lines of each block that is marked as a transcript, with its mark.
 fn transcripts(readme: &str) -> Vec<(String, Vec<String>)> {
     let mut blocks = Vec::new();
@@ -226,16 +236,6 @@ fn each_promise_has_its_tests() {
     }
 }
 
-/// What stands under this heading.
-#[track_caller]
-fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
-    let rest = readme
-        .split_once(&format!("\n## {heading}\n"))
-        .expect(heading)
-        .1;
-    rest.split("\n## ").next().expect("a section")
-}
-
 /// Appends all Rust files in this folder and below.
 fn read_sources(folder: &Path, sources: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -255,8 +255,7 @@ fn the_readme_lists_the_options_of_the_help_text() {
         .output();
     let help = String::from_utf8(help.expect("it starts").stdout).expect("UTF-8");
     let readme = readme();
-    let table = readme.split("\n## Options").nth(1).expect("the options");
-    let table = table.split("\n## ").next().expect("their section");
+    let table = section(&readme, "Options");
     let options = |text: &str| -> Vec<String> {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
         let mut options: Vec<_> = words
