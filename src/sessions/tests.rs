@@ -161,8 +161,8 @@ fn a_broadcast_goes_to_everyone_but_its_sender() {
     );
 }
 
-/// A session whose connection broke after its token was used; its token.
-/// Has this connection claim a name and break, and its session linger.
+/// Has this connection claim a name, and break when its token was used, so that the
+/// session lingers; its token.
 fn linger(mut connection: Admission, its_name: &str, bits: u8) -> Token {
     connection
         .claim(&name(its_name), token(bits), &Cork::for_test(false))
