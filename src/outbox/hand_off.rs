@@ -54,7 +54,8 @@ pub struct Cork {
     queued: Cell<usize>,
     /// How often anybody had spoken to a crowd when this reader last did.
     last_spoken: Cell<u64>,
-    batch: RefCell<Batch>,
+    /// Empty, and kept for its buffers.
+    batch: Cell<Batch>,
 }
 
 impl Cork {
@@ -65,7 +66,7 @@ impl Cork {
             outboxes: RefCell::default(),
             queued: Cell::default(),
             last_spoken: Cell::default(),
-            batch: RefCell::default(),
+            batch: Cell::default(),
         }
     }
 
@@ -92,17 +93,21 @@ impl Cork {
     /// read, a pause, waiting for one's own client.
     pub fn flush(&self) {
         let to_a_crowd = self.queued.take() >= CROWD;
+        if !self.hand_off.is_on {
+            while let Some(outbox) = self.next() {
+                outbox.account.lock().wake_writer();
+            }
+            return;
+        }
         if to_a_crowd && self.has_company() && self.outboxes.borrow().len() >= CROWD {
             yield_now();
         }
-        let mut batch = self.batch.borrow_mut();
+        // Taken, so that what a panic leaves in it is not written to another client.
+        let mut batch = self.batch.take();
         while let Some(outbox) = self.next() {
-            if self.hand_off.is_on {
-                outbox.drain(&mut batch);
-            } else {
-                outbox.account.lock().wake_writer();
-            }
+            outbox.drain(&mut batch);
         }
+        self.batch.set(batch);
     }
 
     /// One at a time, so that a panic at one leaves the others for the drop.
