@@ -116,15 +116,26 @@ impl Message {
 /// The names in the answer to `List-names`: those that are listed, which are not all
 /// where they do not fit into the line.
 pub fn names_listed(answer: &Printable) -> Vec<Username> {
-    let (_, names) = answer.as_str().split_once(" online: ").unwrap_or_default();
-    let names = match names.rsplit_once(" and ") {
-        Some((names, more)) if more.ends_with(" more") => names,
-        _ => names,
+    let (count, names) = answer.as_str().split_once(" online: ").unwrap_or_default();
+    let words: Vec<&str> = names.split(' ').collect();
+    let names = match &words[..] {
+        // Somebody may be named `and` or `more`, so it is the count that tells.
+        [listed @ .., "and", others, "more"] if is_sum(count, listed.len(), others) => listed,
+        all => all,
     };
     names
-        .split(' ')
+        .iter()
         .filter_map(|name| Username::new(name).ok())
         .collect()
+}
+
+/// Whether so many are listed and so many others. (Three are not a name: it is too short.)
+fn is_sum(count: &str, listed: usize, others: &str) -> bool {
+    let count = count
+        .parse()
+        .ok()
+        .and_then(|count: usize| count.checked_sub(listed));
+    count.is_some_and(|count| count.to_string() == others)
 }
 
 impl fmt::Display for NotAMessage {
@@ -257,8 +268,15 @@ mod tests {
             assert_eq!(listed, names[..listed.len()]);
             assert!(listed.len() == count || (count == 500 && listed.len() > 150));
         }
-        let answer = printable(&Response::Online(vec![name("and"), name("more")]).to_string());
-        assert_eq!(names_listed(&answer), [name("and"), name("more")]);
+        for names in [
+            vec![name("and"), name("more")],
+            vec![name("al"), name("and"), name("bob"), name("more")],
+            vec![name("al"), name("and"), name("11"), name("more")],
+            vec![name("al"), name("and"), name("03"), name("more")],
+        ] {
+            let answer = printable(&Response::Online(names.clone()).to_string());
+            assert_eq!(names_listed(&answer), names);
+        }
     }
 
     proptest! {
