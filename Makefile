@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client test check doc demo bench bench-peers bench-stall soak model model-faults picture cargo
+.PHONY: help run client test check doc demo bench bench-peers bench-stall soak model model-faults fuzz picture cargo
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +41,11 @@ model: cargo ## the outbox in 160,000 orders of what its threads do, under the m
 
 model-faults: cargo ## and that the model finds the faults that one puts into it (five minutes)
 	scripts/model-faults
+
+SECONDS ?= 60
+TARGETS ?= line request reply connection
+fuzz: cargo ## look for bytes that the parsers or a connection get wrong, SECONDS=60 for each of TARGETS
+	@scripts/fuzz $(SECONDS) $(TARGETS)
 
 picture: cargo ## draw scripts/picture.svg anew, from a real session (needs tmux, Python with rich)
 	scripts/picture

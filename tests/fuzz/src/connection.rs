@@ -1,0 +1,221 @@
+//! The target `connection`: all that one client sends, up to its closing its side.
+//!
+//! The server is the real one, from the accepted socket on: a loopback connection, served
+//! by [`connection::serve`] on a thread of its own with a writer beside it. What is left
+//! out is the accepting. Two sessions are there before, and linger, so that there is
+//! someone to write to and someone to come back as; their queues are short, and their
+//! tokens those of the README's conversation.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chat::connection::{self, Connection};
+use chat::farewell::Farewell;
+use chat::limits;
+use chat::line::Line;
+use chat::outbox::Outbox;
+use chat::outbox::hand_off::{Cork, HandOff};
+use chat::protocol::from_server::{Content, FromServer};
+use chat::protocol::reply::Notice;
+use chat::protocol::token::Token;
+use chat::protocol::username::Username;
+use chat::rate::Rate;
+use chat::sessions::{Broken, Sessions};
+use log::{LevelFilter, Log, Metadata, Record};
+
+use crate::model::{Heard, Model};
+use crate::{choose, cut, letter};
+
+/// Who is there before, by name and token.
+pub const RESIDENTS: [(&str, &str); 2] = [
+    ("bob", "0a1b2c3d4e5f60718293a4b5c6d7e8f9"),
+    ("dora", "9c8b7a69584736251403f2e1d0c9b8a7"),
+];
+
+/// How many bytes of deliveries wait for each of them: two or three short ones.
+pub const RESIDENT_QUEUE: usize = 256;
+
+/// A server that says nothing for so long has hung.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves a client that sends this, and compares what it hears with what the protocol
+/// says it must.
+pub fn check(stream: &[u8]) {
+    let sessions = Sessions::new(10, None);
+    for (name, token) in RESIDENTS {
+        settle(&sessions, name, token);
+    }
+    log().clear();
+    let heard = converse(&sessions, stream);
+
+    let (text, questions) = letter::telnet(stream);
+    let (messages, answers) = part(&heard);
+    let mut model = Model::new();
+    let fell_silent = model.listen(&letter::lines(&text), &messages);
+    assert!(
+        answers == questions || fell_silent && questions.starts_with(&answers),
+        "telnet is answered {answers:?}, not {questions:?}"
+    );
+
+    // The client is gone, and so is its session, if it was its own.
+    let mut names: Vec<String> = sessions.names().iter().map(Username::to_string).collect();
+    names.sort();
+    assert_eq!(names, model.names_left());
+    assert!(sessions.close().is_empty(), "its place is not given up");
+    check_log(&model);
+}
+
+/// Makes a session that lingers, as if its connection had broken.
+fn settle(sessions: &Arc<Sessions>, name: &str, token: &str) {
+    let outbox = Arc::new(Outbox::new(RESIDENT_QUEUE));
+    let mut admission = sessions.admit(outbox, None).expect("there is room");
+    let token = Token::from_hex(token).expect("a token");
+    let name = Username::new(name).expect("a name");
+    let claimed = admission.claim(&name, token, &Cork::new(HandOff::new(false)));
+    assert!(claimed.is_ok_and(|ended| ended.is_empty()));
+    // Or it would not be known to know its token.
+    sessions.by_token_of_client(token).expect("it is there");
+    assert!(matches!(admission.break_session(true), Broken::Lingers(_)));
+}
+
+/// All that the server sends to a client that sends this and closes its side.
+fn converse(sessions: &Arc<Sessions>, stream: &[u8]) -> Vec<u8> {
+    static LISTENER: OnceLock<TcpListener> = OnceLock::new();
+    static FAREWELL: OnceLock<Farewell> = OnceLock::new();
+    let listener = LISTENER.get_or_init(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let farewell = FAREWELL.get_or_init(|| Farewell::start().expect("a thread"));
+    let mut client =
+        TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+    let (socket, peer) = listener.accept().expect("the same connection");
+    client.set_nodelay(true).expect("an open socket");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    client.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+
+    let now = Instant::now();
+    let connection = Connection {
+        socket: Arc::new(socket),
+        peer,
+        admission: sessions
+            .admit(Arc::new(Outbox::new(limits::DEFAULT_QUEUE)), None)
+            .expect("there is room"),
+        since: now,
+        login_timeout: Duration::from_secs(limits::DEFAULT_LOGIN_TIMEOUT.into()),
+        rate: Rate::new(0, 1, now),
+        write_timeout: Duration::from_secs(limits::DEFAULT_WRITE_TIMEOUT.into()),
+        may_linger: true,
+        hand_off: HandOff::new(choose(stream, 0).is_multiple_of(2)),
+        farewell: farewell.clone(),
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| connection::serve(Box::new(connection)));
+        // The kernel holds more than the fuzzer sends, so that nobody waits for anybody.
+        for piece in cut(stream) {
+            client.write_all(piece).expect("it is taken");
+        }
+        client.shutdown(Shutdown::Write).expect("an open socket");
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).expect("an orderly end");
+        heard
+    })
+}
+
+/// Parts what a server has sent into messages and the answers to telnet's questions, which
+/// may stand between them.
+fn part(mut bytes: &[u8]) -> (Vec<Heard>, Vec<u8>) {
+    let (mut messages, mut answers) = (Vec::new(), Vec::new());
+    while !bytes.is_empty() {
+        if let [255, 252, option, after @ ..] = bytes {
+            answers.extend([255, 252, *option]);
+            bytes = after;
+            continue;
+        }
+        let mut next = || {
+            let end = bytes.windows(2).position(|end| end == b"\r\n");
+            let (line, after) = bytes.split_at(end.expect("a line that ends in CRLF"));
+            bytes = &after[2..];
+            assert!(line.len() <= 8_512, "{} bytes", line.len());
+            letter::good(Some(line)).expect("a good line")
+        };
+        messages.push(understood([next(), next(), next()]));
+    }
+    (messages, answers)
+}
+
+/// A message, as the client's parser takes it too.
+fn understood([status, header, data]: [&str; 3]) -> Heard {
+    let lines = [status, header, data].map(|line| Line::Whole(line.as_bytes()));
+    let message = FromServer::parse(lines).expect("a message of this protocol");
+    assert_eq!(message.header, Token::from_hex(header));
+    let (header, data) = (header.to_owned(), data.to_owned());
+    match message.content {
+        Content::Message(_) => Heard::Delivery { header, data },
+        Content::Notice(Notice::Missed(count)) => Heard::Missed { header, count },
+        Content::Notice(notice) => panic!("nobody is to be told {notice}"),
+        Content::Answer { status, text } => {
+            assert_eq!(text.as_str(), data);
+            let status = status.line();
+            Heard::Answer {
+                status,
+                header,
+                data,
+            }
+        }
+    }
+}
+
+/// Nobody's token has come to the log, unless somebody has taken it for a name, and nothing
+/// that drives terminals.
+fn check_log(model: &Model) {
+    let log = log();
+    for line in log.lines() {
+        assert!(!line.contains(letter::is_forbidden), "{line:?}");
+        // The digits of an escaped byte may look like the first of a token.
+        let line: String = match line.split_once("\\x") {
+            Some((before, after)) => {
+                let after = after.split("\\x").filter_map(|after| after.get(2..));
+                [before]
+                    .into_iter()
+                    .chain(after)
+                    .collect::<Vec<_>>()
+                    .join("?")
+            }
+            None => line.to_owned(),
+        };
+        for token in model.tokens() {
+            let is_name = || model.names_taken().any(|name| name.contains(token));
+            assert!(
+                !line.contains(token) || is_name(),
+                "a token is in the log: {line}"
+            );
+        }
+    }
+}
+
+/// What has been logged, at the most talkative level.
+fn log() -> std::sync::MutexGuard<'static, String> {
+    struct Lines(Mutex<String>);
+    impl Log for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            use std::fmt::Write as _;
+            let mut lines = self.0.lock().expect("no panic");
+            let _ = writeln!(lines, "{}", record.args());
+        }
+
+        fn flush(&self) {}
+    }
+    static LINES: OnceLock<&'static Lines> = OnceLock::new();
+    let lines = LINES.get_or_init(|| {
+        let lines = Box::leak(Box::new(Lines(Mutex::default())));
+        log::set_logger(lines).expect("no other logger");
+        log::set_max_level(LevelFilter::Trace);
+        lines
+    });
+    lines.0.lock().expect("no panic")
+}

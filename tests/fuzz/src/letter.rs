@@ -1,0 +1,250 @@
+//! The protocol's sections 1, 2 and 6, written down once more and as plainly as can be:
+//! what is said here about an input, the server has to do with it.
+//!
+//! It uses nothing of the server's code. Numbers and texts stand here as they stand in the
+//! protocol.
+
+/// What a client's stream is, without telnet's part: each line without its end, `None` for
+/// one that is too long; what has begun and not ended is none.
+pub fn lines(mut text: &[u8]) -> Vec<Option<Vec<u8>>> {
+    let mut lines = Vec::new();
+    let ends: [&[u8]; 3] = [b"\r\n", b"\n", b"\r\0"];
+    while let Some((at, end)) = (0..text.len()).find_map(|at| {
+        let end = ends.into_iter().find(|end| text[at..].starts_with(end))?;
+        Some((at, end))
+    }) {
+        lines.push((at <= 8_512).then(|| text[..at].to_vec()));
+        text = &text[at + end.len()..];
+    }
+    lines
+}
+
+/// Parts a stream into text and the answers to telnet's questions.
+pub fn telnet(stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (mut text, mut answers, mut rest) = (Vec::new(), Vec::new(), stream);
+    while !rest.is_empty() {
+        rest = match rest {
+            // DO is answered with WONT.
+            [255, 253, option, after @ ..] => {
+                answers.extend([255, 252, *option]);
+                after
+            }
+            // WILL, WONT, DONT; one of them, or DO, at the end of the stream.
+            [255, 251 | 252 | 254, _, after @ ..] => after,
+            [255, 251..=254] => &[],
+            // SB.
+            [255, 250, after @ ..] => &after[subnegotiation(after)..],
+            // Any other command, IAC itself among them; IAC at the end of the stream.
+            [255, _, after @ ..] => after,
+            [255] => &[],
+            [byte, after @ ..] => {
+                text.push(*byte);
+                after
+            }
+            [] => &[],
+        };
+    }
+    (text, answers)
+}
+
+/// How many bytes after IAC SB belong to the subnegotiation: up to IAC SE, and 512 at most.
+fn subnegotiation(bytes: &[u8]) -> usize {
+    let bytes = &bytes[..bytes.len().min(512)];
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at..] {
+            [255, 240, ..] => return at + 2,
+            [255, _, ..] => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// What the server says to something: its status line, and the text.
+pub type Said = (&'static str, String);
+
+/// The status of everything that is malformed.
+pub const BAD_REQUEST: &str = "400 Bad Request";
+
+fn bad(text: impl Into<String>) -> Said {
+    (BAD_REQUEST, text.into())
+}
+
+/// What the server says to a line in the position of the status line; `None` where it is
+/// one.
+pub fn stray(line: Option<&[u8]>) -> Option<Said> {
+    let line = match line {
+        None => return Some(bad("Line too long")),
+        Some([]) => return None,
+        Some(line) => line,
+    };
+    Some(
+        match line.ends_with(b" HTTP/1.0") || line.ends_with(b" HTTP/1.1") {
+            true => (
+                "418 I'm a tea pocket",
+                "This is a chat server, not a web server".into(),
+            ),
+            false => bad("A request is an empty line, a token line and a request line"),
+        },
+    )
+}
+
+/// What is wrong with a line, wherever it stands, in the order in which it is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is what its text says")]
+pub enum Fault {
+    TooLong,
+    NotUtf8,
+    Forbidden(char),
+}
+
+impl Fault {
+    /// What the server says to it.
+    pub fn said(self) -> Said {
+        match self {
+            Fault::TooLong => bad("Line too long"),
+            Fault::NotUtf8 => bad("Not UTF-8"),
+            Fault::Forbidden(c) => bad(format!("Forbidden character U+{:04X}", u32::from(c))),
+        }
+    }
+
+    fn rank(self) -> u32 {
+        match self {
+            Fault::TooLong => 0,
+            Fault::NotUtf8 => 1,
+            Fault::Forbidden(_) => 2,
+        }
+    }
+}
+
+/// The characters of a good line.
+pub fn good(line: Option<&[u8]>) -> Result<&str, Fault> {
+    let line = str::from_utf8(line.ok_or(Fault::TooLong)?).map_err(|_| Fault::NotUtf8)?;
+    match line.chars().find(|&c| is_forbidden(c)) {
+        Some(c) => Err(Fault::Forbidden(c)),
+        None => Ok(line),
+    }
+}
+
+/// Header and body, or the fault that names the answer.
+pub fn both<'a>(
+    header: Result<&'a str, Fault>,
+    body: Result<&'a str, Fault>,
+) -> Result<(&'a str, &'a str), Fault> {
+    match (header, body) {
+        (Ok(header), Ok(body)) => Ok((header, body)),
+        (header, body) => {
+            let faults = header.err().into_iter().chain(body.err());
+            Err(faults.min_by_key(|fault| fault.rank()).expect("a fault"))
+        }
+    }
+}
+
+/// Whether section 1 forbids it.
+pub fn is_forbidden(c: char) -> bool {
+    matches!(u32::from(c),
+        0..=0x8 | 0xA..=0x1F | 0x7F..=0x9F | 0x2028..=0x2029 | 0x202A..=0x202E | 0x2066..=0x2069)
+}
+
+/// Whether it is 32 lower-case hex digits.
+pub fn is_token(line: &str) -> bool {
+    line.len() == 32 && line.chars().all(|c| "0123456789abcdef".contains(c))
+}
+
+/// Whether it is 2 to 63 characters out of `A–Z a–z 0–9 _ -`.
+pub fn is_name(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    (2..=63).contains(&name.chars().count()) && name.chars().all(good)
+}
+
+/// A command, its arguments as they stand in the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are the protocol's")]
+pub enum Command<'a> {
+    SetName(&'a str),
+    PrivateMessage(&'a str, &'a str),
+    BroadcastMessage(&'a str),
+    ListNames(&'a str),
+    Ping(Option<&'a str>),
+    Help,
+    Quit,
+}
+
+const USAGES: [&str; 7] = [
+    "Set-name NAME",
+    "Private-message NAME TEXT",
+    "Broadcast-message TEXT",
+    "List-names [PREFIX]",
+    "Ping [TEXT]",
+    "Help",
+    "Quit",
+];
+
+/// What the server says to `Help`.
+pub fn help() -> String {
+    format!("Commands: {}", USAGES.join(", "))
+}
+
+/// The command of a good body, for a session or for none; else what the server says.
+pub fn command(body: &str, for_a_session: bool) -> Result<Command<'_>, Said> {
+    if body.is_empty() || body.starts_with(' ') {
+        return Err(bad("Empty request"));
+    }
+    let (word, arguments) = match body.split_once(' ') {
+        Some((word, arguments)) => (word, Some(arguments)),
+        None => (body, None),
+    };
+    let usage = USAGES.into_iter().find(|usage| {
+        let (its_word, _) = usage.split_once(' ').unwrap_or((usage, ""));
+        its_word.eq_ignore_ascii_case(word)
+    });
+    let Some(usage) = usage else {
+        let word: String = word.chars().take(32).collect();
+        let text = format!("{word} is not a command; try Help");
+        return Err(("501 Not Implemented", text));
+    };
+    if !for_a_session
+        && ["Pri", "Bro", "Lis"]
+            .iter()
+            .any(|start| usage.starts_with(start))
+    {
+        return Err(("401 Unauthorized", "Set a name first".into()));
+    }
+    let what_is_missing = || bad(format!("Usage: {usage}"));
+    let name = |name| match is_name(name) {
+        true => Ok(name),
+        false => Err(bad("A name is 2 to 63 of A-Z a-z 0-9 _ -")),
+    };
+    let text = |text: &'_ str| {
+        if text.chars().count() > 2_047 {
+            Err(bad("A text is at most 2047 characters"))
+        } else if text.chars().all(char::is_whitespace) {
+            Err(what_is_missing())
+        } else {
+            Ok(())
+        }
+    };
+    let some = arguments.unwrap_or("");
+    match (usage, some) {
+        ("Ping [TEXT]", _) => Ok(Command::Ping(arguments)),
+        ("List-names [PREFIX]", prefix) => Ok(Command::ListNames(prefix)),
+        ("Help", "") => Ok(Command::Help),
+        ("Quit", "") => Ok(Command::Quit),
+        ("Help" | "Quit", _) | (_, "") => Err(what_is_missing()),
+        ("Set-name NAME", wanted) => Ok(Command::SetName(name(wanted)?)),
+        ("Broadcast-message TEXT", sent) => {
+            text(sent)?;
+            Ok(Command::BroadcastMessage(sent))
+        }
+        (_, both) => {
+            let (to, sent) = both.split_once(' ').unwrap_or((both, ""));
+            if to.is_empty() {
+                return Err(what_is_missing());
+            }
+            let to = name(to)?;
+            text(sent)?;
+            Ok(Command::PrivateMessage(to, sent))
+        }
+    }
+}

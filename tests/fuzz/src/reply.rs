@@ -1,0 +1,160 @@
+//! The target `reply`: three lines of a server, without their ends.
+
+use chat::line::{Line, LineReader};
+use chat::protocol::from_server::{Content, FromServer, Message, names_listed};
+use chat::protocol::reply::{Delivery, Reply, Response, Scope};
+use chat::protocol::status::Status;
+use chat::protocol::text::{Printable, Text};
+use chat::protocol::token::Token;
+use chat::protocol::username::Username;
+
+use crate::{letter, three_lines};
+
+/// Reads the lines as a client does, and sends what has been read once more. Then has a
+/// server say whatever the words of the third line fit into.
+pub fn check(input: &[u8]) {
+    let [status, header, data] = three_lines(input);
+    let token = str::from_utf8(header).ok().and_then(Token::from_hex);
+    let read = FromServer::parse([status, header, data].map(Line::Whole));
+    if let Ok(FromServer {
+        header: its,
+        content,
+    }) = &read
+    {
+        assert!(*its == token && (token.is_some() || header.is_empty()));
+        check_content(token, content, status, data);
+    } else {
+        let is_message = status == b"200 OK" && data.starts_with(b"Incoming-message ");
+        let is_status = Status::ALL
+            .iter()
+            .any(|known| known.line().as_bytes() == status);
+        let is_header = token.is_some() || header.is_empty();
+        assert!(is_message || !is_status || !is_header, "that is an answer");
+    }
+    let data = Printable::harmless(data);
+    check_harmless(&data);
+    check_what_can_be_said(token, &data);
+}
+
+fn check_content(token: Option<Token>, content: &Content, status: &[u8], data: &[u8]) {
+    match content {
+        Content::Message(Message {
+            scope,
+            sender,
+            text,
+        }) => {
+            assert!(letter::is_name(sender.as_str()));
+            check_harmless(text);
+            // A server may say what no client could have asked it to.
+            if let Ok(sent) = Text::new(text.clone()) {
+                let again = Delivery::new(*scope, sender, &sent);
+                let mut bytes = Vec::new();
+                again.encode(token, &mut bytes);
+                assert_eq!(read_back(&bytes), (token, content.clone()));
+            }
+        }
+        Content::Notice(notice) => {
+            assert_eq!(notice.status().line().as_bytes(), status);
+            assert_eq!(notice.to_string().as_bytes(), data);
+            let mut bytes = Vec::new();
+            notice.encode(token, &mut bytes);
+            assert_eq!(read_back(&bytes), (token, content.clone()));
+        }
+        Content::Answer { status: its, text } => {
+            assert_eq!(its.line().as_bytes(), status);
+            check_harmless(text);
+            if letter::good(Some(data)).is_ok() {
+                assert_eq!(text.as_str().as_bytes(), data);
+            }
+        }
+    }
+}
+
+fn check_harmless(text: &Printable) {
+    assert!(!text.as_str().chars().any(letter::is_forbidden));
+}
+
+/// The answers and messages that a server could send with these words in them, which a
+/// client reads for what they are, however much they look like something else.
+fn check_what_can_be_said(token: Option<Token>, data: &Printable) {
+    // What does not fit into a line together with `Pong` could not have been asked for.
+    if data.as_str().len() > 8_512 - "Pong ".len() {
+        return;
+    }
+    let (word, _) = data.split_word();
+    let names: Vec<Username> = data
+        .as_str()
+        .split(' ')
+        .filter_map(|word| Username::new(word).ok())
+        .collect();
+    let mut responses = vec![
+        Response::Pong(Some(data.clone())),
+        Response::NotACommand(word.first_chars(32)),
+        Response::DeliveredTo(data.as_str().len()),
+    ];
+    for name in names.iter().take(3) {
+        responses.extend([
+            Response::YouAre(name.clone()),
+            Response::YouAreAlready(name.clone()),
+            Response::Delivered(name.clone()),
+            Response::Taken(name.clone()),
+            Response::ThisConnectionIs(name.clone()),
+            Response::NoOneIsNamed(name.clone()),
+            Response::CannotTakeMore(name.clone()),
+        ]);
+    }
+    for response in responses {
+        assert_eq!(letter_of(token, &response), response.to_string());
+    }
+    let online = letter_of(token, &Response::Online(names.clone()));
+    let listed = names_listed(&Printable::harmless(online.as_bytes()));
+    assert_eq!(listed, names[..listed.len()], "{online:?}");
+    assert!(listed.len() == names.len() || online.len() > 8_512 - 64 - " and 0000 more".len());
+
+    if let (Some(sender), Ok(text)) = (names.first(), Text::new(data.clone())) {
+        for scope in [Scope::Private, Scope::Broadcast] {
+            let delivery = Delivery::new(scope, sender, &text);
+            let mut bytes = Vec::new();
+            delivery.encode(token, &mut bytes);
+            if token.is_some() {
+                assert_eq!(bytes.len(), delivery.wire_len());
+            }
+            let (sender, text) = (sender.clone(), data.clone());
+            let message = Message {
+                scope,
+                sender,
+                text,
+            };
+            assert_eq!(read_back(&bytes), (token, Content::Message(message)));
+        }
+    }
+}
+
+/// The text that a client reads when this is answered.
+fn letter_of(token: Option<Token>, response: &Response) -> String {
+    let reply = Reply {
+        header: token,
+        response: response.clone(),
+    };
+    match read_back(&reply.encode()) {
+        (header, Content::Answer { status, text }) => {
+            assert_eq!((header, status), (token, response.status()));
+            text.as_str().to_owned()
+        }
+        (_, other) => panic!("{response:?} is taken for {other:?}"),
+    }
+}
+
+/// The one message that these bytes are.
+fn read_back(bytes: &[u8]) -> (Option<Token>, Content) {
+    let mut reader = LineReader::new(bytes);
+    let mut next = || match reader.next_line() {
+        Ok(Some(Line::Whole(line))) => line.to_vec(),
+        other => panic!("{other:?} is not the next of three lines"),
+    };
+    let lines = [next(), next(), next()];
+    assert!(matches!(reader.next_line(), Ok(None)));
+    let lines = lines.each_ref().map(|line| Line::Whole(line));
+    let FromServer { header, content } = FromServer::parse(lines).expect("a message");
+    (header, content)
+}
