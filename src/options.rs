@@ -378,6 +378,10 @@ mod tests {
                 "--grace \"a\\nb\": a number is wanted, at least 0",
             ),
             (
+                vec!["--max-per-address", "-1"],
+                "--max-per-address \"-1\": a number is wanted, at least 0",
+            ),
+            (
                 vec!["-l", "1313"],
                 "--listen \"1313\": ADDR:PORT is wanted, as 127.0.0.1:1313",
             ),

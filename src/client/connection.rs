@@ -433,6 +433,15 @@ mod tests {
     }
 
     #[test]
+    fn a_line_over_the_limit_is_no_message_of_a_server() {
+        let (mut connection, mut socket) = pair();
+        let line = "x".repeat(crate::limits::LINE + 1);
+        write!(socket, "200 OK\r\n\r\n{line}\r\n").unwrap();
+        let problem = connection.next_event().unwrap_err();
+        assert_eq!(problem.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
     fn the_token_is_that_of_the_last_name_that_was_given() {
         let (mut connection, mut socket) = pair();
         let [first, second] = [1, 2].map(|bits| Token::from_bits([bits; 16]));

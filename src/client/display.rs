@@ -278,6 +278,13 @@ mod tests {
             style.own("14:02", &name("alice"), None, &"y".repeat(20)),
             "14:02 alice: yyyyyyyyyyyyyyyyy\n      yyy"
         );
+        let narrow = Style {
+            columns: Some(10),
+            ..style
+        };
+        let text = "y".repeat(20);
+        let shown = narrow.own("14:02", &name("alice"), None, &text);
+        assert_eq!(shown, format!("14:02 alice: {text}"));
     }
 
     #[test]

@@ -287,6 +287,18 @@ mod tests {
     }
 
     #[test]
+    fn help_and_version_come_before_what_is_wrong_with_the_rest() {
+        let Ok(Operation::Print(help)) = parse(["--help", "-n", "x"], in_a_pipe()) else {
+            panic!("help")
+        };
+        assert!(help.contains("--listen"), "{help}");
+        assert_eq!(
+            parse(["-V", "-n", "x"], at_a_terminal()),
+            Ok(Operation::Print("chat-client 0.1.0\n".to_owned()))
+        );
+    }
+
+    #[test]
     fn what_is_wrong_is_named_in_one_line() {
         for (arguments, expected) in [
             (

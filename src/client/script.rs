@@ -316,5 +316,8 @@ mod tests {
         }
         assert_eq!(cut_piece(b"one\r\n"), (&b"one"[..], &b""[..]));
         assert_eq!(cut_piece(b"no end"), (&b"no end"[..], &b""[..]));
+        // Where no character begins, there is nowhere to cut.
+        let no_text = vec![0x80; INPUT_PIECE];
+        assert_eq!(cut_piece(&no_text), (&no_text[..], &b""[..]));
     }
 }

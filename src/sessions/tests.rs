@@ -256,6 +256,21 @@ fn a_refused_resumption_changes_nothing() {
 }
 
 #[test]
+fn who_is_about_to_close_cannot_resume_and_leaves_the_session_lingering() {
+    let sessions = Sessions::new(10, None);
+    let alice = linger(connect(&sessions), "alice", 1);
+    // Without a writer, as a connection that could not be written to is.
+    let mut closing = connect(&sessions);
+    assert_eq!(
+        closing.resume(alice, &name("alice")).err(),
+        Some(NotResumed::Closing)
+    );
+    assert_eq!(closing.token(), None);
+    let mut newcomer = attached(&sessions);
+    assert!(newcomer.resume(alice, &name("alice")).is_ok());
+}
+
+#[test]
 fn sessions_linger_out_in_the_order_in_which_they_broke() {
     let sessions = Sessions::new(10, None);
     let (one, two) = (

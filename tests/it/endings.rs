@@ -38,6 +38,15 @@ fn thousands_of_requests_before_the_end_of_input_are_answered() {
 }
 
 #[test]
+fn a_break_without_a_session_is_told_as_one() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.barrier();
+    client.reset();
+    server.expect_log(": broken: cannot be read from: Connection reset by peer");
+}
+
+#[test]
 fn the_name_is_free_before_the_close_can_be_seen() {
     let server = Server::start(&[]);
     for _ in 0..100 {

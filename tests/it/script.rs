@@ -1,7 +1,9 @@
+use crate::network::Network;
 use crate::support::{Client, Server, has_tool, has_unread, output_of, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
@@ -337,6 +339,80 @@ fn a_connection_that_fails_or_breaks_is_exit_code_1() {
     );
     drop(stdin);
     server.join().expect("no panic");
+}
+
+#[test]
+fn who_only_sends_reads_over_what_arrives() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let mut script = Script::start(server.address, &["-n", "bot"]);
+    let mut stdin = script.stdin();
+    stdin.write_all(b"one\n").expect("it reads");
+    alice.expect_delivery("broadcast", "bot", "one");
+    alice.ask("Broadcast-message hi, bot", "200 OK", "Delivered to 1");
+    stdin.write_all(b"two\n").expect("it reads");
+    drop(stdin);
+    script.ends().expect(0, "");
+    alice.expect_delivery("broadcast", "bot", "two");
+}
+
+#[test]
+fn a_reset_is_exit_code_1() {
+    let server = Server::start(&[]);
+    let network = Network::to(server.address);
+    let mut alice = server.named("alice");
+    let mut script = Script::start(network.address, &["-n", "bot"]);
+    let mut stdin = script.stdin();
+    stdin.write_all(b"one\n").expect("it reads");
+    alice.expect_delivery("broadcast", "bot", "one");
+    network.reset();
+    let ended = script.ends();
+    let problem = "chat-client: Connection reset by peer; messages answered: ";
+    assert!(ended.stderr.starts_with(problem), "{ended:?}");
+    assert_eq!(ended.code, Some(1));
+
+    let mut script = Script::start(network.address, &["-n", "logger", "--listen"]);
+    server.expect_log("is logger");
+    alice.ask("Private-message logger hi", "200 OK", "Delivered to logger");
+    let stdout = script.child.stdout.as_mut().expect("a pipe");
+    stdout.read_exact(&mut [0]).expect("a message");
+    network.reset();
+    let ended = script.ends();
+    assert_eq!(ended.stderr, "chat-client: Connection reset by peer\n");
+    assert_eq!(ended.code, Some(1));
+}
+
+#[test]
+fn a_second_sigint_ends_a_listener_whose_output_nobody_reads() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let mut script = Script::start(server.address, &["-n", "logger", "--listen"]);
+    server.expect_log("is logger");
+    let line = "x".repeat(1_950);
+    for _ in 0..100 {
+        alice.ask(
+            &format!("Broadcast-message {line}"),
+            "200 OK",
+            "Delivered to 1",
+        );
+    }
+    // A pipe takes 64 KiB.
+    wait_for("the pipe to be full", || {
+        let stdout = script.child.stdout.as_ref().expect("a pipe");
+        let unread = rustix::io::ioctl_fionread(stdout).expect("a pipe");
+        unread > 60_000 && has_unread(server.address.port())
+    });
+    script.signal(Signal::INT);
+    // The connection is closed, and the client still writes.
+    server.expect_log(" as logger");
+    script.signal(Signal::INT);
+    let mut status = None;
+    wait_for("its end", || {
+        status = script.child.try_wait().expect("its status");
+        status.is_some()
+    });
+    let signal = status.and_then(|status| status.signal());
+    assert_eq!(signal, Some(Signal::INT.as_raw()));
 }
 
 #[test]

@@ -319,6 +319,48 @@ fn tab_completes_commands_and_names() {
 }
 
 #[test]
+fn tab_does_not_list_a_crowd() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let name = |number| format!("Member{number}");
+    let _crowd: Vec<Client> = (10..=31).map(|n| server.named(&name(n))).collect();
+    alice.types("/names m\t");
+    alice.shows("", "alice> /names Member");
+    alice.types("3\t");
+    alice.shows("Member30  Member31", "alice> /names Member3");
+    let listed = alice.rows();
+    assert!(
+        !listed.iter().any(|row| row.contains(&name(10))),
+        "{listed:#?}"
+    );
+}
+
+#[test]
+fn a_message_that_does_not_fit_the_row_in_which_it_was_typed_is_shown_below() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    let text = "word ".repeat(20) + "end";
+    bob.ask("Private-message alice psst", "200 OK", "Delivered to alice");
+    alice.shows("hh:mm bob (to you): psst", "alice> ");
+    // An empty line before it is none.
+    alice.types(&format!("\r/reply {text}\r"));
+    alice.waits_for("what was typed, and the message", |alice| {
+        let rows = alice.rows();
+        let begins = |start: &str| rows.iter().any(|row| row.starts_with(start));
+        begins("      alice> /reply word") && begins("hh:mm alice (to bob): word")
+    });
+    bob.expect_delivery("private", "alice", &text);
+    bob.barrier();
+}
+
+#[test]
 fn a_line_of_3000_characters_is_sent_as_two_messages() {
     if !can_be_tested() {
         return;
@@ -443,6 +485,33 @@ fn when_the_server_was_killed_and_is_back_what_was_typed_meanwhile_is_sent() {
 }
 
 #[test]
+fn while_there_is_no_server_names_are_remembered_and_what_was_private_is_told() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bobby");
+    bob.ask("Broadcast-message hi", "200 OK", "Delivered to 1");
+    alice.shows("hh:mm bobby: hi", "alice> ");
+    server.signal(Signal::STOP);
+    wait_for("it to stand still", || server.is_stopped());
+    alice.types("/msg bobby into the void\r");
+    wait_for("it to have been sent", || has_unread(server.address.port()));
+    drop(server);
+    alice.shows(
+        "hh:mm ! Perhaps not sent to bobby: into the void",
+        "alice> ",
+    );
+    alice.shows(
+        "hh:mm ! No connection yet (Connection refused); trying on, /quit leaves",
+        "alice> ",
+    );
+    alice.types("/msg bo\t");
+    alice.shows("", "alice> /msg bobby ");
+}
+
+#[test]
 fn after_a_reset_the_session_is_resumed() {
     if !can_be_tested() {
         return;
@@ -530,6 +599,18 @@ fn who_leaves_without_a_connection_is_told_what_was_not_sent() {
         "{rows:#?}"
     );
     assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_server_that_is_not_there_ends_the_client_at_once() {
+    if !can_be_tested() {
+        return;
+    }
+    let nobody = "127.0.0.1:1".parse().expect("an address");
+    let (code, rows) = Terminal::start(nobody, "-n alice", |_| {}).ends();
+    assert_eq!(code, Some(1));
+    let problem = "chat-client: cannot talk to 127.0.0.1:1: Connection refused";
+    assert!(rows.contains(&problem.to_owned()), "{rows:#?}");
 }
 
 #[test]
