@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client test check doc demo bench bench-peers bench-stall soak model model-faults fuzz picture cargo
+.PHONY: help run client test check doc demo bench bench-peers bench-stall soak model model-faults fuzz coverage picture cargo
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,6 +46,9 @@ SECONDS ?= 60
 TARGETS ?= line request reply connection
 fuzz: cargo ## look for bytes that the parsers or a connection get wrong, SECONDS=60 for each of TARGETS
 	@scripts/fuzz $(SECONDS) $(TARGETS)
+
+coverage: cargo ## which lines the tests reach: a table, and target/llvm-cov/html (five minutes)
+	@scripts/coverage
 
 picture: cargo ## draw scripts/picture.svg anew, from a real session (needs tmux, Python with rich)
 	scripts/picture
