@@ -22,6 +22,18 @@ fn after_the_end_of_input_all_is_answered_and_the_rest_dropped() {
 }
 
 #[test]
+fn an_unfinished_request_is_dropped_wherever_it_ends() {
+    let server = Server::start(&[]);
+    for begun in ["x", "\n", "\nx", "\n\n", "\n\nQuit"] {
+        let mut client = server.connect();
+        client.send_raw(format!("\n\nPing\n{begun}"));
+        client.close_input();
+        client.expect("200 OK", "Pong");
+        client.expect_end();
+    }
+}
+
+#[test]
 fn thousands_of_requests_before_the_end_of_input_are_answered() {
     let server = Server::start(&[]);
     let mut client = server.connect();

@@ -306,6 +306,10 @@ fn a_connection_that_fails_or_breaks_is_exit_code_1() {
     let problem = format!("chat-client: cannot talk to {full}: The server is full\n");
     Script::run(full, &["-n", "bot"], "one\n").expect(1, &problem);
 
+    let failing = server_that_says("500 Internal Server Error\r\n\r\nThe server failed\r\n");
+    let problem = format!("chat-client: cannot talk to {failing}: The server failed\n");
+    Script::run(failing, &["-n", "bot"], "one\n").expect(1, &problem);
+
     let gone = server_that_says("");
     let problem = "it closes the connection without an answer; is that a chat server?";
     let problem = format!("chat-client: cannot talk to {gone}: {problem}\n");
