@@ -44,10 +44,10 @@ model-faults: cargo ## and that the model finds the faults that one puts into it
 
 SECONDS ?= 60
 TARGETS ?= line request reply connection
-fuzz: cargo ## look for bytes that the parsers or a connection get wrong, SECONDS=60 for each of TARGETS
+fuzz: cargo ## look for bytes that the parsers or a connection get wrong (four minutes; needs cargo-fuzz); SECONDS=60
 	@scripts/fuzz $(SECONDS) $(TARGETS)
 
-coverage: cargo ## which lines the tests reach: a table, and target/llvm-cov/html (five minutes)
+coverage: cargo ## which lines the tests reach: a table, and target/llvm-cov/html (two minutes; needs cargo-llvm-cov)
 	@scripts/coverage
 
 picture: cargo ## draw scripts/picture.svg anew, from a real session (needs tmux, Python with rich)

@@ -169,21 +169,9 @@ fn understood([status, header, data]: [&str; 3]) -> Heard {
 /// Nobody's token has come to the log, unless somebody has taken it for a name, and nothing
 /// that drives terminals.
 fn check_log(model: &Model) {
-    let log = log();
-    for line in log.lines() {
+    for line in log().lines() {
         assert!(!line.contains(letter::is_forbidden), "{line:?}");
-        // The digits of an escaped byte may look like the first of a token.
-        let line: String = match line.split_once("\\x") {
-            Some((before, after)) => {
-                let after = after.split("\\x").filter_map(|after| after.get(2..));
-                [before]
-                    .into_iter()
-                    .chain(after)
-                    .collect::<Vec<_>>()
-                    .join("?")
-            }
-            None => line.to_owned(),
-        };
+        let line = without_escapes(line);
         for token in model.tokens() {
             let is_name = || model.names_taken().any(|name| name.contains(token));
             assert!(
@@ -192,6 +180,17 @@ fn check_log(model: &Model) {
             );
         }
     }
+}
+
+/// The line without `\x..`, whose digits could be taken for the first of a token.
+fn without_escapes(line: &str) -> String {
+    let mut parts = line.split("\\x");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown.push('?');
+        shown.push_str(part.get(2..).unwrap_or_default());
+    }
+    shown
 }
 
 /// What has been logged, at the most talkative level.

@@ -36,17 +36,17 @@ pub fn requests() -> Vec<Vec<u8>> {
 
 /// What servers say, each message by itself.
 pub fn replies() -> Vec<Vec<u8>> {
-    let notices = [
+    let others = [
         "502 Bad Gateway\n\nMissed 3 messages: you read too slowly",
         "502 Bad Gateway\n\nThe server is shutting down",
         "401 Unauthorized\n\nToo slow: set a name within 60 seconds",
         "403 Forbidden\n\nThe server is full",
-        "200 OK\n\n4 online: alice bob carol dora",
+        "200 OK\n\n4 online: alice and bob more",
     ];
-    let notices = notices.map(str::to_owned);
+    let others = others.map(str::to_owned);
     messages("<")
         .into_iter()
-        .chain(notices)
+        .chain(others)
         .map(String::into_bytes)
         .collect()
 }

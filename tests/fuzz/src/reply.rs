@@ -104,11 +104,12 @@ fn check_what_can_be_said(token: Option<Token>, data: &Printable) {
         ]);
     }
     for response in responses {
-        assert_eq!(letter_of(token, &response), response.to_string());
+        assert_eq!(text_read(token, &response), response.to_string());
     }
-    let online = letter_of(token, &Response::Online(names.clone()));
+    let online = text_read(token, &Response::Online(names.clone()));
     let listed = names_listed(&Printable::harmless(online.as_bytes()));
     assert_eq!(listed, names[..listed.len()], "{online:?}");
+    // One that is missing did not fit.
     assert!(listed.len() == names.len() || online.len() > 8_512 - 64 - " and 0000 more".len());
 
     if let (Some(sender), Ok(text)) = (names.first(), Text::new(data.clone())) {
@@ -131,7 +132,7 @@ fn check_what_can_be_said(token: Option<Token>, data: &Printable) {
 }
 
 /// The text that a client reads when this is answered.
-fn letter_of(token: Option<Token>, response: &Response) -> String {
+fn text_read(token: Option<Token>, response: &Response) -> String {
     let reply = Reply {
         header: token,
         response: response.clone(),
