@@ -58,7 +58,7 @@ pub fn acting(admission: &Admission, header: Result<Header, LineFault>) -> Optio
     // A line that is not good stands for the connection's own, as an empty one.
     match header.unwrap_or(Header::Empty) {
         Header::Empty => admission.sessions().by_token(admission.token()?),
-        Header::Token(token) => admission.sessions().by_token_of_client(token),
+        Header::Token(token) => admission.sessions().use_token(token),
         Header::NotAToken => None,
     }
 }
@@ -166,7 +166,8 @@ fn resume(admission: &mut Admission, cork: &Cork, session: Session, name: Userna
             evicted,
         }) => {
             info!("resumes {name}");
-            // First, so that ours does not wait for the other's at the session's outbox.
+            // First, because our writer waits for the right to write, which the other's may
+            // hold while it is blocked.
             if let Some(evicted) = evicted {
                 evicted.evict();
             }

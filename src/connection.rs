@@ -50,15 +50,15 @@ pub struct Connection {
     pub admission: Admission,
     /// When it was accepted.
     pub since: Instant,
-    /// For its first name to be taken, from then on.
+    /// How long after `since` a first name may take.
     pub login_timeout: Duration,
     /// How fast it may ask.
     pub rate: Rate,
-    /// For a batch to be taken by the client.
+    /// How long the client may take for a batch.
     pub write_timeout: Duration,
     /// Whether its session lingers when it breaks.
     pub may_linger: bool,
-    /// Whether its reader writes what it can to idle clients itself, and with whom.
+    /// What its reader shares with the other readers for writing to idle clients itself.
     pub hand_off: Arc<HandOff>,
     /// Where it goes if there is no thread for its writer.
     pub farewell: Farewell,
@@ -86,6 +86,7 @@ enum Ending {
     Closed,
 }
 
+/// The same with another way to carry requests out: tests have one that panics.
 fn serve_with(
     mut connection: Box<Connection>,
     carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
@@ -230,7 +231,7 @@ fn try_prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
     socket.set_nodelay(true)?;
     sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER)?;
     let user_timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
-    keepalive::find_out_dead_peers(socket, user_timeout)
+    keepalive::detect_dead_peers(socket, user_timeout)
 }
 
 /// Reads requests and answers them, one after the other. The header of the one that
@@ -392,11 +393,11 @@ impl Read for Input<'_> {
 }
 
 impl Input<'_> {
-    /// Whether there is still no session, at the login deadline.
+    /// Whether the login deadline has passed without a session.
     ///
-    /// It is asked at each request too, because what has been read before may take its
-    /// time to answer: the rate makes a second of each request at most, and a client
-    /// that does not take its answers is the write timeout's.
+    /// Asked at each request too, since requests that have been read may be answered later:
+    /// the rate delays each by up to a second. (A client that does not take its answers is
+    /// left to the write timeout.)
     fn is_too_late_to_log_in(&self) -> bool {
         self.login_deadline
             .is_some_and(|deadline| deadline <= Instant::now())
@@ -410,11 +411,11 @@ impl Input<'_> {
         }
     }
 
-    /// Tells the end of input from a connection that was reset, of which the writer, or
-    /// whoever wrote to it, has taken the error: the second is no longer connected, but
-    /// nor is one whose client has closed its side first, before more was sent to it. What
-    /// tells these two apart is the error, which is EPIPE for the latter (tcp_reset in the
-    /// kernel).
+    /// Called when a read gives nothing: an orderly end, or a reset whose error another
+    /// thread's write has been told. A socket that still has a peer was closed in order. One
+    /// without was reset: after its client had closed in order, if the error is EPIPE
+    /// (tcp_reset in the kernel), so that is an end of input too; with any other error it is
+    /// a break.
     fn end_of_input(&self) -> io::Result<usize> {
         if self.socket.peer_addr().is_ok() {
             return Ok(0);

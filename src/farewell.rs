@@ -11,16 +11,16 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::warn;
 use parking_lot::Mutex;
 
-use crate::limits::{CLOSING_TIME, DROPPED_INPUT, FAREWELL_BUFFER, FAREWELLS, STACK};
-use crate::logging::Seldom;
+use crate::limits::{CLOSING_TIME, DROPPED_INPUT, FAREWELL_BUFFER, FAREWELLS};
 use crate::protocol::reply::Notice;
+use crate::seldom::Seldom;
+use crate::threads::spawn;
 
 /// A way to the `farewell` thread, which ends when the last of them is dropped.
 #[derive(Clone)]
@@ -42,10 +42,7 @@ impl Farewell {
     /// with the process.
     pub fn start() -> io::Result<Farewell> {
         let (refused, queue) = bounded(FAREWELLS);
-        thread::Builder::new()
-            .name("farewell".to_owned())
-            .stack_size(STACK)
-            .spawn(move || see_off(&queue))?;
+        spawn("farewell", move || see_off(&queue))?;
         let told = Arc::default();
         Ok(Farewell { refused, told })
     }

@@ -9,10 +9,10 @@ use rustix::net::sockopt;
 
 use crate::limits;
 
-/// Makes a read fail when the peer is gone, in silence (keepalive) and in speech: what
-/// was sent may go unacknowledged for `user_timeout`, which is no less than
-/// [`limits::USER_TIMEOUT`] (tcp(7)).
-pub fn find_out_dead_peers(socket: &TcpStream, user_timeout: Duration) -> io::Result<()> {
+/// Makes a read fail when the peer is gone: in silence because keepalive's probes go
+/// unacknowledged, and otherwise because what was sent has for `user_timeout`, which is no
+/// less than [`limits::USER_TIMEOUT`] (tcp(7)).
+pub fn detect_dead_peers(socket: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     sockopt::set_socket_keepalive(socket, true)?;
     sockopt::set_tcp_keepidle(socket, limits::KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(socket, limits::KEEPALIVE_INTERVAL)?;

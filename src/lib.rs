@@ -4,12 +4,12 @@
 //! # Where to begin
 //!
 //! The modules in the order in which they explain one another. [`protocol`],
-//! [`telnet`], [`rate`] and [`origin`] are pure: values in, values out, no I/O.
+//! [`telnet`], [`rate`], [`seldom`] and [`origin`] are pure: values in, values out, no I/O.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`protocol`] | the protocol: its document, its types, what is read and what is said |
-//! | [`limits`] | every bound, with its reason; what the machine can hold |
+//! | [`limits`] | every bound, with its reason |
 //! | [`line`](mod@line) | one line of bounded length from anything that can be read |
 //! | [`telnet`] | the filter that takes telnet's negotiation out of a client's bytes |
 //! | [`rate`] | how fast a client may ask |
@@ -22,7 +22,9 @@
 //! | [`keepalive`] | finding out that the other side is gone without a word |
 //! | [`farewell`] | refusing a connection so that the client can read why |
 //! | [`server`] | binding, accepting, shutting down |
-//! | [`options`], [`logging`], [`signals`] | what a program needs besides |
+//! | [`machine`] | how many clients this machine can hold |
+//! | [`seldom`] | telling now and then of what happens all the time |
+//! | [`options`], [`logging`], [`signals`], `threads` | what a program needs besides |
 //! | `client` | the client, with a map of its own; behind the cargo feature `client` |
 //!
 //! # The threads
@@ -46,10 +48,10 @@
 //! ```
 //!
 //! A loop ends because a channel or a socket ends, never because a flag is
-//! polled. Each thread has a name and a stack size, and who waits for it stands
-//! where it is spawned; that one cannot be had is an ordinary refusal. A channel of
-//! [`Infallible`](std::convert::Infallible) carries nothing: what it tells is that
-//! the last of its senders is dropped.
+//! polled. Each thread has a name and a stack size, and the place that spawns it says who
+//! waits for its end. A client for whom no thread can be started is refused like any
+//! other. A channel of [`Infallible`](std::convert::Infallible) carries nothing: what it
+//! tells is that the last of its senders is dropped.
 //!
 //! # A message's way
 //!
@@ -67,16 +69,17 @@
 //!
 //! # The lock rule
 //!
-//! The threads share one lock, that of [`sessions`]. While it is held there is no
-//! I/O, no logging, nothing that can block, no second `read()`, and nothing that
-//! can panic half-way through an update. Besides it, each outbox has a mutex of
-//! its own, the account, that is held while an item enters its channel, never while
-//! one is written; and each connection one for which outbox it is attached to. They
-//! are taken in this order: sessions, connection, account, and never the other way
-//! round. Only the half of an outbox is held while something is written, by its writer or,
-//! for a write that does not block, by a reader; nobody waits for it but its writer, and
-//! the one that takes the place of another. What counts how often
-//! something is told in the log has one too ([`farewell`]), under which no other is taken.
+//! Locks, in the order in which they may be taken:
+//!
+//! 1. the one that all threads share, of the [session map](sessions);
+//! 2. of each connection the one for which outbox it is attached to;
+//! 3. of each outbox its account, which is held while an item enters its channel.
+//!
+//! Under them there is no I/O, no logging and no waiting, but for the next in this list,
+//! and nothing that can panic half-way through an update. Apart stands an outbox's *half*,
+//! which is held while something is written: it is taken before the account, readers only
+//! try it, and only writers wait for it. What counts how often something is told in the
+//! log has a lock too ([`farewell`]), which is taken alone.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -95,11 +98,13 @@ pub mod keepalive;
 pub mod limits;
 pub mod line;
 pub mod logging;
+pub mod machine;
 pub mod options;
 pub mod origin;
 pub mod outbox;
 pub mod protocol;
 pub mod rate;
+pub mod seldom;
 #[cfg(not(model))]
 pub mod server;
 #[cfg(not(model))]
@@ -109,3 +114,4 @@ pub mod signals;
 #[cfg(not(model))]
 pub mod sweeper;
 pub mod telnet;
+mod threads;

@@ -1,12 +1,12 @@
-//! Every bound, of the server and its client, each a named constant with its reason, and what
-//! this machine can hold.
+//! Every bound, of the server and its client, each a named constant with its reason.
 //!
 //! A number that stands anywhere else is an accident. What an operator may want
 //! to change is an option ([`crate::options`]) with its default here; what the
 //! protocol fixes is a constant here and nowhere an option.
 
-use std::fmt;
 use std::time::Duration;
+
+use crate::protocol::token::Token;
 
 // ---- The protocol's own (section numbers are those of [`crate::protocol`]) ----
 
@@ -45,9 +45,9 @@ pub const UNWRITTEN_ANSWERS: usize = 64 * 1024;
 pub const BATCH: usize = 64 * 1024;
 
 /// The longest message of the server: a status line, a token, a full line.
-pub const MESSAGE: usize = "500 Internal Server Error\r\n".len() + (32 + 2) + (LINE + 2);
+pub const MESSAGE: usize = "500 Internal Server Error\r\n".len() + (Token::DIGITS + 2) + (LINE + 2);
 
-/// No notice is longer, in bytes: the longest is 115.
+/// No notice is longer, in bytes.
 pub const NOTICE: usize = 128;
 
 // ---- Defaults of options ----
@@ -112,13 +112,15 @@ pub const FIRST_READ_BUFFER: usize = 512;
 /// rest to the writer, so that nobody is captured writing for a popular client.
 pub const HAND_OFF_ROUNDS: u32 = 4;
 
-/// Who has queued so many deliveries has spoken to a crowd: others who do may share its
-/// writes. Yielding the processor for that costs as much as a tenth of one write.
+/// A reader that has queued this many deliveries at once has spoken to a crowd, and others
+/// who do may share its writes. For fewer, yielding the processor, which costs up to a time
+/// slice where others want it, is not worth the writes that it saves: with ten clients it
+/// lost a fifth on a busy machine.
 pub const CROWD: usize = 32;
 
-/// So many deliveries at most are queued by one reader before it sees to them: they wait
-/// meanwhile, some milliseconds, and what others send to the same clients with them. The
-/// more there are, the fewer writes they take.
+/// A reader drains what it has queued after this many deliveries. Fewer would take more
+/// writes; more would wait longer than some milliseconds, and with them what others send to
+/// the same clients.
 pub const CORKED: usize = 32 * 1024;
 
 /// What a writer, or a reader, keeps of its batch buffer while it has nothing to write.
@@ -140,10 +142,10 @@ pub const KEEPALIVE_PROBES: u32 = 4;
 /// The least TCP_USER_TIMEOUT: how long what was sent may go without acknowledgement,
 /// for which the kernel's own patience is a quarter of an hour.
 ///
-/// Not less than keepalive takes, because Linux lets it cut keepalive short; and
-/// always by [`USER_TIMEOUT_MARGIN`] more than the write timeout, because it runs for a
-/// window that stays shut too, although the peer is there, and what the kernel holds is
-/// lost when it fires.
+/// No less than keepalive takes, or Linux would end that early. Longer than the write
+/// timeout by [`USER_TIMEOUT_MARGIN`], because it also runs while a live peer keeps its
+/// window shut, and what the kernel holds is lost when it fires: the write timeout has to
+/// come first.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// See [`USER_TIMEOUT`].
@@ -253,106 +255,29 @@ pub const RESERVED_MAPS: u64 = 512;
 /// and a guard page for each), a client two threads.
 pub const MAPS_PER_CLIENT: u64 = 8;
 
-/// What the machine gives this process, as far as it says so.
-///
-/// The terms matter because running out of them differs: without a descriptor
-/// `accept` fails, which can be waited out; but a Rust process that runs out of
-/// memory maps in a *new thread* aborts, with every client in it
-/// (<https://github.com/rust-lang/rust/issues/78497>). So the cap is computed
-/// before the first client is accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// RLIMIT_NOFILE (getrlimit(2)); `None` where there is no limit.
-    pub descriptors: Option<u64>,
-    /// vm.max_map_count (proc_sys_vm(5)); `None` where it cannot be read.
-    pub max_maps: Option<u64>,
-    /// The maps that this process has already.
-    pub maps: u64,
-}
-
-impl Machine {
-    /// Raises RLIMIT_NOFILE's soft limit to the hard one, which needs no
-    /// privilege, and reads what there is.
-    pub fn prepare() -> Machine {
-        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-        let limit = getrlimit(Resource::Nofile);
-        let raised = Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        };
-        let descriptors = match setrlimit(Resource::Nofile, raised) {
-            Ok(()) => limit.maximum,
-            Err(_) => limit.current,
-        };
-        Machine {
-            descriptors,
-            max_maps: std::fs::read_to_string("/proc/sys/vm/max_map_count")
-                .ok()
-                .and_then(|number| number.trim().parse().ok()),
-            maps: std::fs::read_to_string("/proc/self/maps")
-                .map_or(0, |maps| maps.lines().count() as u64),
-        }
-    }
-
-    /// How many clients this machine can hold, `wanted` at most.
-    pub fn clients(&self, wanted: usize) -> usize {
-        let by_descriptors = self
-            .descriptors
-            .map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED_DESCRIPTORS));
-        let by_maps = self.max_maps.map_or(u64::MAX, |limit| {
-            limit.saturating_sub(self.maps + RESERVED_MAPS) / MAPS_PER_CLIENT
-        });
-        let held = usize::try_from(by_descriptors.min(by_maps)).unwrap_or(usize::MAX);
-        wanted.min(held)
-    }
-}
-
-impl fmt::Display for Machine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or_any =
-            |limit: Option<u64>| limit.map_or("any number of".to_owned(), |n| n.to_string());
-        let (descriptors, maps) = (or_any(self.descriptors), or_any(self.max_maps));
-        write!(
-            f,
-            "{descriptors} descriptors, {maps} memory maps of which {} in use",
-            self.maps
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_cap_is_the_least_of_what_is_wanted_and_what_each_resource_allows() {
-        let machine = Machine {
-            descriptors: Some(1_024),
-            max_maps: Some(65_530),
-            maps: 60,
-        };
-        assert_eq!(machine.clients(500), 500);
-        assert_eq!(machine.clients(5_000), 1_024 - 32);
-        let roomy = Machine {
-            descriptors: None,
-            ..machine
-        };
-        assert_eq!(roomy.clients(100_000), (65_530 - 60 - 512) / 8);
-        let unknown = Machine {
-            descriptors: None,
-            max_maps: None,
-            maps: 0,
-        };
-        assert_eq!(unknown.clients(100_000), 100_000);
-        let nothing = Machine {
-            descriptors: Some(10),
-            ..machine
-        };
-        assert_eq!(nothing.clients(1), 0);
-    }
-
-    #[test]
     fn a_full_line_still_fits_a_batch_and_the_smallest_queue() {
         const { assert!(MESSAGE < BATCH && MESSAGE < QUEUE_MIN) };
+    }
+    #[test]
+    fn no_notice_is_longer_than_is_reckoned_with() {
+        use crate::protocol::reply::Notice;
+        for notice in [
+            Notice::Missed(u64::MAX),
+            Notice::ShuttingDown,
+            Notice::TooSlowToLogIn(u64::MAX),
+            Notice::ServerIsFull,
+            Notice::TooManyFromAddress,
+            Notice::ResumedElsewhere,
+            Notice::ReadTooSlowly,
+        ] {
+            let mut bytes = Vec::new();
+            notice.encode(Some(Token::from_bits([1; 16])), &mut bytes);
+            assert!(bytes.len() <= NOTICE, "{notice}: {} bytes", bytes.len());
+        }
     }
 }

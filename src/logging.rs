@@ -3,7 +3,8 @@
 //! Each line names its thread, which is the connection's: `reader-7` and
 //! `writer-7` are the two threads of connection 7. Two rules hold for whatever
 //! comes from a client: it is escaped ([`Wire`]), because a log is read in
-//! terminals too; and tokens never reach a log.
+//! terminals too; and tokens never reach a log, but for one that somebody takes for a
+//! name.
 //!
 //! Logging never blocks. Stderr may be a terminal that was stopped with Ctrl-S, or a pipe
 //! that nobody reads; so the one thread that writes to it is the thread `logger`, and
@@ -15,15 +16,16 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use env_logger::{Env, Target};
 use log::error;
 
-use crate::limits::{LOG_CLOSING_TIME, LOG_LINES, STACK, TELL_INTERVAL};
+use crate::limits::{LOG_CLOSING_TIME, LOG_LINES};
 use crate::protocol::text::is_forbidden;
 use crate::protocol::token::Token;
+use crate::threads::spawn;
 
 /// Starts logging, for the whole process. `verbosity` counts how often `-v` was
 /// given: who came and left, then the status of each answer and who is slowed down,
@@ -40,10 +42,7 @@ pub fn init(verbosity: usize) -> io::Result<Logging> {
         _ => "trace",
     };
     let (queue, entries) = bounded(LOG_LINES);
-    thread::Builder::new()
-        .name("logger".to_owned())
-        .stack_size(STACK)
-        .spawn(move || write_entries(&entries, io::stderr()))?;
+    spawn("logger", move || write_entries(&entries, io::stderr()))?;
     let lines = Lines {
         queue: queue.clone(),
         missing: 0,
@@ -153,39 +152,6 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     }
 }
 
-/// For what may happen thousands of times a second, and is worth a line now and then.
-#[derive(Debug, Default)]
-pub struct Seldom {
-    told: Option<Instant>,
-    untold: u64,
-}
-
-/// How many happened since the last that was told; shown as an addition to a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Untold(u64);
-
-impl Seldom {
-    /// It has happened, now. Where it is time to tell of it, how many were not told.
-    pub fn happens(&mut self, now: Instant) -> Option<Untold> {
-        let since = |told| now.duration_since(told);
-        if self.told.map_or(Duration::MAX, since) < TELL_INTERVAL {
-            self.untold += 1;
-            return None;
-        }
-        self.told = Some(now);
-        Some(Untold(std::mem::take(&mut self.untold)))
-    }
-}
-
-impl fmt::Display for Untold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            count => write!(f, " ({count} more since the last such line)"),
-        }
-    }
-}
-
 /// A line of the wire as a log may show it: what is not printable is escaped, and
 /// `[token]` stands for whatever looks like a token, in whichever line it came.
 pub struct Wire<'a>(pub &'a [u8]);
@@ -259,25 +225,6 @@ mod tests {
         ] {
             assert_eq!(Wire(line.as_bytes()).to_string(), shown);
         }
-    }
-
-    #[test]
-    fn what_happens_often_is_told_once_a_minute_with_the_count_of_the_others() {
-        let (mut seldom, start) = (Seldom::default(), Instant::now());
-        let mut at = |seconds| {
-            let told = seldom.happens(start + Duration::from_secs(seconds));
-            told.map(|untold| untold.to_string())
-        };
-        assert_eq!(at(0), Some(String::new()));
-        for second in 0..60 {
-            assert_eq!(at(second), None);
-        }
-        let others = " (60 more since the last such line)";
-        assert_eq!(at(60), Some(others.to_owned()));
-        assert_eq!(at(119), None);
-        let other = " (1 more since the last such line)";
-        assert_eq!(at(1_000), Some(other.to_owned()));
-        assert_eq!(at(1_060), Some(String::new()));
     }
 
     #[test]

@@ -42,13 +42,13 @@ pub struct Config {
     pub rate: u32,
     /// Requests that may come at once, at least one.
     pub burst: u32,
-    /// From the accept to the first name.
+    /// How long after the accept a first name may take.
     pub login_timeout: Duration,
-    /// For a batch to be taken by a client.
+    /// How long a client may take for a batch.
     pub write_timeout: Duration,
     /// How long a broken session can be resumed; zero for not at all.
     pub linger: Duration,
-    /// For the last words at shutdown.
+    /// How long the last words may take at shutdown.
     pub grace: Duration,
     /// Whether a reader writes what it can to idle clients itself, instead of waking
     /// their writers.
@@ -158,7 +158,7 @@ fn table() -> Options {
         .optflag(
             "",
             "no-hand-off",
-            "each delivery wakes a writer: slower, for study",
+            "wake a writer for all there is: slower, for study",
         )
         .optflagmulti("v", "verbose", "log more; -vv logs each line on the wire")
         .optflag("h", "help", "print this")

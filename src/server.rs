@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -17,16 +17,18 @@ use log::{Level, info, log, warn};
 
 use crate::connection::{self, Connection};
 use crate::farewell::Farewell;
-use crate::limits::{self, Machine};
-use crate::logging::Seldom;
+use crate::limits;
+use crate::machine::Machine;
 use crate::options::Config;
 use crate::origin::Origin;
 use crate::outbox::hand_off::HandOff;
 use crate::outbox::{Attachment, Outbox};
 use crate::protocol::reply::Notice;
 use crate::rate::Rate;
+use crate::seldom::Seldom;
 use crate::sessions::Sessions;
 use crate::sweeper;
+use crate::threads::spawn;
 
 /// A server that has its ports and does not accept yet.
 pub struct Server {
@@ -188,10 +190,7 @@ impl Accepting {
             let listener = Arc::new(listener);
             let (its_listener, host) = (Arc::clone(&listener), Arc::clone(host));
             let stopped = stopped.clone();
-            let thread = thread::Builder::new()
-                .name("accept".to_owned())
-                .stack_size(limits::STACK)
-                .spawn(move || accept(&its_listener, &host, &stopped))?;
+            let thread = spawn("accept", move || accept(&its_listener, &host, &stopped))?;
             threads.push((thread, listener));
         }
         Ok(Accepting { threads })
@@ -287,13 +286,11 @@ impl Host {
         });
         // Not joined: the shutdown waits for the end of its `leaving`.
         let leaving = self.leaving.clone();
-        let reader = thread::Builder::new()
-            .name(format!("reader-{}", connection.admission.number()))
-            .stack_size(limits::STACK)
-            .spawn(move || {
-                connection::serve(connection);
-                drop(leaving);
-            });
+        let name = format!("reader-{}", connection.admission.number());
+        let reader = spawn(name, move || {
+            connection::serve(connection);
+            drop(leaving);
+        });
         if let Err(e) = reader {
             let why = format_args!("no thread for it: {e}");
             self.farewell
@@ -332,6 +329,7 @@ fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infallible>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     /// Out of descriptors (EMFILE).
     fn out_of_descriptors<C>() -> io::Result<C> {

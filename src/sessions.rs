@@ -59,9 +59,9 @@ struct State {
     connections: HashMap<u64, Place>,
     members: HashMap<Token, Member>,
     names: HashMap<NameKey, Token>,
-    /// Where a broadcast goes, by the numbers of the connections that claimed the
-    /// sessions. In this order it walks through memory much as it was laid out, the
-    /// kernel's too, which is a twentieth of what a broadcast to thousands costs.
+    /// Where a broadcast goes, in the order in which the sessions were claimed. They, and
+    /// the kernel's sockets, lie in memory in about that order, which saves a twentieth of
+    /// a broadcast to thousands.
     outboxes: BTreeMap<u64, (Token, Arc<Outbox>)>,
     /// The sessions without a connection, by keys that rise in the order in which they
     /// lost it.
@@ -69,7 +69,7 @@ struct State {
     origins: Origins,
 }
 
-/// A connection's place among the others.
+/// What the map keeps of a connection that was let in.
 struct Place {
     attachment: Arc<Attachment>,
     origin: Option<Origin>,
@@ -190,8 +190,9 @@ impl Sessions {
         Some(self.state.read().members.get(&token)?.session.clone())
     }
 
-    /// The same for a token that a client has sent, and so is known to know.
-    pub fn by_token_of_client(&self, token: Token) -> Option<Session> {
+    /// The session of a token that a client has sent. Remembers that its client knows the
+    /// token, so that it may linger.
+    pub fn use_token(&self, token: Token) -> Option<Session> {
         let state = self.state.read();
         let member = state.members.get(&token)?;
         member.token_was_used.store(true, Ordering::Relaxed);
@@ -225,15 +226,15 @@ impl Sessions {
     /// Gives the session of `token` another name, and its old one up.
     pub fn rename(&self, token: Token, name: &Username) -> Rename {
         let mut state = self.state.write();
-        let rename = state.try_name(token, name);
+        let rename = state.check_name(token, name);
         if rename == Rename::Done {
             state.set_name(token, name);
         }
         rename
     }
 
-    /// Ends the session of `token`, which is another connection's or nobody's. Both
-    /// under one lock, or that connection could still be answered `Set a name first`
+    /// Ends the session of `token`, which is another connection's or nobody's, and
+    /// finishes its outbox, under one lock, or that connection could still be answered `Set a name first`
     /// in between. False if it had ended before.
     pub fn end_and_finish(&self, token: Token) -> bool {
         self.state.write().end_and_finish(token).is_some()
@@ -292,7 +293,7 @@ impl Sessions {
 
 impl State {
     /// What would come of giving this session this name.
-    fn try_name(&self, token: Token, name: &Username) -> Rename {
+    fn check_name(&self, token: Token, name: &Username) -> Rename {
         match (self.members.get(&token), self.names.get(&name.key())) {
             (None, _) => Rename::Gone,
             (Some(member), _) if member.session.name == *name => Rename::Unchanged,
@@ -451,8 +452,8 @@ impl Admission {
         session.outbox.belong_to(token);
         self.attachment.answer(&answer, cork);
         state.names.insert(key, token);
-        let place = (token, Arc::clone(&session.outbox));
-        state.outboxes.insert(self.number, place);
+        let outbox = Arc::clone(&session.outbox);
+        state.outboxes.insert(self.number, (token, outbox));
         state.members.insert(
             token,
             Member {
@@ -477,7 +478,7 @@ impl Admission {
         if state.closing {
             return Err(NotResumed::Closing);
         }
-        let rename = state.try_name(token, name);
+        let rename = state.check_name(token, name);
         if rename == Rename::Taken {
             return Err(NotResumed::Taken);
         }

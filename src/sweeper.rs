@@ -6,14 +6,13 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, never, select};
 use log::info;
 
-use crate::limits::STACK;
 use crate::sessions::Sessions;
+use crate::threads::spawn;
 
 /// Starts the thread. It ends when the last sender of `stopped` is dropped, and
 /// nobody waits for it.
@@ -23,10 +22,7 @@ pub fn start(
     stopped: &Receiver<Infallible>,
 ) -> io::Result<()> {
     let (sessions, stopped) = (Arc::clone(sessions), stopped.clone());
-    thread::Builder::new()
-        .name("sweeper".to_owned())
-        .stack_size(STACK)
-        .spawn(move || sweep(&sessions, linger, &stopped))?;
+    spawn("sweeper", move || sweep(&sessions, linger, &stopped))?;
     Ok(())
 }
 

@@ -141,7 +141,7 @@ impl Connection {
         // A request wants to leave at once, not to wait for the acknowledgement of the
         // last one.
         socket.set_nodelay(true)?;
-        keepalive::find_out_dead_peers(&socket, USER_TIMEOUT)?;
+        keepalive::detect_dead_peers(&socket, USER_TIMEOUT)?;
         let shared = Arc::new(Shared {
             socket,
             sending: Mutex::default(),

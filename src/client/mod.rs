@@ -30,9 +30,7 @@
 //! with a deadline; and when one leaves, until everything has been answered, which
 //! Ctrl-C ends.
 
-use std::{io, thread};
-
-use crate::limits::STACK;
+use crate::threads::spawn;
 
 pub mod connection;
 pub mod display;
@@ -45,14 +43,3 @@ pub mod terminal;
 pub mod typed;
 
 pub use connection::{Answer, Connection, Event, Requests};
-
-/// Starts a thread with a name and a stack of the usual size.
-fn spawn<T: Send + 'static>(
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<thread::JoinHandle<T>> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(STACK)
-        .spawn(run)
-}

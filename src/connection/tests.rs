@@ -192,7 +192,7 @@ fn known(sessions: &Arc<Sessions>) -> Admission {
     admission
         .claim(&name, token, &Cork::for_test(false))
         .unwrap();
-    sessions.by_token_of_client(token).unwrap();
+    sessions.use_token(token).unwrap();
     admission
 }
 

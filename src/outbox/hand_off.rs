@@ -1,4 +1,5 @@
-//! The hand-off: who fills the outbox of an idle client drains it on the spot.
+//! The hand-off: who fills the outbox of an idle client writes to it at once, and hands off
+//! to the writer thread only what would block.
 //!
 //! Waking a parked writer thread costs more than the write itself, and it would wake for
 //! every message of a quiet room. So a reader that has queued something somewhere keeps
@@ -99,7 +100,8 @@ impl Cork {
             }
             return;
         }
-        if to_a_crowd && self.has_company() && self.outboxes.borrow().len() >= CROWD {
+        let in_company = to_a_crowd && self.speaks_in_company();
+        if in_company && self.outboxes.borrow().len() >= CROWD {
             yield_now();
         }
         // Taken, so that what a panic leaves in it is not written to another client.
@@ -120,10 +122,10 @@ impl Cork {
         next
     }
 
-    /// This reader is speaking to a crowd: whether another has since it last did, and so is
-    /// likely to be about to again. Who speaks alone does not yield, because on a busy
-    /// machine that costs a time slice for nothing.
-    pub(super) fn has_company(&self) -> bool {
+    /// Counts that this reader speaks to a crowd. True if another has since it last did, so
+    /// that one is likely to be about to again. A reader that speaks alone does not yield,
+    /// because on a busy machine that costs a time slice for nothing.
+    pub(super) fn speaks_in_company(&self) -> bool {
         let spoken = self.hand_off.spoken.fetch_add(1, Ordering::Relaxed);
         self.last_spoken.replace(spoken + 1) != spoken
     }
@@ -146,6 +148,8 @@ impl Outbox {
             return self.account.lock().wake_writer();
         };
         let mut account = self.account.lock();
+        // Out of here by `return` the duty is done with, or another's; by `break` it is
+        // passed on to the writer.
         for _ in 0..HAND_OFF_ROUNDS {
             let Some(attached) = &account.attached else {
                 // Whoever attaches will look.

@@ -12,8 +12,6 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-#[cfg(not(model))]
-use std::thread;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,6 +20,8 @@ use super::primitives::{Receiver, Sender, Socket, bounded, send_now};
 use super::{Attached, Attachment, Outbox, State};
 use crate::limits;
 use crate::protocol::reply::Notice;
+#[cfg(not(model))]
+use crate::threads::spawn;
 
 /// What a connection's reader knows of its writer.
 ///
@@ -63,10 +63,8 @@ pub fn start(
     socket.set_write_timeout(Some(timeout))?;
     let life = Box::new(Life::attach(attachment, socket, timeout));
     let leaving = Arc::clone(attachment);
-    let thread = thread::Builder::new()
-        .name(format!("writer-{}", attachment.connection))
-        .stack_size(limits::STACK)
-        .spawn(move || life.live(&leaving, writing, &reader_gone))
+    let name = format!("writer-{}", attachment.connection);
+    let thread = spawn(name, move || life.live(&leaving, writing, &reader_gone))
         .inspect_err(|_| attachment.writer_has_gone())?;
     Ok(Writer {
         attachment: Arc::clone(attachment),
@@ -140,8 +138,9 @@ enum Next {
 }
 
 impl Life {
-    /// That of a connection which is attached here. Not inlined, so that what making a
-    /// channel takes of the stack is not taken while the thread is made too.
+    /// Attaches the connection, and makes what its writer needs. Not inlined: making a
+    /// channel takes much stack, which would be part of `start`'s frame, and so of every
+    /// idle client's memory.
     #[inline(never)]
     pub(super) fn attach(attachment: &Attachment, socket: Arc<Socket>, timeout: Duration) -> Life {
         let (wake, woken) = bounded(1);

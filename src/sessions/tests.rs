@@ -167,7 +167,7 @@ fn linger(mut connection: Admission, its_name: &str, bits: u8) -> Token {
     connection
         .claim(&name(its_name), token(bits), &Cork::for_test(false))
         .unwrap();
-    connection.sessions().by_token_of_client(token(bits));
+    connection.sessions().use_token(token(bits));
     assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
     token(bits)
 }
@@ -187,7 +187,7 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
         // To be looked up by the server is not to be used by the client.
         sessions.by_token(token(1)).unwrap();
         if was_used {
-            sessions.by_token_of_client(token(1)).unwrap();
+            sessions.use_token(token(1)).unwrap();
         }
         let broken = connection.break_session(may_linger);
         assert_eq!(matches!(broken, Broken::Lingers(_)), lingers);
@@ -205,7 +205,7 @@ fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
     first
         .claim(&name("alice"), alice, &Cork::for_test(false))
         .unwrap();
-    sessions.by_token_of_client(alice).unwrap();
+    sessions.use_token(alice).unwrap();
     let mut second = attached(&sessions);
     let resumed = second.resume(alice, &name("Alice")).expect("it is there");
     assert!(resumed.renamed && resumed.evicted.is_some());

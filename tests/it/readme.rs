@@ -210,6 +210,21 @@ fn what_the_readme_names_is_there() {
 }
 
 #[test]
+fn the_pictures_are_those_of_the_code() {
+    let readme = readme();
+    let code = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).expect("src/lib.rs");
+    let pictures: Vec<&str> = code.split("//! ```text\n").skip(1).collect();
+    assert_eq!(pictures.len(), 2);
+    for picture in pictures {
+        let picture = picture.split("//! ```").next().expect("its end");
+        assert!(
+            readme.contains(&picture.replace("//! ", "    ")),
+            "{picture}"
+        );
+    }
+}
+
+#[test]
 fn each_promise_has_its_tests() {
     let readme = readme();
     let mut sources = String::new();

@@ -208,11 +208,11 @@ fn what_one_reader_queues_does_not_wait_for_more_than_so_much() {
 fn a_reader_has_company_if_another_has_spoken_since_it_last_did() {
     let hand_off = HandOff::new(true);
     let alice = Cork::new(Arc::clone(&hand_off));
-    assert!(!alice.has_company());
-    assert!(!alice.has_company());
+    assert!(!alice.speaks_in_company());
+    assert!(!alice.speaks_in_company());
     let bob = Cork::new(hand_off);
-    assert!(bob.has_company());
-    assert!(!bob.has_company());
-    assert!(alice.has_company());
-    assert!(!alice.has_company());
+    assert!(bob.speaks_in_company());
+    assert!(!bob.speaks_in_company());
+    assert!(alice.speaks_in_company());
+    assert!(!alice.speaks_in_company());
 }

@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
@@ -11,7 +12,8 @@ use super::batch::Batch;
 use super::hand_off::{Cork, HandOff};
 use super::writer::{self, Writer};
 use super::*;
-use crate::protocol::reply::{Response, Scope};
+use crate::limits;
+use crate::protocol::reply::{Reply, Response, Scope};
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::username::Username;
 
