@@ -95,7 +95,11 @@ fn carry_out(
         (Command::BroadcastMessage(text), Some(sender)) => {
             broadcast_message(admission, cork, sender, &text)
         }
-        (Command::ListNames { prefix }, Some(_)) => list_names(admission, prefix.as_str()),
+        (Command::ListNames { prefix }, Some(_)) => {
+            // The one command that takes its time, for which nobody else is to wait.
+            cork.flush();
+            list_names(admission, prefix.as_str())
+        }
         // Asked before the arguments were read, so it does not come to this.
         (_, None) => Response::SetANameFirst,
     };

@@ -87,7 +87,8 @@ impl Attachment {
     }
 
     /// The same with a notice, from whichever thread: it stands behind what is queued at
-    /// the outbox that the connection is attached to, even if it is just going over.
+    /// the outbox that the connection is attached to, even if it is just going over. If
+    /// another has taken its place there, that one is finished.
     pub fn finish_with_notice(&self, notice: Notice) {
         let current = self.current.lock();
         current.outbox.finish_with_notice(notice);

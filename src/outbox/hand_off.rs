@@ -10,7 +10,8 @@
 //! Several who speak to the same crowd at once would each write to each of its clients.
 //! So one who is about to, and knows that others have spoken since it last did, lets
 //! those run first who can: what they add goes into the same write, since the duty is
-//! already taken.
+//! already taken. Nor does anybody wait for more than so much: who has queued
+//! [`CORKED`] deliveries, or has filled a queue by half, writes at once.
 //!
 //! Knows nothing of what is queued. With `--no-hand-off` it only wakes the writers,
 //! which is slower, and there to be compared.
@@ -20,6 +21,7 @@ use std::collections::VecDeque;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use super::batch::Batch;
 use super::primitives::{send_now, yield_now};
@@ -85,8 +87,10 @@ impl Cork {
 
     /// Keeps in mind that this outbox is to be drained, if that is ours to do.
     pub(super) fn take_up(&self, duty: Duty, outbox: &Arc<Outbox>) {
-        if duty == Duty::Yours {
-            self.outboxes.borrow_mut().push_back(Arc::clone(outbox));
+        match duty {
+            Duty::Yours => self.outboxes.borrow_mut().push_back(Arc::clone(outbox)),
+            Duty::YoursNow => self.see_to(std::iter::once(Arc::clone(outbox))),
+            Duty::NotYours => {}
         }
     }
 
@@ -94,20 +98,22 @@ impl Cork {
     /// read, a pause, waiting for one's own client.
     pub fn flush(&self) {
         let to_a_crowd = self.queued.take() >= CROWD;
-        if !self.hand_off.is_on {
-            while let Some(outbox) = self.next() {
-                outbox.account.lock().wake_writer();
-            }
-            return;
-        }
         let in_company = to_a_crowd && self.speaks_in_company();
-        if in_company && self.outboxes.borrow().len() >= CROWD {
+        if in_company && self.hand_off.is_on && self.outboxes.borrow().len() >= CROWD {
             yield_now();
         }
+        self.see_to(std::iter::from_fn(|| self.next()));
+    }
+
+    fn see_to(&self, outboxes: impl Iterator<Item = Arc<Outbox>>) {
         // Taken, so that what a panic leaves in it is not written to another client.
         let mut batch = self.batch.take();
-        while let Some(outbox) = self.next() {
-            outbox.drain(&mut batch);
+        for outbox in outboxes {
+            if self.hand_off.is_on {
+                outbox.drain(&mut batch);
+            } else {
+                outbox.account.lock().wake_writer();
+            }
         }
         self.batch.set(batch);
     }
@@ -142,6 +148,7 @@ impl Outbox {
     /// to the writer where it does not, where there is something that only the writer
     /// can see to, and after [`HAND_OFF_ROUNDS`] batches.
     fn drain(&self, batch: &mut Batch) {
+        let _on_panic = OnPanic(self);
         let Some(mut half) = self.half.try_lock() else {
             // Its writer is at it already, or another reader, or still the writer of a
             // connection which has been taken over, for whom the next one waits.
@@ -202,5 +209,21 @@ impl Outbox {
         // First, so that it does not wake only to wait for it.
         drop(half);
         account.wake_writer();
+    }
+}
+
+/// What a panic leaves of an outbox is not known, so its client has to come back. Without
+/// this, nobody would have the duty any more, and that client would wait in silence.
+struct OnPanic<'a>(&'a Outbox);
+
+impl Drop for OnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let mut account = self.0.account.lock();
+            if let Some(attached) = &account.attached {
+                let _ = attached.socket.shutdown(Shutdown::Both);
+            }
+            account.wake_writer();
+        }
     }
 }

@@ -199,6 +199,9 @@ enum Item {
 pub enum Duty {
     /// The caller's, soon.
     Yours,
+    /// The caller's, at once: the queue has become half full. If somebody else has it too,
+    /// there is no telling when that thread goes on.
+    YoursNow,
     /// Somebody else's, who will look once more, or nobody's, since nobody is attached.
     NotYours,
 }
@@ -258,8 +261,12 @@ impl Outbox {
             return Err(NotQueued::Full);
         }
         account.in_gap = false;
+        let was_half_full = account.deliveries > self.bound / 2;
         account.deliveries += length;
-        Ok(self.enqueue(&mut account, Item::Delivery(delivery.clone())))
+        let duty = self.enqueue(&mut account, Item::Delivery(delivery.clone()));
+        let is_half_full = account.deliveries > self.bound / 2;
+        let is_pressing = is_half_full && !was_half_full && account.attached.is_some();
+        Ok(if is_pressing { Duty::YoursNow } else { duty })
     }
 
     /// Closes the outbox: what is queued is still written, then the connection

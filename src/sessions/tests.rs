@@ -392,3 +392,46 @@ fn a_closing_server_lets_nobody_resume() {
     );
     assert_eq!(late.token(), None);
 }
+
+#[test]
+fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sessions() {
+    let sessions = Sessions::new(10, None);
+    let mut connections: Vec<Admission> = (0..4).map(|_| connect(&sessions)).collect();
+    // Whoever has them: the order is of the connections that claimed, not of the names.
+    for (number, its_name) in [(2, "carol"), (0, "dora"), (3, "alice"), (1, "bob")] {
+        let bits = u8::try_from(number).unwrap();
+        connections[number]
+            .claim(&name(its_name), token(bits), &Cork::for_test(false))
+            .unwrap();
+    }
+    let outboxes: Vec<_> = connections
+        .iter()
+        .map(|connection| connection.attachment().outbox())
+        .collect();
+    let everyone = |sessions: &Sessions| sessions.all_but(token(99));
+    let are_same = |some: &[Arc<Outbox>], others: &[Arc<Outbox>]| {
+        some.len() == others.len() && some.iter().zip(others).all(|(a, b)| Arc::ptr_eq(a, b))
+    };
+    assert!(are_same(&everyone(&sessions), &outboxes));
+    assert!(are_same(
+        &sessions.all_but(token(1)),
+        &[
+            Arc::clone(&outboxes[0]),
+            Arc::clone(&outboxes[2]),
+            Arc::clone(&outboxes[3]),
+        ]
+    ));
+    // One leaves, one lingers out, one is ended from elsewhere.
+    connections.remove(0);
+    assert!(are_same(&everyone(&sessions), &outboxes[1..]));
+    sessions.use_token(token(1)).unwrap();
+    assert!(matches!(
+        connections[0].break_session(true),
+        Broken::Lingers(_)
+    ));
+    assert!(are_same(&everyone(&sessions), &outboxes[1..]));
+    sessions.end_lingered_out(Instant::now(), Duration::ZERO);
+    assert!(are_same(&everyone(&sessions), &outboxes[2..]));
+    assert!(sessions.end_and_finish(token(3)));
+    assert!(are_same(&everyone(&sessions), &outboxes[2..3]));
+}

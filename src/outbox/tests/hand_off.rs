@@ -216,3 +216,73 @@ fn a_reader_has_company_if_another_has_spoken_since_it_last_did() {
     assert!(alice.speaks_in_company());
     assert!(!alice.speaks_in_company());
 }
+
+#[test]
+fn who_speaks_to_a_crowd_is_counted_although_another_writes_for_it() {
+    let hand_off = HandOff::new(true);
+    let alice = Cork::new(Arc::clone(&hand_off));
+    let bob = Cork::new(hand_off);
+    let crowd: Vec<_> = (0..limits::CROWD).map(|_| session(ROOMY)).collect();
+    let mut clients: Vec<_> = crowd.iter().map(|it| without_writer(it, None)).collect();
+    for cork in [&alice, &bob] {
+        for outbox in &crowd {
+            cork.send(outbox, &delivery("x")).unwrap();
+        }
+    }
+    bob.flush();
+    clients
+        .iter_mut()
+        .for_each(|it| nothing_has_arrived(&mut it.client));
+    assert!(alice.speaks_in_company());
+}
+
+#[test]
+fn a_queue_that_one_reader_fills_is_written_before_it_is_full() {
+    let message = numbered(0).wire_len();
+    let session = session(8 * message);
+    let Unwritten {
+        woken, mut client, ..
+    } = without_writer(&session, None);
+    let cork = Cork::for_test(true);
+    for number in 0..20 {
+        assert_eq!(cork.send(&session, &numbered(number)), Ok(()));
+    }
+    assert_eq!(next_data(&mut client), data(&numbered_text(0)));
+    // Another who has the duty as well, and does not come to it.
+    let idle = Cork::for_test(true);
+    cork.flush();
+    idle.send(&session, &numbered(20)).unwrap();
+    for number in 21..40 {
+        assert_eq!(cork.send(&session, &numbered(number)), Ok(()));
+    }
+    // And where the reader only wakes the writer, it is woken by then.
+    let plain = plain();
+    assert!(woken.is_empty());
+    for number in 40..45 {
+        plain.send(&session, &numbered(number)).unwrap();
+    }
+    assert!(!woken.is_empty());
+}
+
+#[test]
+fn a_panic_while_writing_to_a_client_cuts_it_off_and_holds_nobody_else_up() {
+    let (first, second) = (session(ROOMY), session(ROOMY));
+    let mut defective = without_writer(&first, None);
+    let mut other = without_writer(&second, None);
+    let panicked = thread::spawn(move || {
+        let cork = Cork::for_test(true);
+        cork.send(&first, &delivery("one")).unwrap();
+        cork.send(&second, &delivery("two")).unwrap();
+        // An account that is wrong, which the check for overflow finds out.
+        first.account.lock().deliveries = 0;
+        cork.flush();
+    });
+    assert!(panicked.join().is_err());
+    assert!(
+        !defective.woken.is_empty(),
+        "its writer is to see to the end"
+    );
+    let mut received = String::new();
+    defective.client.read_to_string(&mut received).unwrap();
+    assert_eq!(next_data(&mut other.client), data("two"));
+}

@@ -141,7 +141,11 @@ fn fill(outbox: &Arc<Outbox>) -> usize {
 }
 
 fn numbered(number: usize) -> Delivery {
-    delivery(&format!("{number:09}{}", "x".repeat(1_991)))
+    delivery(&numbered_text(number))
+}
+
+fn numbered_text(number: usize) -> String {
+    format!("{number:09}{}", "x".repeat(1_991))
 }
 
 /// The numbers of the messages that came whole, leaving out notices of gaps, and
