@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client test check doc demo bench bench-peers bench-stall soak model model-faults fuzz coverage picture cargo
+.PHONY: help run client test check doc demo experiments experiment exercise bench bench-peers bench-stall soak model model-faults fuzz coverage picture cargo
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,15 @@ doc: cargo ## write the crate's documentation to target/doc/chat/index.html
 
 demo: cargo ## watch three scripted users chat (about ten seconds)
 	@scripts/demo
+
+experiments: cargo ## see what each chapter of the course says, all of them (two minutes)
+	cargo bench --quiet --locked --bench course
+
+experiment: cargo ## one of them, as in make experiment CHAPTER=lines (seconds)
+	cargo bench --quiet --locked --bench course -- $(or $(CHAPTER),which)
+
+exercise: cargo ## try your solution of an exercise, as in make exercise CHAPTER=lines (seconds)
+	cargo test --quiet --locked --test exercises -- --ignored $(CHAPTER)
 
 bench-stall: cargo ## what one stalled reader among a hundred costs the others (a minute)
 	cargo bench --locked --bench stall

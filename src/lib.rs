@@ -27,6 +27,8 @@
 //! | [`options`], [`logging`], [`signals`], `threads` | what a program needs besides |
 //! | `client` | the client, with a map of its own; behind the cargo feature `client` |
 //!
+//! The [`course`] goes another way through the same code: from what fails to what stands here.
+//!
 //! # The threads
 //!
 //! ```text
@@ -93,6 +95,8 @@ pub mod client;
 pub mod commands;
 #[cfg(not(model))]
 pub mod connection;
+#[cfg(doc)]
+pub mod course;
 pub mod farewell;
 pub mod keepalive;
 pub mod limits;

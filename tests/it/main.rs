@@ -11,6 +11,8 @@ mod bad_input;
 mod command_line;
 /// The seven commands, and each status code (2, 5).
 mod commands;
+/// The course: its code is what its experiments run.
+mod course;
 /// Order, bounds and gaps of what is delivered (7).
 mod delivery;
 /// How connections and the server end (4, and the signals).

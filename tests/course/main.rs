@@ -1,0 +1,102 @@
+//! The experiments of the course (`src/course`): each holds the naive version that its
+//! chapter shows, and sees it fail beside the repaired one.
+//!
+//! `make experiments` runs them all, `make experiment CHAPTER=lines` runs one. They are
+//! there to be looked at: an experiment fails only if it could not be run.
+
+/// Chapter 1: reading lines from a stream.
+mod lines;
+#[path = "../it/support.rs"]
+#[allow(dead_code)]
+mod support;
+
+use std::env;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, ExitCode};
+use std::thread;
+
+use support::Server;
+
+/// An experiment, or a process that one needs.
+type Program = fn() -> io::Result<()>;
+
+/// The chapters in their order, each with its experiment.
+const CHAPTERS: &[(&str, Program)] = &[("lines", lines::experiment)];
+
+/// What experiments run as a process of its own: what can be measured from outside, or
+/// limited, or end badly, without the experiment itself.
+const PROCESSES: &[(&str, Program)] = &[
+    ("one-read", lines::one_read),
+    ("std-lines", lines::std_lines),
+];
+
+/// The option that makes this program one of these processes.
+const BE: &str = "--be";
+
+fn main() -> ExitCode {
+    // Cargo adds an option of its own.
+    let arguments: Vec<String> = env::args().skip(1).filter(|it| it != "--bench").collect();
+    let result = match arguments.iter().position(|argument| argument == BE) {
+        Some(at) => be(arguments.get(at + 1)),
+        None => run_chapters(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("course: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn be(name: Option<&String>) -> io::Result<()> {
+    let process = PROCESSES
+        .iter()
+        .find(|(known, _)| Some(*known) == name.map(String::as_str));
+    let (_, process) = process.ok_or_else(|| io::Error::other(format!("{BE} {name:?}")))?;
+    process()
+}
+
+/// Runs the experiments of these chapters; of all, if none is named.
+fn run_chapters(names: &[String]) -> io::Result<()> {
+    for name in names {
+        if !CHAPTERS.iter().any(|(known, _)| known == name) {
+            let known: Vec<&str> = CHAPTERS.iter().map(|(known, _)| *known).collect();
+            let problem = format!("{name} is no chapter; there are {}", known.join(", "));
+            return Err(io::Error::other(problem));
+        }
+    }
+    for (number, (name, experiment)) in (1..).zip(CHAPTERS) {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            println!("== {number} {name}");
+            experiment()?;
+            println!();
+        }
+    }
+    Ok(())
+}
+
+/// The command that runs one of [`PROCESSES`].
+fn process(name: &str) -> Command {
+    let mut command = Command::new(env::current_exe().expect("this program has a path"));
+    command.args([BE, name]);
+    command
+}
+
+/// Starts one of the processes that are a [naive server](serve_naively).
+fn naive_server(name: &str) -> Server {
+    Server::start_by(process(name), &[], |_| {})
+}
+
+/// The life of a naive server: a free port, of which it says the number as the real one
+/// does, and a thread for each connection.
+fn serve_naively(serve: fn(TcpStream) -> io::Result<()>) -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("listening on {}", listener.local_addr()?);
+    for socket in listener.incoming() {
+        let socket = socket?;
+        thread::spawn(move || serve(socket));
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The exercises of the course (`src/course`), one file a chapter: what is wanted, the code
+//! that is yours to change, and the test that waits for it.
+//!
+//! `make exercise CHAPTER=lines` runs the test against your code. `make test` runs it
+//! against the solution, so that it is known to have one.
+
+/// Chapter 1: the beginning of a long line.
+mod lines;
+/// A solution of each.
+mod solutions;

@@ -1,0 +1,51 @@
+use crate::lines::{KEPT, Line};
+use std::io::{self, BufRead};
+
+/// Takes from the source's buffer what is there, keeps of it what still fits, and counts
+/// all of it.
+pub(crate) fn next_line(source: &mut dyn BufRead) -> io::Result<Option<Line>> {
+    let (mut kept, mut length, mut last) = (Vec::new(), 0, None);
+    let mut has_ended = false;
+    while !has_ended {
+        let buffer = source.fill_buf()?;
+        if buffer.is_empty() {
+            break;
+        }
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let piece = &buffer[..end.unwrap_or(buffer.len())];
+        length += piece.len();
+        kept.extend(piece.iter().take(KEPT - kept.len()));
+        last = piece.last().copied().or(last);
+        has_ended = end.is_some();
+        let taken = piece.len() + usize::from(has_ended);
+        source.consume(taken);
+    }
+    if length == 0 && !has_ended {
+        return Ok(None);
+    }
+    // The CR of a CRLF is only known as such now.
+    if has_ended && last == Some(b'\r') {
+        length -= 1;
+        kept.truncate(length);
+    }
+    if length > kept.len() {
+        drop_half_character(&mut kept);
+    }
+    Ok(Some(Line {
+        text: String::from_utf8_lossy(&kept).into_owned(),
+        left_out: length - kept.len(),
+    }))
+}
+
+/// Cuts a character off that has begun at the end of these bytes and does not end there.
+fn drop_half_character(bytes: &mut Vec<u8>) {
+    let incomplete =
+        bytes
+            .utf8_chunks()
+            .last()
+            .map_or(0, |chunk| match str::from_utf8(chunk.invalid()) {
+                Err(e) if e.error_len().is_none() => chunk.invalid().len(),
+                _ => 0,
+            });
+    bytes.truncate(bytes.len() - incomplete);
+}

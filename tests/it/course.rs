@@ -1,0 +1,131 @@
+use std::fs;
+use std::path::Path;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What a chapter consists of, in this order.
+const PARTS: [&str; 4] = [
+    "The naive version",
+    "How it fails",
+    "The repair",
+    "Exercise",
+];
+
+#[track_caller]
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// The documentation of a module.
+fn documentation(source: &str) -> String {
+    let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));
+    lines
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
+        .collect()
+}
+
+/// The names of the chapters, as the course declares them.
+fn chapters() -> Vec<String> {
+    let course = read("src/course/mod.rs");
+    let names = course
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    assert!(!names.is_empty());
+    names
+}
+
+/// The blocks of code in a text, each with what stands behind its first fence.
+fn blocks(text: &str) -> Vec<(&str, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(language) = line.strip_prefix("```") {
+            let code: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push((language, code.join("\n")));
+        }
+    }
+    blocks
+}
+
+/// The lines of a text without their indentation, which differs where a part of it is shown.
+fn unindented(text: &str) -> String {
+    text.lines()
+        .map(|line| format!("{}\n", line.trim()))
+        .collect()
+}
+
+#[test]
+fn the_code_of_a_chapter_is_that_of_its_experiment() {
+    for chapter in chapters() {
+        let text = documentation(&read(&format!("src/course/{chapter}.rs")));
+        let experiment = unindented(&read(&format!("tests/course/{chapter}.rs")));
+        let naive = text.split("\n# ").find(|part| part.starts_with(PARTS[0]));
+        let in_naive = blocks(naive.expect(&chapter)).len();
+        assert!(in_naive > 0, "{chapter} shows no naive version");
+        for (language, code) in blocks(&text) {
+            match language {
+                "" => assert!(
+                    experiment.contains(&format!("\n{}", unindented(&code))),
+                    "tests/course/{chapter}.rs has not what its chapter shows:\n{code}"
+                ),
+                "text" | "sh" => {}
+                other => panic!("{chapter}: nothing is checked in a block of {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn each_chapter_has_its_four_parts_and_says_how_to_run_what_belongs_to_it() {
+    for chapter in chapters() {
+        let text = documentation(&read(&format!("src/course/{chapter}.rs")));
+        let headings = text.lines().filter_map(|line| line.strip_prefix("# "));
+        assert_eq!(headings.collect::<Vec<_>>(), PARTS, "{chapter}");
+        let parts: Vec<&str> = text.split("\n# ").skip(1).collect();
+        let [_, fails, repair, exercise] = parts[..] else {
+            panic!("{chapter}")
+        };
+        for (part, has) in [
+            (fails, format!("make experiment CHAPTER={chapter}")),
+            (fails, "```text".to_owned()),
+            (repair, "[`".to_owned()),
+            (exercise, format!("tests/exercises/{chapter}.rs")),
+            (exercise, format!("make exercise CHAPTER={chapter}")),
+        ] {
+            assert!(part.contains(&has), "{chapter} lacks {has:?} in {part}");
+        }
+    }
+}
+
+#[test]
+fn each_chapter_is_in_every_list() {
+    let lists = ["tests/course/main.rs", "tests/exercises/main.rs"].map(read);
+    let solutions = read("tests/exercises/solutions/mod.rs");
+    let contents = documentation(&read("src/course/mod.rs"));
+    for (number, chapter) in (1..).zip(chapters()) {
+        assert!(
+            contents.contains(&format!("| {number} | [`{chapter}`] | ")),
+            "{chapter}"
+        );
+        for list in &lists {
+            let described = format!("/// Chapter {number}: ");
+            let line = list.lines().position(|line| line.starts_with(&described));
+            let declared = line.and_then(|line| list.lines().nth(line + 1));
+            assert_eq!(declared, Some(&*format!("mod {chapter};")));
+        }
+        assert!(lists[0].contains(&format!("(\"{chapter}\", {chapter}::experiment)")));
+        assert!(
+            solutions.contains(&format!("pub(crate) mod {chapter};")),
+            "{chapter}"
+        );
+        let title = format!("//! Chapter {number}: ");
+        assert!(
+            read(&format!("src/course/{chapter}.rs")).starts_with(&title),
+            "{chapter}"
+        );
+        let exercise = read(&format!("tests/exercises/{chapter}.rs"));
+        let waits = format!("#[ignore = \"the exercise of chapter {number}\"]");
+        assert!(exercise.contains(&waits), "{chapter}: {waits}");
+    }
+}
