@@ -8,6 +8,7 @@
 //! | | chapter | what goes wrong |
 //! |---|---|---|
 //! | 1 | [`lines`] | reading lines from a stream |
+//! | 2 | [`fan_out`] | fan-out under a lock |
 //!
 //! # How to read it
 //!
@@ -46,4 +47,5 @@
 //! It fails until you have solved it. One solution stands in
 //! `tests/exercises/solutions/lines.rs`, and `make test` runs the same test against that.
 
+pub mod fan_out;
 pub mod lines;

@@ -4,6 +4,10 @@
 //! `make experiments` runs them all, `make experiment CHAPTER=lines` runs one. They are
 //! there to be looked at: an experiment fails only if it could not be run.
 
+/// Being a client of a chat, of a naive one or of this.
+mod chat;
+/// Chapter 2: fan-out under a lock.
+mod fan_out;
 /// Chapter 1: reading lines from a stream.
 mod lines;
 #[path = "../it/support.rs"]
@@ -14,6 +18,7 @@ use std::env;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::thread;
 
 use support::Server;
@@ -22,13 +27,17 @@ use support::Server;
 type Program = fn() -> io::Result<()>;
 
 /// The chapters in their order, each with its experiment.
-const CHAPTERS: &[(&str, Program)] = &[("lines", lines::experiment)];
+const CHAPTERS: &[(&str, Program)] = &[
+    ("lines", lines::experiment),
+    ("fan_out", fan_out::experiment),
+];
 
 /// What experiments run as a process of its own: what can be measured from outside, or
 /// limited, or end badly, without the experiment itself.
 const PROCESSES: &[(&str, Program)] = &[
     ("one-read", lines::one_read),
     ("std-lines", lines::std_lines),
+    ("room", fan_out::room),
 ];
 
 /// The option that makes this program one of these processes.
@@ -91,11 +100,14 @@ fn naive_server(name: &str) -> Server {
 
 /// The life of a naive server: a free port, of which it says the number as the real one
 /// does, and a thread for each connection.
-fn serve_naively(serve: fn(TcpStream) -> io::Result<()>) -> io::Result<()> {
+fn serve_naively(
+    serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
+) -> io::Result<()> {
+    let serve = Arc::new(serve);
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("listening on {}", listener.local_addr()?);
     for socket in listener.incoming() {
-        let socket = socket?;
+        let (socket, serve) = (socket?, Arc::clone(&serve));
         thread::spawn(move || serve(socket));
     }
     Ok(())

@@ -4,6 +4,8 @@
 //! `make exercise CHAPTER=lines` runs the test against your code. `make test` runs it
 //! against the solution, so that it is known to have one.
 
+/// Chapter 2: a room that nobody can stop.
+mod fan_out;
 /// Chapter 1: the beginning of a long line.
 mod lines;
 /// A solution of each.

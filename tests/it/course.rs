@@ -24,13 +24,12 @@ fn documentation(source: &str) -> String {
         .collect()
 }
 
-/// The names of the chapters, as the course declares them.
+/// The names of the chapters, in the order of the course's table.
 fn chapters() -> Vec<String> {
-    let course = read("src/course/mod.rs");
-    let names = course
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
-    let names: Vec<String> = names.map(str::to_owned).collect();
+    let contents = documentation(&read("src/course/mod.rs"));
+    let rows = contents.lines().filter(|line| line.contains("| [`"));
+    let names = rows.map(|row| row.split('`').nth(1).expect("a link").to_owned());
+    let names: Vec<String> = names.collect();
     assert!(!names.is_empty());
     names
 }
@@ -100,32 +99,50 @@ fn each_chapter_has_its_four_parts_and_says_how_to_run_what_belongs_to_it() {
 
 #[test]
 fn each_chapter_is_in_every_list() {
-    let lists = ["tests/course/main.rs", "tests/exercises/main.rs"].map(read);
-    let solutions = read("tests/exercises/solutions/mod.rs");
-    let contents = documentation(&read("src/course/mod.rs"));
+    let [course, readme, experiments, exercises, solutions] = [
+        "src/course/mod.rs",
+        "README.md",
+        "tests/course/main.rs",
+        "tests/exercises/main.rs",
+        "tests/exercises/solutions/mod.rs",
+    ]
+    .map(read);
+    let modules = course.lines().filter(|line| line.starts_with("pub mod "));
+    assert_eq!(modules.count(), chapters().len());
     for (number, chapter) in (1..).zip(chapters()) {
-        assert!(
-            contents.contains(&format!("| {number} | [`{chapter}`] | ")),
-            "{chapter}"
-        );
-        for list in &lists {
-            let described = format!("/// Chapter {number}: ");
-            let line = list.lines().position(|line| line.starts_with(&described));
-            let declared = line.and_then(|line| list.lines().nth(line + 1));
-            assert_eq!(declared, Some(&*format!("mod {chapter};")));
-        }
-        assert!(lists[0].contains(&format!("(\"{chapter}\", {chapter}::experiment)")));
-        assert!(
-            solutions.contains(&format!("pub(crate) mod {chapter};")),
-            "{chapter}"
-        );
-        let title = format!("//! Chapter {number}: ");
-        assert!(
-            read(&format!("src/course/{chapter}.rs")).starts_with(&title),
-            "{chapter}"
-        );
+        let text = read(&format!("src/course/{chapter}.rs"));
         let exercise = read(&format!("tests/exercises/{chapter}.rs"));
-        let waits = format!("#[ignore = \"the exercise of chapter {number}\"]");
-        assert!(exercise.contains(&waits), "{chapter}: {waits}");
+        let declared = format!("/// Chapter {number}: ");
+        let declares = |list: &str| {
+            let mut lines = list.lines().skip_while(|line| !line.starts_with(&declared));
+            lines.nth(1) == Some(&*format!("mod {chapter};"))
+        };
+        for (what, holds) in [
+            ("the experiments", declares(&experiments)),
+            ("the exercises", declares(&exercises)),
+            (
+                "its title",
+                text.starts_with(&format!("//! Chapter {number}: ")),
+            ),
+        ] {
+            assert!(holds, "chapter {number}, {chapter}: {what}");
+        }
+        for (list, part) in [
+            (&course, format!("| {number} | [`{chapter}`] | ")),
+            (&course, format!("\npub mod {chapter};")),
+            (&readme, format!("\n{number}. [")),
+            (&readme, format!("](src/course/{chapter}.rs)")),
+            (
+                &experiments,
+                format!("(\"{chapter}\", {chapter}::experiment)"),
+            ),
+            (
+                &exercise,
+                format!("#[ignore = \"the exercise of chapter {number}\"]"),
+            ),
+            (&solutions, format!("pub(crate) mod {chapter};")),
+        ] {
+            assert!(list.contains(&part), "{part:?} is missing in a list");
+        }
     }
 }

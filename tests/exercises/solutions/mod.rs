@@ -1,3 +1,4 @@
 //! One solution of each exercise, which is not the only one. Look when you have your own.
 
+pub(crate) mod fan_out;
 pub(crate) mod lines;

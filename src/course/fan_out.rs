@@ -1,0 +1,91 @@
+//! Chapter 2: fan-out under a lock.
+//!
+//! What one client says goes to all others. Who they are stands in a map, and a map that
+//! threads share has a lock.
+//!
+//! # The naive version
+//!
+//! ```
+//! type Members = Mutex<HashMap<String, TcpStream>>;
+//! ```
+//!
+//! ```
+//! fn broadcast(members: &Members, sender: &str, text: &str) -> io::Result<()> {
+//!     let message = format!("{sender}: {text}\n");
+//!     for (name, mut socket) in &*members.lock().unwrap() {
+//!         if name != sender {
+//!             socket.write_all(message.as_bytes())?;
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Who joins is inserted, who leaves is removed, each under the same lock. Nothing is
+//! forgotten, and no two threads write into each other's lines.
+//!
+//! # How it fails
+//!
+//! A write blocks when the client does not read: its receive buffer fills up, then the
+//! send buffer here, and then `write_all` waits, for as long as the client likes. It is
+//! enough that somebody suspends a laptop or presses Ctrl-S. Here carol does:
+//!
+//! `make experiment CHAPTER=fan_out`
+//!
+//! ```text
+//! alice writes 10000 messages, bob reads, carol does not; then dave comes:
+//!   under the lock  alice is answered 2090 times
+//!                   dave has waited 2s in vain
+//!   this server     alice is answered 10000 times
+//!                   dave joins within 330.681µs
+//! 400 clients with room for what they are sent; for one broadcast the lock is held
+//!    373.4µs to write to each of them
+//!      2.1µs to copy their Arcs
+//! ```
+//!
+//! *It works 2,090 times.* So much, some 4 MB, did the two kernels take for a client that
+//! reads nothing; it is why no test in a small room finds this. Then everything stops: alice,
+//! in the write; bob, who gets nothing more; and dave, who wants nothing of carol, because
+//! to come in is to take the lock. Nobody can leave either, so the server cannot even throw
+//! carol out: the thread that would do it waits for the lock that carol holds.
+//!
+//! *It is slow where nobody is stuck.* A system call for each of 400 clients is some 400
+//! microseconds, in which nobody can come or go, and no two can speak at once.
+//!
+//! And there is a small one in the `?`: when bob's connection breaks, the error that his
+//! socket returns ends the loop, and the connection of *alice*, in whose thread it runs; and
+//! those who come after bob in the map have not got the message.
+//!
+//! # The repair
+//!
+//! *Copy under the lock, and send without it.* [`Sessions::all_but`] takes the lock, clones
+//! an `Arc` for each recipient, and gives it back; the broadcast in [`commands`] then goes
+//! through the copies. In between somebody may leave: then a message goes into the queue of
+//! a client that is gone, which does no harm, because the `Arc` keeps the queue alive.
+//! The rule stands at the head of [`sessions`], where it is needed, and says what may be
+//! done while the lock is held by saying what may not: no I/O, no logging, nothing that can
+//! block, no second `read()`, and nothing that can panic half-way through an update.
+//!
+//! Even without the lock, alice's thread would still wait for carol. So what is sent
+//! goes into a queue, which never blocks ([`Outbox::send`]); what happens to a client
+//! that does not empty it is the next chapter.
+//!
+//! What it costs: an atomic increment and decrement for each recipient, and a vector. And
+//! one has to think about what may have changed since the copy was made. A list that was
+//! copied is a list of who *was* here.
+//!
+//! # Exercise
+//!
+//! In `tests/exercises/fan_out.rs` stands a room that sends under its lock, and throws out
+//! to whom it cannot send. Let nobody wait for a member that is stuck, who only wants to come
+//! in, leave, or see who is here. The test has thought about what may have changed since the
+//! copy was made.
+//!
+//! ```sh
+//! make exercise CHAPTER=fan_out
+//! ```
+//!
+//! [`Sessions::all_but`]: crate::sessions::Sessions::all_but
+//! [`commands`]: crate::commands
+//! [`sessions`]: crate::sessions
+//! [`Outbox::send`]: crate::outbox::Outbox::send

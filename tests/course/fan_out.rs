@@ -1,0 +1,157 @@
+//! Chapter 2: a room that writes to its members while it is locked.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chat::outbox::Outbox;
+use chat::outbox::hand_off::{Cork, HandOff};
+use chat::protocol::token::Token;
+use chat::protocol::username::Username;
+use chat::sessions::Sessions;
+
+use crate::chat::{Chatter, NAIVE, OURS, PATIENCE};
+use crate::support::Server;
+use crate::{naive_server, serve_naively};
+
+/// More than the kernel keeps for a client that does not read.
+const MESSAGES: usize = 10_000;
+
+/// For how many clients the lock is timed, who all take what they are sent.
+const CLIENTS: u128 = 400;
+
+const ROUNDS: usize = 101;
+
+pub(super) fn room() -> io::Result<()> {
+    let members = Members::default();
+    serve_naively(move |socket| serve(&members, &socket))
+}
+
+type Members = Mutex<HashMap<String, TcpStream>>;
+
+fn serve(members: &Members, mut socket: &TcpStream) -> io::Result<()> {
+    let mut lines = BufReader::new(socket.try_clone()?).lines();
+    let Some(name) = lines.next().transpose()? else {
+        return Ok(());
+    };
+    let members_socket = socket.try_clone()?;
+    members.lock().unwrap().insert(name.clone(), members_socket);
+    writeln!(socket, "You are {name}")?;
+    for line in lines {
+        broadcast(members, &name, &line?)?;
+        writeln!(socket, "sent")?;
+    }
+    members.lock().unwrap().remove(&name);
+    Ok(())
+}
+
+fn broadcast(members: &Members, sender: &str, text: &str) -> io::Result<()> {
+    let message = format!("{sender}: {text}\n");
+    for (name, mut socket) in &*members.lock().unwrap() {
+        if name != sender {
+            socket.write_all(message.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn experiment() -> io::Result<()> {
+    println!("alice writes {MESSAGES} messages, bob reads, carol does not; then dave comes:");
+    let ours = Server::start(&[]);
+    for (name, server, dialect) in [
+        ("under the lock", naive_server("room"), NAIVE),
+        ("this server", ours, OURS),
+    ] {
+        let mut alice = Chatter::join(&server, dialect, "alice")?;
+        let mut bob = Chatter::join(&server, dialect, "bob")?;
+        let _carol = Chatter::join(&server, dialect, "carol")?;
+        // Until the server is gone.
+        thread::spawn(move || while bob.next().is_ok() {});
+        let answered = write_to_all(&mut alice)?;
+        println!("  {name:15} alice is answered {answered} times");
+        let begin = Instant::now();
+        let joined = match Chatter::join(&server, dialect, "dave") {
+            Ok(_) => format!("joins within {:?}", begin.elapsed()),
+            Err(e) if is_timeout(&e) => format!("has waited {PATIENCE:?} in vain"),
+            Err(e) => return Err(e),
+        };
+        println!("  {:15} dave {joined}", "");
+    }
+    println!(
+        "{CLIENTS} clients with room for what they are sent; for one broadcast the lock is held"
+    );
+    println!("  {:>8.1?} to write to each of them", locked_by_naive()?);
+    println!("  {:>8.1?} to copy their Arcs", locked_by_sessions());
+    Ok(())
+}
+
+/// How often alice is answered.
+fn write_to_all(alice: &mut Chatter) -> io::Result<usize> {
+    let text = "x".repeat(1_900);
+    for number in 0..MESSAGES {
+        match alice.say(&text) {
+            Ok(_) => {}
+            Err(e) if is_timeout(&e) => return Ok(number),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(MESSAGES)
+}
+
+fn is_timeout(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::WouldBlock
+}
+
+/// How long the naive broadcast holds the lock, where no client makes it wait.
+fn locked_by_naive() -> io::Result<Duration> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let (members, mut clients) = (Members::default(), Vec::new());
+    for number in 0..CLIENTS {
+        clients.push(TcpStream::connect(listener.local_addr()?)?);
+        let (socket, _) = listener.accept()?;
+        members
+            .lock()
+            .unwrap()
+            .insert(format!("user{number}"), socket);
+    }
+    // What is not read is less than the kernel keeps.
+    let text = "x".repeat(100);
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        broadcast(&members, "user0", &text)?;
+        times.push(begin.elapsed());
+    }
+    Ok(median(times))
+}
+
+/// How long the session map holds it, to say who is to have a broadcast.
+fn locked_by_sessions() -> Duration {
+    let sessions = Sessions::new(CLIENTS as usize, None);
+    let cork = Cork::new(HandOff::new(true));
+    let mut admissions = Vec::new();
+    for number in 0..CLIENTS {
+        let outbox = Arc::new(Outbox::new(usize::MAX));
+        let mut admission = sessions.admit(outbox, None).expect("there is room");
+        let name = Username::new(&format!("user{number}")).expect("a name");
+        let token = Token::from_bits(number.to_be_bytes());
+        admission.claim(&name, token, &cork).expect("it is free");
+        admissions.push(admission);
+    }
+    let times = (0..ROUNDS).map(|_| {
+        let begin = Instant::now();
+        let others = sessions.all_but(Token::from_bits([0; 16]));
+        let time = begin.elapsed();
+        drop(others);
+        time
+    });
+    median(times.collect())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
