@@ -68,7 +68,7 @@
 //!
 //! Even without the lock, alice's thread would still wait for carol. So what is sent
 //! goes into a queue, which never blocks ([`Outbox::send`]); what happens to a client
-//! that does not empty it is the next chapter.
+//! that does not empty it is the [next chapter](super::slow_reader).
 //!
 //! What it costs: an atomic increment and decrement for each recipient, and a vector. And
 //! one has to think about what may have changed since the copy was made. A list that was

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | 1 | [`lines`] | reading lines from a stream |
 //! | 2 | [`fan_out`] | fan-out under a lock |
+//! | 3 | [`slow_reader`] | the slow reader |
 //!
 //! # How to read it
 //!
@@ -49,3 +50,4 @@
 
 pub mod fan_out;
 pub mod lines;
+pub mod slow_reader;

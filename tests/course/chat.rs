@@ -57,7 +57,7 @@ impl Chatter {
     }
 
     /// Says something to all others, and gives the answer. The error is
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none.
+    /// [a timeout](is_timeout) if there is none.
     pub(crate) fn say(&mut self, text: &str) -> io::Result<String> {
         self.send(self.dialect.say, text)?;
         self.next()
@@ -79,4 +79,9 @@ impl Chatter {
         let line = format!("{begin}{text}\n");
         self.socket.get_ref().write_all(line.as_bytes())
     }
+}
+
+/// Whether there was no answer in time, which is how the kernel says it.
+pub(crate) fn is_timeout(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::WouldBlock
 }

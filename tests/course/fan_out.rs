@@ -13,7 +13,7 @@ use chat::protocol::token::Token;
 use chat::protocol::username::Username;
 use chat::sessions::Sessions;
 
-use crate::chat::{Chatter, NAIVE, OURS, PATIENCE};
+use crate::chat::{Chatter, NAIVE, OURS, PATIENCE, is_timeout};
 use crate::support::Server;
 use crate::{naive_server, serve_naively};
 
@@ -99,10 +99,6 @@ fn write_to_all(alice: &mut Chatter) -> io::Result<usize> {
         }
     }
     Ok(MESSAGES)
-}
-
-fn is_timeout(e: &io::Error) -> bool {
-    e.kind() == io::ErrorKind::WouldBlock
 }
 
 /// How long the naive broadcast holds the lock, where no client makes it wait.

@@ -10,6 +10,8 @@ mod chat;
 mod fan_out;
 /// Chapter 1: reading lines from a stream.
 mod lines;
+/// Chapter 3: the slow reader.
+mod slow_reader;
 #[path = "../it/support.rs"]
 #[allow(dead_code)]
 mod support;
@@ -30,6 +32,7 @@ type Program = fn() -> io::Result<()>;
 const CHAPTERS: &[(&str, Program)] = &[
     ("lines", lines::experiment),
     ("fan_out", fan_out::experiment),
+    ("slow_reader", slow_reader::experiment),
 ];
 
 /// What experiments run as a process of its own: what can be measured from outside, or
@@ -38,6 +41,9 @@ const PROCESSES: &[(&str, Program)] = &[
     ("one-read", lines::one_read),
     ("std-lines", lines::std_lines),
     ("room", fan_out::room),
+    ("unbounded-queue", slow_reader::unbounded_queue),
+    ("waiting-queue", slow_reader::waiting_queue),
+    ("dropping-queue", slow_reader::dropping_queue),
 ];
 
 /// The option that makes this program one of these processes.

@@ -8,5 +8,7 @@
 mod fan_out;
 /// Chapter 1: the beginning of a long line.
 mod lines;
+/// Chapter 3: a queue that drops the oldest.
+mod slow_reader;
 /// A solution of each.
 mod solutions;

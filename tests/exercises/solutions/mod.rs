@@ -2,3 +2,4 @@
 
 pub(crate) mod fan_out;
 pub(crate) mod lines;
+pub(crate) mod slow_reader;
