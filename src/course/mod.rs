@@ -10,6 +10,7 @@
 //! | 1 | [`lines`] | reading lines from a stream |
 //! | 2 | [`fan_out`] | fan-out under a lock |
 //! | 3 | [`slow_reader`] | the slow reader |
+//! | 4 | [`wake_up`] | a thread's price in memory and in a wake-up; batching and the hand-off |
 //!
 //! # How to read it
 //!
@@ -51,3 +52,4 @@
 pub mod fan_out;
 pub mod lines;
 pub mod slow_reader;
+pub mod wake_up;

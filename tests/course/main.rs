@@ -10,11 +10,17 @@ mod chat;
 mod fan_out;
 /// Chapter 1: reading lines from a stream.
 mod lines;
+/// What a process costs, read from outside, as the load generator does it.
+#[path = "../load/process.rs"]
+#[allow(dead_code)]
+mod load_process;
 /// Chapter 3: the slow reader.
 mod slow_reader;
 #[path = "../it/support.rs"]
 #[allow(dead_code)]
 mod support;
+/// Chapter 4: a thread's price in memory and in a wake-up; batching and the hand-off.
+mod wake_up;
 
 use std::env;
 use std::io;
@@ -33,6 +39,7 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("lines", lines::experiment),
     ("fan_out", fan_out::experiment),
     ("slow_reader", slow_reader::experiment),
+    ("wake_up", wake_up::experiment),
 ];
 
 /// What experiments run as a process of its own: what can be measured from outside, or
@@ -44,6 +51,9 @@ const PROCESSES: &[(&str, Program)] = &[
     ("unbounded-queue", slow_reader::unbounded_queue),
     ("waiting-queue", slow_reader::waiting_queue),
     ("dropping-queue", slow_reader::dropping_queue),
+    ("default-threads", wake_up::default_threads),
+    ("small-threads", wake_up::small_threads),
+    ("threads-with-buffer", wake_up::threads_with_buffer),
 ];
 
 /// The option that makes this program one of these processes.

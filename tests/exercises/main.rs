@@ -12,3 +12,5 @@ mod lines;
 mod slow_reader;
 /// A solution of each.
 mod solutions;
+/// Chapter 4: a writer that makes few writes.
+mod wake_up;

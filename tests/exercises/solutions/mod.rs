@@ -3,3 +3,4 @@
 pub(crate) mod fan_out;
 pub(crate) mod lines;
 pub(crate) mod slow_reader;
+pub(crate) mod wake_up;

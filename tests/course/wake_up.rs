@@ -1,0 +1,316 @@
+//! Chapter 4: what a thread takes while it waits, and what it costs to wake it.
+
+use std::convert::Infallible;
+use std::fs;
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use chat::limits::STACK;
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded, unbounded};
+
+use crate::chat::{Chatter, OURS};
+use crate::load_process::{Process, own_cpu};
+use crate::process;
+use crate::support::Server;
+
+/// Whose memory is measured.
+const THREADS: u64 = 1_000;
+
+/// To whom each message goes.
+const CLIENTS: usize = 100;
+
+/// Between what is sent at once and the next: all threads sleep again by then.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How often something is sent, and how often that is measured.
+const SENDINGS: usize = 40;
+const ROUNDS: usize = 7;
+
+type Message = Arc<[u8]>;
+
+pub(super) fn experiment() -> io::Result<()> {
+    println!("what a thread takes while it waits, in KiB; {THREADS} of them:");
+    println!("                               address     own    page   kernel");
+    println!("                                 space  memory  tables   stacks");
+    for name in ["default-threads", "small-threads", "threads-with-buffer"] {
+        let status = process(name).stdout(Stdio::inherit()).status()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("{name}: {status}")));
+        }
+    }
+    measure_server()?;
+
+    println!("processor time for a message to each of {CLIENTS} clients, in µs a delivery:");
+    println!("                              1 message   32 at once");
+    let ways: [(&str, Deliver); 3] = [
+        ("a thread, a write for each", |at_once| {
+            by_threads(write_each, at_once)
+        }),
+        ("a thread, one for all", |at_once| {
+            by_threads(write_all_there_is, at_once)
+        }),
+        ("the sender, one for all", by_sender),
+    ];
+    let mut times = [const { [const { Vec::new() }; 2] }; 3];
+    for _ in 0..ROUNDS {
+        for ((_, deliver), times) in ways.iter().zip(&mut times) {
+            times[0].push(deliver(1)?);
+            times[1].push(deliver(32)?);
+        }
+    }
+    for ((name, _), [one, many]) in ways.iter().zip(times) {
+        println!("  {name:27} {:>9.2} {:>12.2}", median(one), median(many));
+    }
+    compare_servers()
+}
+
+// ---- Memory ----
+
+pub(super) fn default_threads() -> io::Result<()> {
+    show_memory("as std starts it", |waiting| {
+        thread::spawn(move || wait(&waiting));
+        Ok(())
+    })
+}
+
+pub(super) fn small_threads() -> io::Result<()> {
+    show_memory("with 256 KiB of stack", |waiting| {
+        let builder = thread::Builder::new().stack_size(STACK);
+        builder.spawn(move || wait(&waiting)).map(drop)
+    })
+}
+
+pub(super) fn threads_with_buffer() -> io::Result<()> {
+    show_memory("and a buffer on it", |waiting| {
+        let builder = thread::Builder::new().stack_size(STACK);
+        builder.spawn(move || wait_with_buffer(&waiting)).map(drop)
+    })
+}
+
+/// Until the other end is dropped.
+fn wait(waiting: &Receiver<Infallible>) -> Result<Infallible, RecvError> {
+    waiting.recv()
+}
+
+fn wait_with_buffer(waiting: &Receiver<Infallible>) -> Result<Infallible, RecvError> {
+    let mut buffer = [0_u8; 16 * 1024];
+    black_box(&mut buffer);
+    waiting.recv()
+}
+
+/// Starts threads in this process, and prints what each takes.
+fn show_memory(
+    name: &str,
+    start: impl Fn(Receiver<Infallible>) -> io::Result<()>,
+) -> io::Result<()> {
+    let (_keeps_them, waiting) = bounded(0);
+    let before = Memory::of("self")?;
+    for _ in 0..THREADS {
+        start(waiting.clone())?;
+    }
+    // For all of them to have come to wait, which nothing tells.
+    thread::sleep(Duration::from_millis(500));
+    Memory::of("self")?.print_each(name, &before, THREADS);
+    Ok(())
+}
+
+fn measure_server() -> io::Result<()> {
+    let server = Server::start(&[]);
+    let pid = server.pid().to_string();
+    // What there is only once is there after the first.
+    let _first = Chatter::join(&server, OURS, "first")?;
+    let before = Memory::of(&pid)?;
+    let clients: io::Result<Vec<Chatter>> = (0..THREADS / 2)
+        .map(|number| Chatter::join(&server, OURS, &format!("user{number}")))
+        .collect();
+    let clients = clients?;
+    Memory::of(&pid)?.print_each("a client here, both threads", &before, clients.len() as u64);
+    Ok(())
+}
+
+/// In KiB. The last is that of the whole machine, because Linux tells no other.
+struct Memory([u64; 4]);
+
+impl Memory {
+    fn of(process: &str) -> io::Result<Memory> {
+        let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+        let machine = fs::read_to_string("/proc/meminfo")?;
+        Ok(Memory([
+            figure(&status, "VmSize:"),
+            figure(&status, "VmRSS:"),
+            figure(&status, "VmPTE:"),
+            figure(&machine, "KernelStack:"),
+        ]))
+    }
+
+    /// Prints what has been added to `before`, divided.
+    fn print_each(&self, name: &str, before: &Memory, count: u64) {
+        let each = |at: usize| self.0[at].saturating_sub(before.0[at]) as f64 / count as f64;
+        println!(
+            "  {name:<29} {:>6.0} {:>7.1} {:>7.1} {:>8.1}",
+            each(0),
+            each(1),
+            each(2),
+            each(3)
+        );
+    }
+}
+
+fn figure(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.and_then(|line| line.split_whitespace().next());
+    value.expect("Linux").parse().expect("a number")
+}
+
+// ---- Time ----
+
+/// Gives the processor time, in µs, of a delivery of so many messages at once.
+type Deliver = fn(usize) -> io::Result<f64>;
+
+/// The life of a writer thread, until its queue has no sender any more.
+type Writer = fn(&TcpStream, &Receiver<Message>) -> io::Result<()>;
+
+fn write_each(mut socket: &TcpStream, queue: &Receiver<Message>) -> io::Result<()> {
+    for message in queue {
+        socket.write_all(&message)?;
+    }
+    Ok(())
+}
+
+fn write_all_there_is(mut socket: &TcpStream, queue: &Receiver<Message>) -> io::Result<()> {
+    let mut batch = Vec::new();
+    while let Ok(first) = queue.recv() {
+        batch.extend_from_slice(&first);
+        for next in queue.try_iter() {
+            batch.extend_from_slice(&next);
+        }
+        socket.write_all(&batch)?;
+        batch.clear();
+    }
+    Ok(())
+}
+
+fn by_threads(write: Writer, at_once: usize) -> io::Result<f64> {
+    let mut queues: Vec<Sender<Message>> = Vec::new();
+    let mut clients = Vec::new();
+    for (socket, client) in connections()? {
+        let (queue, messages) = unbounded();
+        thread::spawn(move || write(&socket, &messages));
+        queues.push(queue);
+        clients.push(client);
+    }
+    time(at_once, |message| {
+        for queue in &queues {
+            for _ in 0..at_once {
+                queue.send(Arc::clone(message)).map_err(io::Error::other)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn by_sender(at_once: usize) -> io::Result<f64> {
+    let connections = connections()?;
+    time(at_once, |message| {
+        for (socket, _) in &connections {
+            let batch = message.repeat(at_once);
+            (&mut &*socket).write_all(&batch)?;
+        }
+        Ok(())
+    })
+}
+
+/// Of each client both ends. What is sent here is less than the kernel keeps for one that
+/// does not read, so none does.
+fn connections() -> io::Result<Vec<(TcpStream, TcpStream)>> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let connect = |_| {
+        let client = TcpStream::connect(address)?;
+        let (socket, _) = listener.accept()?;
+        socket.set_nodelay(true)?;
+        Ok((socket, client))
+    };
+    (0..CLIENTS).map(connect).collect()
+}
+
+fn time(at_once: usize, send: impl Fn(&Message) -> io::Result<()>) -> io::Result<f64> {
+    let message: Message = [b'x'; 100].into();
+    thread::sleep(PAUSE);
+    let before = own_cpu()?;
+    for _ in 0..SENDINGS {
+        send(&message)?;
+        thread::sleep(PAUSE);
+    }
+    let used = own_cpu()? - before;
+    Ok(per_delivery(used, SENDINGS * at_once * CLIENTS))
+}
+
+fn per_delivery(used: Duration, deliveries: usize) -> f64 {
+    used.as_secs_f64() * 1e6 / deliveries as f64
+}
+
+/// This server with the hand-off and without, in turns.
+fn compare_servers() -> io::Result<()> {
+    println!("this server, {CLIENTS} clients, one message after the other, in µs a delivery:");
+    let mut rooms = [
+        ("--no-hand-off", Room::open(&["--no-hand-off"])?, Vec::new()),
+        ("default", Room::open(&[])?, Vec::new()),
+    ];
+    for _ in 0..ROUNDS {
+        for (_, room, times) in &mut rooms {
+            times.push(room.broadcast()?);
+        }
+    }
+    for (name, _, times) in rooms {
+        println!("  {name:27} {:>9.2}", median(times));
+    }
+    Ok(())
+}
+
+struct Room {
+    server: Server,
+    sender: Chatter,
+    readers: Vec<Chatter>,
+}
+
+impl Room {
+    fn open(options: &[&str]) -> io::Result<Room> {
+        let server = Server::start(options);
+        let sender = Chatter::join(&server, OURS, "sender")?;
+        let readers =
+            (0..CLIENTS).map(|number| Chatter::join(&server, OURS, &format!("user{number}")));
+        let readers: io::Result<Vec<Chatter>> = readers.collect();
+        let readers = readers?;
+        Ok(Room {
+            server,
+            sender,
+            readers,
+        })
+    }
+
+    /// The processor time of the server for a delivery.
+    fn broadcast(&mut self) -> io::Result<f64> {
+        let process = Process::of(self.server.pid().as_raw_pid() as u32)?;
+        let before = process.cpu()?;
+        for _ in 0..SENDINGS {
+            self.sender.say("hello, everyone")?;
+        }
+        for reader in &mut self.readers {
+            for _ in 0..SENDINGS {
+                reader.next()?;
+            }
+        }
+        Ok(per_delivery(process.cpu()? - before, SENDINGS * CLIENTS))
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    times[times.len() / 2]
+}
