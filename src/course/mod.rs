@@ -11,6 +11,7 @@
 //! | 2 | [`fan_out`] | fan-out under a lock |
 //! | 3 | [`slow_reader`] | the slow reader |
 //! | 4 | [`wake_up`] | a thread's price in memory and in a wake-up; batching and the hand-off |
+//! | 5 | [`stopping`] | stopping a blocked `accept`, `read` and `write` |
 //!
 //! # How to read it
 //!
@@ -52,4 +53,5 @@
 pub mod fan_out;
 pub mod lines;
 pub mod slow_reader;
+pub mod stopping;
 pub mod wake_up;

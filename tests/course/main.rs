@@ -16,6 +16,8 @@ mod lines;
 mod load_process;
 /// Chapter 3: the slow reader.
 mod slow_reader;
+/// Chapter 5: stopping a blocked `accept`, `read` and `write`.
+mod stopping;
 #[path = "../it/support.rs"]
 #[allow(dead_code)]
 mod support;
@@ -40,6 +42,7 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("fan_out", fan_out::experiment),
     ("slow_reader", slow_reader::experiment),
     ("wake_up", wake_up::experiment),
+    ("stopping", stopping::experiment),
 ];
 
 /// What experiments run as a process of its own: what can be measured from outside, or
@@ -54,6 +57,7 @@ const PROCESSES: &[(&str, Program)] = &[
     ("default-threads", wake_up::default_threads),
     ("small-threads", wake_up::small_threads),
     ("threads-with-buffer", wake_up::threads_with_buffer),
+    ("flagged-server", stopping::flagged_server),
 ];
 
 /// The option that makes this program one of these processes.

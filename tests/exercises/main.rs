@@ -12,5 +12,7 @@ mod lines;
 mod slow_reader;
 /// A solution of each.
 mod solutions;
+/// Chapter 5: a service that can be stopped.
+mod stopping;
 /// Chapter 4: a writer that makes few writes.
 mod wake_up;

@@ -3,4 +3,5 @@
 pub(crate) mod fan_out;
 pub(crate) mod lines;
 pub(crate) mod slow_reader;
+pub(crate) mod stopping;
 pub(crate) mod wake_up;
