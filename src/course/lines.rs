@@ -93,8 +93,8 @@
 //! so without knowing anything of text, because the byte `FF` does not occur in UTF-8. What
 //! it answers is "won't".
 //!
-//! What it costs: 290 lines with their tests, where `lines()` is one word. The buffer of
-//! a client begins at [`FIRST_READ_BUFFER`] and grows for who has much to say.
+//! What it costs: a file of its own where `lines()` is one word, and a buffer for each client,
+//! which begins at [`FIRST_READ_BUFFER`] and grows for who has much to say.
 //!
 //! # Exercise
 //!

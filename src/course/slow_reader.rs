@@ -65,8 +65,8 @@
 //! 20,000 and cannot know it. And 256 of what? Here of 2 KB; a bound in messages is a
 //! bound in memory only if all messages are small.
 //!
-//! In all of them carol gets some 2,000 messages that no queue ever held: the two kernels
-//! did, 4 MB of them. That is memory too, which no bound of the program sees.
+//! And some 2,000 of carol's messages were in no queue any more, in each of the three: the
+//! two kernels had them, 4 MB. That is memory too, which no bound of the program sees.
 //!
 //! # The repair
 //!
@@ -86,8 +86,8 @@
 //! - *It does not go on for ever.* When a batch has not been taken for the write timeout,
 //!   the connection is broken ([`writer`]). The limit is for the whole batch: `SO_SNDTIMEO`
 //!   alone is one for each `send`, which a client that takes a byte now and then meets for
-//!   ever. The last line of above shows it, and that its notice, `You read too slowly`, is
-//!   for somebody who reads slowly; to one who does not read at all nothing can be said.
+//!   ever. The last line of the transcript shows the end, without the notice that belongs to
+//!   it, `You read too slowly`: to one who does not read at all nothing can be said.
 //!
 //! What it costs: a lock for each message to each recipient, held while the item goes in;
 //! and what is delivered is no longer a matter of yes or no. The protocol has to say what

@@ -11,6 +11,7 @@
 //! fn serve_until_signal(listener: &TcpListener) -> io::Result<()> {
 //!     let stop = Arc::new(AtomicBool::new(false));
 //!     signal_hook::flag::register(SIGTERM, Arc::clone(&stop))?;
+//!     println!("listening on {}", listener.local_addr()?);
 //!     while !stop.load(Ordering::Relaxed) {
 //!         let (socket, _) = listener.accept()?;
 //!         thread::spawn(move || echo(&socket));
@@ -95,7 +96,7 @@
 //!    any more who would be forgotten.
 //! 3. It closes [the session map](crate::sessions::Sessions::close), which gives back who is
 //!    there, and puts the last line into each queue. The writers write what there is to write,
-//!    within the grace. That is what the second of above was for, with one who is stuck.
+//!    within the grace, which the one who is stuck has used up in the transcript.
 //! 4. Who is still there is cut ([`Attachment::cut`]), by `shutdown(2)`: the reader returns
 //!    from `read`, the writer from `write`, each leaves as it always does.
 //! 5. That all are gone is known by a channel of [`Infallible`], of which each reader holds a
@@ -104,6 +105,10 @@
 //! What it costs: whoever may have to stop a thread needs an `Arc` of its socket. And each
 //! place where something can block needs somebody who knows how to end that: a pause is
 //! a channel with a timeout and not a `sleep`, or the shutdown would wait for it.
+//!
+//! One gap is the kernel's. Where a listener goes in the very moment in which a connection
+//! comes about, Linux may forget its end of it and tell nobody. The client learns of that when
+//! it sends something; the test of this chapter's exercise has met it.
 //!
 //! # Exercise
 //!

@@ -72,8 +72,8 @@
 //!   heap, begin small and are given back when there is nothing to do
 //!   ([`FIRST_READ_BUFFER`], [`IDLE_BATCH`]). One that nobody saw was in `std::io::copy`,
 //!   which has 8 KiB on its stack and was inlined into the frame of each reader: so
-//!   `drop_input` in [`connection`] is not. An idle client is 29 KiB of our memory and 32 of
-//!   the kernel's.
+//!   `drop_input` in [`connection`] is not. An idle client is 29 KiB of our memory, and 32 of
+//!   the kernel's for its two stacks there.
 //! - *Batching*: a [`writer`] takes all there is, up to [`BATCH`], and makes one write of
 //!   it. The busier it is, the more there is. It never waits for more to come.
 //! - *The hand-off*: the thread that has something for a client whose socket takes it at

@@ -29,14 +29,13 @@ const CLIENTS: usize = 100;
 const LOOK: Duration = Duration::from_millis(100);
 
 pub(super) fn flagged_server() -> io::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("listening on {}", listener.local_addr()?);
-    serve_until_signal(&listener)
+    serve_until_signal(&TcpListener::bind("127.0.0.1:0")?)
 }
 
 fn serve_until_signal(listener: &TcpListener) -> io::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGTERM, Arc::clone(&stop))?;
+    println!("listening on {}", listener.local_addr()?);
     while !stop.load(Ordering::Relaxed) {
         let (socket, _) = listener.accept()?;
         thread::spawn(move || echo(&socket));
