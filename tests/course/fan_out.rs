@@ -74,11 +74,29 @@ pub(super) fn experiment() -> io::Result<()> {
         println!("  {name:15} alice is answered {answered} times");
         let begin = Instant::now();
         let joined = match Chatter::join(&server, dialect, "dave") {
-            Ok(_) => format!("joins within {:?}", begin.elapsed()),
+            Ok(_) => format!("joins within {:.1?}", begin.elapsed()),
             Err(e) if is_timeout(&e) => format!("has waited {PATIENCE:?} in vain"),
             Err(e) => return Err(e),
         };
         println!("  {:15} dave {joined}", "");
+    }
+    println!("bob's connection breaks, and then alice writes:");
+    for (name, server, dialect) in [
+        ("under the lock", naive_server("room"), NAIVE),
+        ("this server", Server::start(&[]), OURS),
+    ] {
+        let mut alice = Chatter::join(&server, dialect, "alice")?;
+        let bob = Chatter::join(&server, dialect, "bob")?;
+        let _carol = Chatter::join(&server, dialect, "carol")?;
+        alice.say("hello")?;
+        // Closed with something unread in it, which is a reset.
+        drop(bob);
+        let answer = match alice.say("where is bob?") {
+            Ok(answer) => format!("{answer:?}"),
+            Err(e) if is_timeout(&e) => format!("nothing for {PATIENCE:?}"),
+            Err(e) => return Err(e),
+        };
+        println!("  {name:15} she is answered {answer}");
     }
     println!(
         "{CLIENTS} clients with room for what they are sent; for one broadcast the lock is held"
