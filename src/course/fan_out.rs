@@ -73,6 +73,8 @@
 //! Even without the lock, alice's thread would still wait for carol, and have bob's errors.
 //! So what is sent goes into a queue, which does neither block nor break ([`Outbox::send`]);
 //! what happens to a client that does not empty it is the [next chapter](super::slow_reader).
+//! `Delivered to 2` counts the queues, bob's among them: that he is gone is for his own
+//! threads to find out.
 //!
 //! What it costs: an atomic increment and decrement for each recipient, and a vector. And
 //! one has to think about what may have changed since the copy was made. A list that was

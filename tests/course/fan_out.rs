@@ -15,7 +15,7 @@ use chat::sessions::Sessions;
 
 use crate::chat::{Chatter, NAIVE, OURS, PATIENCE, is_timeout};
 use crate::support::Server;
-use crate::{naive_server, serve_naively};
+use crate::{median, naive_server, serve_naively};
 
 /// More than the kernel keeps for a client that does not read.
 const MESSAGES: usize = 10_000;
@@ -163,9 +163,4 @@ fn locked_by_sessions() -> Duration {
         time
     });
     median(times.collect())
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }

@@ -132,3 +132,9 @@ fn serve_naively(
     }
     Ok(())
 }
+
+/// The one in the middle.
+fn median<T: Copy + PartialOrd>(mut figures: Vec<T>) -> T {
+    figures.sort_by(|one, other| one.partial_cmp(other).expect("numbers"));
+    figures[figures.len() / 2]
+}

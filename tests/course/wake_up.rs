@@ -15,8 +15,8 @@ use crossbeam_channel::{Receiver, RecvError, Sender, bounded, unbounded};
 
 use crate::chat::{Chatter, OURS};
 use crate::load_process::{Process, own_cpu};
-use crate::process;
 use crate::support::Server;
+use crate::{median, process};
 
 /// Whose memory is measured.
 const THREADS: u64 = 1_000;
@@ -47,23 +47,26 @@ pub(super) fn experiment() -> io::Result<()> {
 
     println!("processor time for a message to each of {CLIENTS} clients, in µs a delivery:");
     println!("                              1 message   32 at once");
-    let ways: [(&str, Deliver); 3] = [
-        ("a thread, a write for each", |at_once| {
-            by_threads(write_each, at_once)
-        }),
-        ("a thread, one for all", |at_once| {
-            by_threads(write_all_there_is, at_once)
-        }),
-        ("the sender, one for all", by_sender),
+    let mut ways: [(&str, Deliver, [Vec<f64>; 2]); 3] = [
+        (
+            "a thread, a write for each",
+            by_threads_one_by_one,
+            Default::default(),
+        ),
+        (
+            "a thread, one for all",
+            by_threads_in_batches,
+            Default::default(),
+        ),
+        ("the sender, one for all", by_sender, Default::default()),
     ];
-    let mut times = [const { [const { Vec::new() }; 2] }; 3];
     for _ in 0..ROUNDS {
-        for ((_, deliver), times) in ways.iter().zip(&mut times) {
-            times[0].push(deliver(1)?);
-            times[1].push(deliver(32)?);
+        for (_, deliver, [one, many]) in &mut ways {
+            one.push(deliver(1)?);
+            many.push(deliver(32)?);
         }
     }
-    for ((name, _), [one, many]) in ways.iter().zip(times) {
+    for (name, _, [one, many]) in ways {
         println!("  {name:27} {:>9.2} {:>12.2}", median(one), median(many));
     }
     compare_servers()
@@ -195,6 +198,14 @@ fn write_all_there_is(mut socket: &TcpStream, queue: &Receiver<Message>) -> io::
     Ok(())
 }
 
+fn by_threads_one_by_one(at_once: usize) -> io::Result<f64> {
+    by_threads(write_each, at_once)
+}
+
+fn by_threads_in_batches(at_once: usize) -> io::Result<f64> {
+    by_threads(write_all_there_is, at_once)
+}
+
 fn by_threads(write: Writer, at_once: usize) -> io::Result<f64> {
     let mut queues: Vec<Sender<Message>> = Vec::new();
     let mut clients = Vec::new();
@@ -308,9 +319,4 @@ impl Room {
         }
         Ok(per_delivery(process.cpu()? - before, SENDINGS * CLIENTS))
     }
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_unstable_by(f64::total_cmp);
-    times[times.len() / 2]
 }
