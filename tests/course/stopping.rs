@@ -116,7 +116,7 @@ fn stop_this_server(one_is_stuck: bool) -> io::Result<()> {
     let mut server = Server::start(&["--grace", "1"]);
     let join = |number| Chatter::join(&server, OURS, &format!("user{number}"));
     let clients: io::Result<Vec<Chatter>> = (0..CLIENTS).map(join).collect();
-    let mut clients = clients?;
+    let clients = clients?;
     let stuck = one_is_stuck.then(|| {
         let carol = server.named("carol");
         server.named("alice").fill("carol");
@@ -125,7 +125,7 @@ fn stop_this_server(one_is_stuck: bool) -> io::Result<()> {
     let begin = Instant::now();
     server.signal(Signal::TERM);
     let mut told = 0;
-    for mut client in clients.drain(..) {
+    for mut client in clients {
         if client.next()? == "The server is shutting down" {
             told += 1;
         }
