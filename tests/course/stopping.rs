@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -95,6 +96,9 @@ pub(super) fn experiment() -> io::Result<()> {
 
 fn stop_flagged_server() -> io::Result<()> {
     let mut server = naive_server("flagged-server");
+    let process = format!("/proc/{}", server.pid());
+    // Or it would look at the flag once more before it does.
+    wait_for("the server to accept", || sleeps(Path::new(&process)));
     server.signal(Signal::TERM);
     thread::sleep(PATIENCE);
     let state = match server.has_exited() {
@@ -206,7 +210,13 @@ fn block(
     thread::Builder::new().name(name.clone()).spawn(move || {
         let _ = returning.send(call());
     })?;
-    wait_for("the thread to sleep", || sleeps(&name));
+    wait_for("the thread to sleep", || {
+        let threads = fs::read_dir("/proc/self/task").expect("Linux");
+        threads.filter_map(Result::ok).any(|thread| {
+            let its_name = fs::read_to_string(thread.path().join("comm"));
+            its_name.is_ok_and(|its| its.trim_end() == name) && sleeps(&thread.path())
+        })
+    });
     Ok(Blocked {
         clone,
         stop: Arc::default(),
@@ -215,14 +225,12 @@ fn block(
     })
 }
 
-/// Whether the thread of this name sleeps.
-fn sleeps(name: &str) -> bool {
-    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
-    tasks.filter_map(Result::ok).any(|task| {
-        // number (name) state ... (proc_pid_stat(5)); it may have ended by now.
-        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        stat.contains(&format!("({name}) S"))
-    })
+/// Whether the thread of this folder of `/proc` sleeps; that of a process is its main thread.
+fn sleeps(folder: &Path) -> bool {
+    // number (name) state ... (proc_pid_stat(5)); it may have ended by now.
+    let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next();
+    state.is_some_and(|state| state.starts_with('S'))
 }
 
 /// What comes of it.
