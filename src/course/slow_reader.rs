@@ -86,8 +86,9 @@
 //! - *It does not go on for ever.* When a batch has not been taken for the write timeout,
 //!   the connection is broken ([`writer`]). The limit is for the whole batch: `SO_SNDTIMEO`
 //!   alone is one for each `send`, which a client that takes a byte now and then meets for
-//!   ever. The last line of the transcript shows the end, without the notice that belongs to
-//!   it, `You read too slowly`: to one who does not read at all nothing can be said.
+//!   ever. The last line of the transcript shows the end. Whether the notice that belongs to
+//!   it, `You read too slowly`, still finds room before one who does not read is luck; in
+//!   this run it did not.
 //!
 //! What it costs: a lock for each message to each recipient, held while the item goes in;
 //! and what is delivered is no longer a matter of yes or no. The protocol has to say what
