@@ -1,20 +1,17 @@
-use crate::support::{Client, Server, has_tool, is_skipped, wait_for};
+use crate::support::{Client, ForOthers, Server, has_tool, is_skipped, wait_for};
 use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 const FULL: &str = "The server is full";
 
-/// A server that a limit is set for, by prlimit(1), which becomes it.
+/// A server that a limit is set for.
 #[track_caller]
 fn limited(limit: &str, program: &str, prepare: impl FnOnce(&mut Command)) -> Server {
-    let mut command = Command::new("prlimit");
-    command.args([limit, program]);
-    Server::start_by(command, &["--rate", "0"], prepare)
+    Server::start_limited(limit, program, &["--rate", "0"], prepare)
 }
 
 /// Connects and takes names until there is no room; who got one.
@@ -97,7 +94,7 @@ fn few_threads_are_few_clients_and_a_polite_refusal() {
     if !geteuid().is_root() {
         return is_skipped("only root can start a server whose user has no other threads");
     }
-    let program = ForOthers::new();
+    let program = ForOthers::copy(env!("CARGO_BIN_EXE_chat-server"));
     // Of these, the server's own are six. At the second there is one for the reader of
     // one client more, and none for its writer.
     for (number, limit) in [(0, "--nproc=20"), (1, "--nproc=21")] {
@@ -109,33 +106,6 @@ fn few_threads_are_few_clients_and_a_polite_refusal() {
         let clients = fill(&server);
         assert_eq!(clients.len(), 7);
         check_full(&server, clients);
-    }
-}
-
-/// The server's program where every user can execute it.
-struct ForOthers(PathBuf);
-
-impl ForOthers {
-    fn new() -> ForOthers {
-        let path = std::env::temp_dir().join(format!("chat-server-{}", std::process::id()));
-        // By another process: what this one has open for writing, a server that another
-        // test starts at this moment has too, and what is so open cannot be executed.
-        let copied = Command::new("install")
-            .args(["-m", "755", env!("CARGO_BIN_EXE_chat-server")])
-            .arg(&path)
-            .status();
-        assert!(copied.is_ok_and(|status| status.success()), "a copy");
-        ForOthers(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("UTF-8")
-    }
-}
-
-impl Drop for ForOthers {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -78,6 +78,19 @@ impl Server {
             stdout,
             log,
         }
+    }
+
+    /// With a limit that prlimit(1) sets, which then becomes the program at this path.
+    #[track_caller]
+    pub(crate) fn start_limited(
+        limit: &str,
+        program: &str,
+        options: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Server {
+        let mut command = Command::new("prlimit");
+        command.args([limit, program]);
+        Server::start_by(command, options, prepare)
     }
 
     /// The next line on its stdout.
@@ -240,6 +253,36 @@ impl Drop for Server {
             eprintln!("--- the server's log\n{}---", self.log());
         }
         let _ = fs::remove_file(&self.log);
+    }
+}
+
+/// A program where every user can execute it.
+pub(crate) struct ForOthers(PathBuf);
+
+impl ForOthers {
+    #[track_caller]
+    pub(crate) fn copy(program: &str) -> ForOthers {
+        let name = Path::new(program).file_name().expect("a file");
+        let name = format!("{}-{}", name.to_string_lossy(), std::process::id());
+        let path = std::env::temp_dir().join(name);
+        // By another process: what this one has open for writing, a server that another
+        // test starts at this moment has too, and what is so open cannot be executed.
+        let copied = Command::new("install")
+            .args(["-m", "755", program])
+            .arg(&path)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()), "a copy");
+        ForOthers(path)
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+}
+
+impl Drop for ForOthers {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 
