@@ -8,12 +8,12 @@
 mod chat;
 /// Chapter 2: fan-out under a lock.
 mod fan_out;
+/// The load generator.
+#[path = "../load/main.rs"]
+#[allow(dead_code)]
+mod generator;
 /// Chapter 1: reading lines from a stream.
 mod lines;
-/// What a process costs, read from outside, as the load generator does it.
-#[path = "../load/process.rs"]
-#[allow(dead_code)]
-mod load_process;
 /// Chapter 3: the slow reader.
 mod slow_reader;
 /// Chapter 5: stopping a blocked `accept`, `read` and `write`.

@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use signal_hook::consts::SIGTERM;
 
 use crate::chat::{Chatter, OURS};
-use crate::load_process::own_cpu;
+use crate::generator::process::own_cpu;
 use crate::naive_server;
 use crate::support::{Server, wait_for};
 

@@ -14,7 +14,7 @@ use chat::limits::STACK;
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, unbounded};
 
 use crate::chat::{Chatter, OURS};
-use crate::load_process::{Process, own_cpu};
+use crate::generator::process::{Process, own_cpu};
 use crate::support::Server;
 use crate::{median, process};
 

@@ -32,7 +32,7 @@ mod figures;
 mod hold;
 pub(crate) mod message;
 mod ping;
-mod process;
+pub(crate) mod process;
 mod progress;
 pub(crate) mod protocol;
 mod report;
