@@ -12,6 +12,7 @@
 //! | 3 | [`slow_reader`] | the slow reader |
 //! | 4 | [`wake_up`] | a thread's price in memory and in a wake-up; batching and the hand-off |
 //! | 5 | [`stopping`] | stopping a blocked `accept`, `read` and `write` |
+//! | 6 | [`name_race`] | a name race |
 //!
 //! # How to read it
 //!
@@ -52,6 +53,7 @@
 
 pub mod fan_out;
 pub mod lines;
+pub mod name_race;
 pub mod slow_reader;
 pub mod stopping;
 pub mod wake_up;

@@ -14,6 +14,8 @@ mod fan_out;
 mod generator;
 /// Chapter 1: reading lines from a stream.
 mod lines;
+/// Chapter 6: a name race.
+mod name_race;
 /// Chapter 3: the slow reader.
 mod slow_reader;
 /// Chapter 5: stopping a blocked `accept`, `read` and `write`.
@@ -43,6 +45,7 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("slow_reader", slow_reader::experiment),
     ("wake_up", wake_up::experiment),
     ("stopping", stopping::experiment),
+    ("name_race", name_race::experiment),
 ];
 
 /// What experiments run as a process of its own: what can be measured from outside, or

@@ -8,6 +8,8 @@
 mod fan_out;
 /// Chapter 1: the beginning of a long line.
 mod lines;
+/// Chapter 6: a name that is changed in one step.
+mod name_race;
 /// Chapter 3: a queue that drops the oldest.
 mod slow_reader;
 /// A solution of each.

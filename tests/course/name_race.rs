@@ -1,0 +1,167 @@
+//! Chapter 6: a name that is looked up first and taken later, and a client that can be found
+//! before it knows its name; both beside this server's one step.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use parking_lot::RwLock;
+
+use crate::support::{Client, Server};
+
+/// How often two clients want a name at the same moment.
+const RACES: usize = 2_000;
+
+/// How many clients log in while others send to all.
+const LOGINS: usize = 2_000;
+
+const SENDERS: usize = 2;
+
+/// Broadcasts that a sender sends at once.
+const BURST: usize = 50;
+
+type Names = RwLock<HashMap<String, Arc<TcpStream>>>;
+
+/// How a client gets its name; false if another has it.
+type LogIn = fn(&Names, &str, &Arc<TcpStream>) -> io::Result<bool>;
+
+fn answer_then_insert(names: &Names, name: &str, client: &Arc<TcpStream>) -> io::Result<bool> {
+    if names.read().contains_key(name) {
+        return Ok(false);
+    }
+    write!(&**client, "200 OK\r\n\r\nYou are {name}\r\n")?;
+    names.write().insert(name.to_owned(), Arc::clone(client));
+    Ok(true)
+}
+
+fn insert_then_answer(names: &Names, name: &str, client: &Arc<TcpStream>) -> io::Result<bool> {
+    let mut locked = names.write();
+    if locked.contains_key(name) {
+        return Ok(false);
+    }
+    locked.insert(name.to_owned(), Arc::clone(client));
+    drop(locked);
+    write!(&**client, "200 OK\r\n\r\nYou are {name}\r\n")?;
+    Ok(true)
+}
+
+pub(super) fn experiment() -> io::Result<()> {
+    let server = Server::start(&[]);
+    let servers = [
+        ("answer_then_insert", start_naive(answer_then_insert)?),
+        ("insert_then_answer", start_naive(insert_then_answer)?),
+        ("this server", server.address),
+    ];
+    println!("two clients want the same name at the same moment, {RACES} times: both got it");
+    for (name, address) in servers {
+        println!("  {name:20} {:5}", race(address));
+    }
+    println!("{LOGINS} clients log in while others send to all: their first message is disturbed");
+    for (name, address) in servers {
+        println!("  {name:20} {:5}", log_in(address));
+    }
+    Ok(())
+}
+
+/// How often two clients both get the name that both ask for.
+fn race(server: SocketAddr) -> usize {
+    let barrier = Barrier::new(2);
+    let ask = |name: &str| {
+        let mut client = Client::connect(server);
+        barrier.wait();
+        client.send(&format!("Set-name {name}"));
+        let is_granted = client.next().status == "200 OK";
+        // So that nobody has it only because the other has left.
+        barrier.wait();
+        is_granted
+    };
+    let both = |name: String| {
+        thread::scope(|scope| {
+            let other = scope.spawn(|| ask(&name));
+            let own = ask(&name);
+            own && other.join().expect("no panic")
+        })
+    };
+    (0..RACES)
+        .filter(|race| both(format!("race{race}")))
+        .count()
+}
+
+/// How many clients read somebody's message before they are told their name, or in the
+/// middle of it.
+fn log_in(server: SocketAddr) -> usize {
+    let done = AtomicBool::new(false);
+    let send_to_all = |sender: usize| {
+        let mut sender = named(server, &format!("sender{sender}"));
+        sender.deaf = true;
+        while !done.load(Ordering::Relaxed) {
+            sender.send_raw("\r\n\r\nBroadcast-message hello\r\n".repeat(BURST));
+            (0..BURST).for_each(|_| drop(sender.next()));
+        }
+    };
+    let is_disturbed = |number: &usize| {
+        let mut client = Client::connect(server);
+        client.send(&format!("Set-name user{number}"));
+        let first = client.next().data;
+        client.close_input();
+        let _ = client.rest();
+        first != format!("You are user{number}")
+    };
+    thread::scope(|scope| {
+        let send_to_all = &send_to_all;
+        for sender in 0..SENDERS {
+            scope.spawn(move || send_to_all(sender));
+        }
+        let disturbed = (0..LOGINS).filter(is_disturbed).count();
+        done.store(true, Ordering::Relaxed);
+        disturbed
+    })
+}
+
+fn named(server: SocketAddr, name: &str) -> Client {
+    let mut client = Client::connect(server);
+    client.send(&format!("Set-name {name}"));
+    client.next();
+    client
+}
+
+/// A naive server: it reads lines, and writes to everyone's socket.
+fn start_naive(log_in: LogIn) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let names = Arc::new(Names::default());
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let names = Arc::clone(&names);
+            thread::spawn(move || serve(&names, log_in, &Arc::new(client)));
+        }
+    });
+    Ok(address)
+}
+
+fn serve(names: &Names, log_in: LogIn, client: &Arc<TcpStream>) -> io::Result<()> {
+    let mut own = None;
+    for line in BufReader::new(&**client).lines() {
+        let line = line?;
+        if let Some(name) = line.strip_prefix("Set-name ") {
+            if log_in(names, name, client)? {
+                own = Some(name.to_owned());
+            } else {
+                write!(&**client, "403 Forbidden\r\n\r\n{name} is taken\r\n")?;
+            }
+        } else if let Some(text) = line.strip_prefix("Broadcast-message ") {
+            let clients: Vec<_> = names.read().values().cloned().collect();
+            for other in clients.iter().filter(|other| !Arc::ptr_eq(other, client)) {
+                let _ = write!(&**other, "200 OK\r\n\r\nIncoming-message {text}\r\n");
+            }
+            write!(&**client, "200 OK\r\n\r\nDelivered\r\n")?;
+        }
+    }
+    if let Some(own) = own {
+        names.write().remove(&own);
+    }
+    Ok(())
+}
