@@ -13,6 +13,7 @@
 //! | 4 | [`wake_up`] | a thread's price in memory and in a wake-up; batching and the hand-off |
 //! | 5 | [`stopping`] | stopping a blocked `accept`, `read` and `write` |
 //! | 6 | [`name_race`] | a name race |
+//! | 7 | [`last_line`] | the last line before a close |
 //!
 //! # How to read it
 //!
@@ -52,6 +53,7 @@
 //! `tests/exercises/solutions/lines.rs`, and `make test` runs the same test against that.
 
 pub mod fan_out;
+pub mod last_line;
 pub mod lines;
 pub mod name_race;
 pub mod slow_reader;

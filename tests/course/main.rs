@@ -12,6 +12,8 @@ mod fan_out;
 #[path = "../load/main.rs"]
 #[allow(dead_code)]
 mod generator;
+/// Chapter 7: the last line before a close.
+mod last_line;
 /// Chapter 1: reading lines from a stream.
 mod lines;
 /// Chapter 6: a name race.
@@ -46,6 +48,7 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("wake_up", wake_up::experiment),
     ("stopping", stopping::experiment),
     ("name_race", name_race::experiment),
+    ("last_line", last_line::experiment),
 ];
 
 /// What experiments run as a process of its own: what can be measured from outside, or

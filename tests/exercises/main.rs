@@ -6,6 +6,8 @@
 
 /// Chapter 2: a room that nobody can stop.
 mod fan_out;
+/// Chapter 7: a last line that is read.
+mod last_line;
 /// Chapter 1: the beginning of a long line.
 mod lines;
 /// Chapter 6: a name that is changed in one step.

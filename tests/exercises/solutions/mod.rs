@@ -1,6 +1,7 @@
 //! One solution of each exercise, which is not the only one. Look when you have your own.
 
 pub(crate) mod fan_out;
+pub(crate) mod last_line;
 pub(crate) mod lines;
 pub(crate) mod name_race;
 pub(crate) mod slow_reader;
