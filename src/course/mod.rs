@@ -14,6 +14,7 @@
 //! | 5 | [`stopping`] | stopping a blocked `accept`, `read` and `write` |
 //! | 6 | [`name_race`] | a name race |
 //! | 7 | [`last_line`] | the last line before a close |
+//! | 8 | [`running_out`] | running out of descriptors, threads and maps |
 //!
 //! # How to read it
 //!
@@ -56,6 +57,7 @@ pub mod fan_out;
 pub mod last_line;
 pub mod lines;
 pub mod name_race;
+pub mod running_out;
 pub mod slow_reader;
 pub mod stopping;
 pub mod wake_up;

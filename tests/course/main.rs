@@ -18,6 +18,8 @@ mod last_line;
 mod lines;
 /// Chapter 6: a name race.
 mod name_race;
+/// Chapter 8: running out of descriptors, threads and maps.
+mod running_out;
 /// Chapter 3: the slow reader.
 mod slow_reader;
 /// Chapter 5: stopping a blocked `accept`, `read` and `write`.
@@ -49,6 +51,7 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("stopping", stopping::experiment),
     ("name_race", name_race::experiment),
     ("last_line", last_line::experiment),
+    ("running_out", running_out::experiment),
 ];
 
 /// What experiments run as a process of its own: what can be measured from outside, or
@@ -64,6 +67,9 @@ const PROCESSES: &[(&str, Program)] = &[
     ("small-threads", wake_up::small_threads),
     ("threads-with-buffer", wake_up::threads_with_buffer),
     ("flagged-server", stopping::flagged_server),
+    ("naive-end", running_out::naive_end),
+    ("naive-go-on", running_out::naive_go_on),
+    ("naive-maps", running_out::naive_maps),
 ];
 
 /// The option that makes this program one of these processes.
