@@ -15,6 +15,7 @@
 //! | 6 | [`name_race`] | a name race |
 //! | 7 | [`last_line`] | the last line before a close |
 //! | 8 | [`running_out`] | running out of descriptors, threads and maps |
+//! | 9 | [`resuming`] | resuming |
 //!
 //! # How to read it
 //!
@@ -57,6 +58,7 @@ pub mod fan_out;
 pub mod last_line;
 pub mod lines;
 pub mod name_race;
+pub mod resuming;
 pub mod running_out;
 pub mod slow_reader;
 pub mod stopping;

@@ -18,6 +18,8 @@ mod last_line;
 mod lines;
 /// Chapter 6: a name race.
 mod name_race;
+/// Chapter 9: resuming.
+mod resuming;
 /// Chapter 8: running out of descriptors, threads and maps.
 mod running_out;
 /// Chapter 3: the slow reader.
@@ -52,6 +54,7 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("name_race", name_race::experiment),
     ("last_line", last_line::experiment),
     ("running_out", running_out::experiment),
+    ("resuming", resuming::experiment),
 ];
 
 /// What experiments run as a process of its own: what can be measured from outside, or

@@ -12,6 +12,8 @@ mod last_line;
 mod lines;
 /// Chapter 6: a name that is changed in one step.
 mod name_race;
+/// Chapter 9: nothing is lost.
+mod resuming;
 /// Chapter 8: out of descriptors, and polite.
 mod running_out;
 /// Chapter 3: a queue that drops the oldest.

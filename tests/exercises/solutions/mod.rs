@@ -4,6 +4,7 @@ pub(crate) mod fan_out;
 pub(crate) mod last_line;
 pub(crate) mod lines;
 pub(crate) mod name_race;
+pub(crate) mod resuming;
 pub(crate) mod running_out;
 pub(crate) mod slow_reader;
 pub(crate) mod stopping;

@@ -1,0 +1,209 @@
+//! The exercise of chapter 9: nothing is lost, not even what the kernel had taken.
+//!
+//! What a kernel has taken when a connection breaks may never be read, and only the client
+//! knows. So here every message has a number, and the client says now and then up to which it
+//! has them all. `Mailbox` below forgets a message when it has been written. Change it, so
+//! that
+//!
+//! - a message is kept until it is acknowledged, and no longer;
+//! - a connection begins behind the last message that its client has seen, and goes on in
+//!   order from there, whatever was written to an earlier one;
+//! - an acknowledgement that comes late changes nothing, and one for what the client cannot
+//!   have seen counts for no more than what was written.
+
+use std::collections::VecDeque;
+
+/// What is wanted of a session's queue.
+pub(crate) trait Outbox: Default {
+    /// Queues a message. The first has the number 1, the next 2, and so on.
+    fn send(&mut self, text: &str);
+
+    /// What is to be written to the connection next, a message with its number, if there is
+    /// something. It counts as written.
+    fn next(&mut self) -> Option<(u64, String)>;
+
+    /// The client has all messages up to this one.
+    fn acknowledge(&mut self, number: u64);
+
+    /// There is another connection, whose client has seen all messages up to this one.
+    fn resume(&mut self, seen: u64);
+
+    /// How many messages are kept.
+    fn kept(&self) -> usize;
+}
+
+/// A session's queue. This is what you change.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    messages: VecDeque<String>,
+    written: u64,
+}
+
+impl Outbox for Mailbox {
+    fn send(&mut self, text: &str) {
+        self.messages.push_back(text.to_owned());
+    }
+
+    fn next(&mut self) -> Option<(u64, String)> {
+        let text = self.messages.pop_front()?;
+        self.written += 1;
+        Some((self.written, text))
+    }
+
+    fn acknowledge(&mut self, _number: u64) {}
+
+    fn resume(&mut self, _seen: u64) {}
+
+    fn kept(&self) -> usize {
+        self.messages.len()
+    }
+}
+
+mod test {
+    use super::{Mailbox, Outbox};
+    use crate::solutions;
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+    use std::collections::VecDeque;
+
+    #[test]
+    #[ignore = "the exercise of chapter 9"]
+    fn exercise() {
+        check::<Mailbox>();
+    }
+
+    #[test]
+    fn solution() {
+        check::<solutions::resuming::Mailbox>();
+    }
+
+    fn check<O: Outbox>() {
+        what_was_not_read_comes_again::<O>();
+        what_is_acknowledged_is_not_kept::<O>();
+        an_acknowledgement_may_be_late_or_a_lie::<O>();
+        whatever_breaks_everything_is_read_once_and_in_order::<O>();
+    }
+
+    fn send_three<O: Outbox>() -> O {
+        let mut outbox = O::default();
+        for text in ["one", "two", "three"] {
+            outbox.send(text);
+        }
+        outbox
+    }
+
+    fn rest(outbox: &mut impl Outbox) -> Vec<u64> {
+        std::iter::from_fn(|| outbox.next())
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    fn what_was_not_read_comes_again<O: Outbox>() {
+        let mut outbox = send_three::<O>();
+        assert_eq!(outbox.next(), Some((1, "one".to_owned())));
+        assert_eq!(outbox.next(), Some((2, "two".to_owned())));
+        outbox.resume(1);
+        assert_eq!(
+            outbox.next(),
+            Some((2, "two".to_owned())),
+            "it was written, and not seen"
+        );
+        outbox.resume(1);
+        assert_eq!(rest(&mut outbox), [2, 3]);
+        assert_eq!(rest(&mut outbox), [0; 0]);
+        outbox.resume(3);
+        outbox.send("four");
+        assert_eq!(outbox.next(), Some((4, "four".to_owned())));
+    }
+
+    fn what_is_acknowledged_is_not_kept<O: Outbox>() {
+        let mut outbox = send_three::<O>();
+        assert_eq!(outbox.kept(), 3);
+        rest(&mut outbox);
+        assert_eq!(outbox.kept(), 3, "it may have to be written again");
+        outbox.acknowledge(2);
+        assert_eq!(outbox.kept(), 1);
+        outbox.resume(3);
+        assert_eq!(outbox.kept(), 0, "who resumes says what it has, too");
+    }
+
+    fn an_acknowledgement_may_be_late_or_a_lie<O: Outbox>() {
+        let mut outbox = send_three::<O>();
+        outbox.next();
+        outbox.next();
+        outbox.acknowledge(2);
+        outbox.acknowledge(1);
+        assert_eq!(outbox.kept(), 1);
+        outbox.acknowledge(u64::MAX);
+        assert_eq!(outbox.kept(), 1, "three was never written");
+        outbox.resume(0);
+        assert_eq!(rest(&mut outbox), [3], "what was acknowledged is gone");
+        outbox.resume(u64::MAX);
+        outbox.send("four");
+        assert_eq!(rest(&mut outbox), [4]);
+    }
+
+    /// What happens next.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Send,
+        /// So many messages are written, if there are so many.
+        Write(usize),
+        /// The client reads so many of those that were written to its connection.
+        Read(usize),
+        Acknowledge,
+        /// The connection breaks, with all that was not read, and the client comes back.
+        Break,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => Just(Step::Send),
+            2 => (0..5_usize).prop_map(Step::Write),
+            2 => (0..5_usize).prop_map(Step::Read),
+            1 => Just(Step::Acknowledge),
+            1 => Just(Step::Break),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    fn whatever_breaks_everything_is_read_once_and_in_order<O: Outbox>() {
+        let config = Config {
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let run = TestRunner::new(config).run(&steps(), |steps| {
+            let mut outbox = O::default();
+            let (mut sent, mut acknowledged) = (0, 0);
+            let mut wire: VecDeque<(u64, String)> = VecDeque::new();
+            let mut seen: Vec<(u64, String)> = Vec::new();
+            let end = [Step::Break, Step::Write(usize::MAX), Step::Read(usize::MAX)];
+            for step in steps.into_iter().chain(end) {
+                match step {
+                    Step::Send => {
+                        sent += 1;
+                        outbox.send(&format!("text {sent}"));
+                    }
+                    Step::Write(count) => {
+                        wire.extend(std::iter::from_fn(|| outbox.next()).take(count));
+                    }
+                    Step::Read(count) => seen.extend(wire.drain(..count.min(wire.len()))),
+                    Step::Acknowledge => {
+                        acknowledged = seen.len();
+                        outbox.acknowledge(acknowledged as u64);
+                    }
+                    Step::Break => {
+                        wire.clear();
+                        acknowledged = seen.len();
+                        outbox.resume(acknowledged as u64);
+                    }
+                }
+                prop_assert_eq!(outbox.kept(), sent - acknowledged);
+            }
+            let all = (1..=sent as u64).map(|number| (number, format!("text {number}")));
+            prop_assert_eq!(seen, all.collect::<Vec<_>>());
+            Ok(())
+        });
+        run.unwrap_or_else(|e| panic!("{e}"));
+    }
+}
