@@ -16,6 +16,7 @@
 //! | 7 | [`last_line`] | the last line before a close |
 //! | 8 | [`running_out`] | running out of descriptors, threads and maps |
 //! | 9 | [`resuming`] | resuming |
+//! | 10 | [`the_end`] | where the shape ends, and what one would do then |
 //!
 //! # How to read it
 //!
@@ -62,4 +63,5 @@ pub mod resuming;
 pub mod running_out;
 pub mod slow_reader;
 pub mod stopping;
+pub mod the_end;
 pub mod wake_up;

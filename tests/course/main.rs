@@ -29,6 +29,8 @@ mod stopping;
 #[path = "../it/support.rs"]
 #[allow(dead_code)]
 mod support;
+/// Chapter 10: where the shape ends, and what one would do then.
+mod the_end;
 /// Chapter 4: a thread's price in memory and in a wake-up; batching and the hand-off.
 mod wake_up;
 
@@ -55,6 +57,7 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("last_line", last_line::experiment),
     ("running_out", running_out::experiment),
     ("resuming", resuming::experiment),
+    ("the_end", the_end::experiment),
 ];
 
 /// What experiments run as a process of its own: what can be measured from outside, or
@@ -73,6 +76,7 @@ const PROCESSES: &[(&str, Program)] = &[
     ("naive-end", running_out::naive_end),
     ("naive-go-on", running_out::naive_go_on),
     ("naive-maps", running_out::naive_maps),
+    ("event-loop", the_end::event_loop),
 ];
 
 /// The option that makes this program one of these processes.

@@ -22,5 +22,7 @@ mod slow_reader;
 mod solutions;
 /// Chapter 5: a service that can be stopped.
 mod stopping;
+/// Chapter 10: several loops, and still one room.
+mod the_end;
 /// Chapter 4: a writer that makes few writes.
 mod wake_up;

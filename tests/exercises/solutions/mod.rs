@@ -8,4 +8,5 @@ pub(crate) mod resuming;
 pub(crate) mod running_out;
 pub(crate) mod slow_reader;
 pub(crate) mod stopping;
+pub(crate) mod the_end;
 pub(crate) mod wake_up;
