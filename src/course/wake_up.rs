@@ -34,10 +34,10 @@
 //! what a thread takes while it waits, in KiB; 1000 of them:
 //!                                address     own    page   kernel
 //!                                  space  memory  tables   stacks
-//!   as std starts it                3048     9.9     4.1     16.0
-//!   with 256 KiB of stack           1256    10.0     0.6     16.0
-//!   and a buffer on it              1256    25.9     0.6     16.0
-//!   a client here, both threads     1593    28.7     1.1     32.0
+//!   as std starts it                3048    10.1     4.1     16.0
+//!   with 256 KiB of stack           1256    10.1     0.6     16.0
+//!   and a buffer on it              1256    26.0     0.6     16.1
+//!   a client here, both threads     1593    24.8     1.1     32.0
 //! ```
 //!
 //! *Memory is cheap, if one knows which.* Two MiB of stack are address space: a promise,
@@ -52,9 +52,9 @@
 //! ```text
 //! processor time for a message to each of 100 clients, in µs a delivery:
 //!                               1 message   32 at once
-//!   a thread, a write for each      24.55         1.91
-//!   a thread, one for all           24.54         0.80
-//!   the sender, one for all          6.97         0.21
+//!   a thread, a write for each      23.88         2.01
+//!   a thread, one for all           24.01         0.80
+//!   the sender, one for all          6.56         0.21
 //! ```
 //!
 //! *What costs is the wake-up.* The same bytes go into the same sockets, and cost more
@@ -72,7 +72,7 @@
 //!   heap, begin small and are given back when there is nothing to do
 //!   ([`FIRST_READ_BUFFER`], [`IDLE_BATCH`]). One that nobody saw was in `std::io::copy`,
 //!   which has 8 KiB on its stack and was inlined into the frame of each reader: so
-//!   `drop_input` in [`connection`] is not. An idle client is 29 KiB of our memory, and 32 of
+//!   `drop_input` in [`connection`] is not. An idle client is 25 KiB of our memory, and 32 of
 //!   the kernel's for its two stacks there.
 //! - *Batching*: a [`writer`] takes all there is, up to [`BATCH`], and makes one write of
 //!   it. The busier it is, the more there is. It never waits for more to come.
@@ -84,15 +84,15 @@
 //!
 //! ```text
 //! this server, 100 clients, one message after the other, in µs a delivery:
-//!   --no-hand-off                    8.95
-//!   default                          2.93
+//!   --no-hand-off                    9.52
+//!   default                          3.03
 //! ```
 //!
 //! What it costs: two threads may now write to one socket, and the order has to hold; it is
 //! the most difficult part of this server, and the one that a model checker tries
 //! (`make model`). A reader that writes for others has less time for its own client, so
-//! it stops after [`HAND_OFF_ROUNDS`]. And with several senders at a time each writes for
-//! itself, where an event loop would collect what they say (README, "Measured").
+//! it stops after [`HAND_OFF_ROUNDS`]. And several senders at a time must not each write to
+//! everybody for themselves: [`HandOff`] has them wait for one another, for a moment.
 //!
 //! # Exercise
 //!
@@ -113,3 +113,4 @@
 //! [`writer`]: crate::outbox::writer
 //! [`hand_off`]: crate::outbox::hand_off
 //! [`Cork`]: crate::outbox::hand_off::Cork
+//! [`HandOff`]: crate::outbox::hand_off::HandOff
