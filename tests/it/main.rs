@@ -31,6 +31,8 @@ mod login;
 mod logs;
 /// Where the machine ends: descriptors, threads, memory maps.
 mod machine;
+/// The server against a model of it (4 to 7).
+mod model;
 /// A network that can break.
 #[cfg(feature = "client")]
 mod network;

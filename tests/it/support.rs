@@ -294,6 +294,13 @@ pub(crate) struct Message {
     pub(crate) data: String,
 }
 
+/// Where a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    BetweenMessages,
+    InAMessage,
+}
+
 /// A client that speaks the protocol by hand, and writes down what was said.
 pub(crate) struct Client {
     socket: BufReader<TcpStream>,
@@ -327,6 +334,13 @@ impl Client {
 
     #[track_caller]
     pub(crate) fn send_raw(&mut self, bytes: impl AsRef<[u8]>) {
+        if let Err(e) = self.try_send_raw(bytes) {
+            self.fail(&format!("cannot send: {e}"));
+        }
+    }
+
+    /// The same for a connection that the server may have closed.
+    pub(crate) fn try_send_raw(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let bytes = bytes.as_ref();
         let shown = bytes[..bytes.len().min(200)].escape_ascii();
         // Those of a soak go on for long.
@@ -334,9 +348,7 @@ impl Client {
             "(the beginning is left out)\n".clone_into(&mut self.dialogue);
         }
         let _ = writeln!(self.dialogue, "> {shown}");
-        if let Err(e) = self.stream().write_all(bytes) {
-            self.fail(&format!("cannot send: {e}"));
-        }
+        self.stream().write_all(bytes)
     }
 
     /// Sends a request for the connection's own session.
@@ -517,6 +529,41 @@ impl Client {
             Ok(_) => Some(self.next()),
             Err(e) => self.fail(&format!("cannot read: {e}")),
         }
+    }
+
+    /// The next message, or how the connection ends, be it by a reset.
+    #[track_caller]
+    pub(crate) fn next_or_how_it_ends(&mut self) -> Result<Message, Ended> {
+        let mut lines = Vec::new();
+        while lines.len() < 3 {
+            let mut line = Vec::new();
+            match self.socket.read_until(b'\n', &mut line) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.fail("waited in vain for a message or the end");
+                }
+                Ok(_) | Err(_) => {}
+            }
+            let shown = String::from_utf8_lossy(&line);
+            let _ = writeln!(self.dialogue, "< {}", shown.trim_end());
+            match line.strip_suffix(b"\r\n").map(str::from_utf8) {
+                Some(Ok(line)) => lines.push(line.to_owned()),
+                Some(Err(_)) => self.fail("the server sent what is not UTF-8"),
+                None if line.is_empty() && lines.is_empty() => return Err(Ended::BetweenMessages),
+                None => return Err(Ended::InAMessage),
+            }
+        }
+        let [status, header, data] = lines.try_into().expect("three");
+        Ok(Message {
+            status,
+            header,
+            data,
+        })
+    }
+
+    /// The last that was said, up to so many lines.
+    pub(crate) fn end_of_dialogue(&self, lines: usize) -> String {
+        let all: Vec<&str> = self.dialogue.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
     }
 
     /// Breaks the connection: the peer is sent a reset, as when the machine is gone

@@ -1,0 +1,719 @@
+//! Has real clients do what a plan says, to a real server, and asks the model whether
+//! that can have come of it.
+//!
+//! In a round all its moves are made at the same time, each by a thread of its own. Then
+//! it is settled: who has closed or reset a connection waits until the server has logged
+//! its end; everyone who reads asks for a `Pong`, behind which stands all that was sent to
+//! them before; and last the witness asks who is here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Shutdown, SocketAddr};
+use std::panic;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Instant;
+
+use super::deliveries::{Read, Sent};
+use super::explain::{Asked, End, Life, Received, Seen, explain};
+use super::plan::{Ask, BAD_REQUESTS, Body, CLIENTS, Header, Move, Plan, Round, Settings, Then};
+use super::state::{Id, State, Token};
+use crate::support::{Client, Ended, Message, Server, missed_by, wait_for};
+
+/// Who asks at the end of each round, and does nothing else; the number behind those of
+/// the plan.
+const WITNESS: usize = CLIENTS;
+
+/// So many bytes reach any client that reads at the end of the round, without the server's
+/// having to wait for it.
+const TAKEN_AT_ONCE: usize = 64 * 1024;
+
+/// What of a dialogue is shown of a client whose round went wrong, in lines.
+const SHOWN: usize = 40;
+
+/// What a message takes on the wire besides its text, at most.
+const AROUND_A_TEXT: usize = 8 + 34 + "Incoming-message broadcast  ".len() + 64 + 2;
+
+/// What a run has seen, to see that it was something.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) answers: usize,
+    pub(crate) deliveries: usize,
+    pub(crate) missed: u64,
+    pub(crate) resumptions: usize,
+    pub(crate) breaks: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.answers += other.answers;
+        self.deliveries += other.deliveries;
+        self.missed += other.missed;
+        self.resumptions += other.resumptions;
+        self.breaks += other.breaks;
+    }
+}
+
+/// Carries out these rounds of a plan.
+pub(super) fn run(plan: &Plan, rounds: &[usize]) -> Result<Tally, String> {
+    let Settings {
+        queue,
+        linger,
+        rate,
+        burst,
+    } = plan.settings;
+    let [queue, linger, rate, burst] = [queue as u64, linger, rate, burst].map(|it| it.to_string());
+    let options = [
+        "--queue", &queue, "--linger", &linger, "--rate", &rate, "--burst", &burst,
+    ];
+    let server = Server::start_with(&options, |_| {});
+    let mut driver = Driver::new(&server, &plan.settings);
+    for &number in rounds {
+        let played = driver.play(&plan.rounds[number]);
+        played.map_err(|problem| format!("round {number}: {problem}"))?;
+    }
+    Ok(driver.tally)
+}
+
+struct Driver<'a> {
+    server: &'a Server,
+    settings: &'a Settings,
+    begun: Instant,
+    /// The number of the last connection.
+    connections: u32,
+    /// Each client's connection.
+    links: [Option<Link>; CLIENTS + 1],
+    /// The last that each client was given.
+    tokens: [Option<Token>; CLIENTS],
+    states: Vec<State>,
+    /// All messages that were sent: to whom, in the word for it, and the text.
+    sent: BTreeMap<Id, (&'static str, String)>,
+    unanswered: BTreeSet<Id>,
+    /// Who has received what.
+    received: BTreeSet<(Token, Id)>,
+    /// By whose name it was received.
+    senders: BTreeMap<Id, String>,
+    known_tokens: BTreeSet<Token>,
+    rounds: u32,
+    tally: Tally,
+}
+
+/// A connection, at the client's end.
+struct Link {
+    number: u32,
+    address: SocketAddr,
+    /// Until it is closed.
+    client: Option<Client>,
+    /// The end of the dialogue, from then on.
+    dialogue: String,
+    /// Its session, as its client knows it.
+    token: Option<Token>,
+    is_read: bool,
+    /// It was not until now.
+    was_not_read: bool,
+    /// What was read in this round.
+    inbox: Vec<Message>,
+    ended: Option<Ended>,
+    messages: u32,
+}
+
+/// What one client does in a round.
+struct Act<'a> {
+    link: Link,
+    client: usize,
+    asked: Vec<Asked>,
+    bytes: Vec<u8>,
+    what: &'a Move,
+}
+
+/// A link after its round.
+struct Played {
+    link: Link,
+    client: usize,
+    asked: Vec<Asked>,
+    end: End,
+}
+
+impl Link {
+    fn new(server: &Server, number: u32) -> Link {
+        let client = server.connect();
+        Link {
+            number,
+            address: client.stream().local_addr().expect("an open socket"),
+            client: Some(client),
+            dialogue: String::new(),
+            token: None,
+            is_read: true,
+            was_not_read: false,
+            inbox: Vec::new(),
+            ended: None,
+            messages: 0,
+        }
+    }
+
+    /// Sends this, unless it was closed, which will be read.
+    fn send(&mut self, bytes: &[u8]) {
+        if let Some(client) = &mut self.client {
+            let _ = client.try_send_raw(bytes);
+        }
+    }
+
+    fn half_close(&self) {
+        if let Some(client) = &self.client {
+            let _ = client.stream().shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Gives the client up, to be closed.
+    fn give_up(&mut self) -> Option<Client> {
+        self.dialogue = self.end_of_dialogue();
+        self.client.take()
+    }
+
+    fn end_of_dialogue(&self) -> String {
+        match &self.client {
+            Some(client) => client.end_of_dialogue(SHOWN),
+            None => self.dialogue.clone(),
+        }
+    }
+
+    /// Reads until so many answers have come, or the connection has ended.
+    fn read_answers(&mut self, count: usize) {
+        self.read_until(|inbox| inbox.iter().filter(|it| is_answer(it)).count() >= count);
+    }
+
+    fn read_until(&mut self, is_enough: impl Fn(&[Message]) -> bool) {
+        while let (None, Some(client)) = (self.ended, &mut self.client) {
+            if is_enough(&self.inbox) {
+                return;
+            }
+            match client.next_or_how_it_ends() {
+                Ok(message) => self.inbox.push(message),
+                Err(ended) => self.ended = Some(ended),
+            }
+        }
+    }
+
+    /// Reads up to the answer that begins so, and takes it out.
+    fn read_up_to(&mut self, is_it: impl Fn(&Message) -> bool) -> Option<Message> {
+        self.read_until(|inbox| inbox.last().is_some_and(&is_it));
+        let is_there = self.inbox.last().is_some_and(is_it);
+        is_there.then(|| self.inbox.pop()).flatten()
+    }
+}
+
+fn is_delivery(message: &Message) -> bool {
+    message.status == "200 OK" && message.data.starts_with("Incoming-message ")
+}
+
+fn missed(message: &Message) -> Option<usize> {
+    let is_notice = message.status == "502 Bad Gateway" && message.data.starts_with("Missed ");
+    is_notice.then(|| missed_by(&message.data)).flatten()
+}
+
+fn is_taken_over(message: &Message) -> bool {
+    message.data == "This session was resumed from another connection"
+}
+
+fn is_answer(message: &Message) -> bool {
+    !is_delivery(message) && missed(message).is_none() && !is_taken_over(message)
+}
+
+fn token_of(header: &str) -> Option<Token> {
+    (!header.is_empty()).then(|| header.into())
+}
+
+impl<'a> Driver<'a> {
+    fn new(server: &'a Server, settings: &'a Settings) -> Driver<'a> {
+        let mut witness = Link::new(server, 0);
+        let client = witness.client.as_mut().expect("a new one");
+        client.set_name("witness");
+        let token: Token = client.token.as_str().into();
+        witness.token = Some(Arc::clone(&token));
+        let mut state = State::default();
+        state.set_name(witness.number, None, "witness", &token);
+        let mut links: [Option<Link>; CLIENTS + 1] = Default::default();
+        links[WITNESS] = Some(witness);
+        Driver {
+            server,
+            settings,
+            begun: Instant::now(),
+            connections: 0,
+            links,
+            tokens: Default::default(),
+            states: vec![state],
+            sent: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
+            received: BTreeSet::new(),
+            senders: BTreeMap::new(),
+            known_tokens: BTreeSet::from([token]),
+            rounds: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).expect("not so long")
+    }
+
+    fn play(&mut self, round: &Round) -> Result<(), String> {
+        self.rounds += 1;
+        let acts = round.iter().filter_map(|it| self.prepare(it)).collect();
+        let mut played = self.make_moves(acts);
+        for (client, link) in self.links.iter_mut().enumerate() {
+            played.extend(link.take().map(|link| Played {
+                link,
+                client,
+                asked: Vec::new(),
+                end: End::NotRead,
+            }));
+        }
+        let listed = self.settle(&mut played);
+        self.judge(&mut played, listed).map_err(|problem| {
+            let dialogues = played.iter().map(|Played { link, client, .. }| {
+                let (number, dialogue) = (link.number, link.end_of_dialogue());
+                format!("--- client {client}, connection {number}\n{dialogue}\n")
+            });
+            format!("{problem}\n{}---", dialogues.collect::<String>())
+        })?;
+        for Played {
+            mut link,
+            client,
+            end,
+            ..
+        } in played
+        {
+            if matches!(end, End::Open(_) | End::NotRead) {
+                link.inbox.clear();
+                link.was_not_read = !link.is_read;
+                self.links[client] = Some(link);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a client is going to send, and over which connection.
+    fn prepare<'m>(&mut self, what: &'m Move) -> Option<Act<'m>> {
+        let client = what.client;
+        if what.then == Then::StopReading {
+            if let Some(link) = &mut self.links[client] {
+                link.is_read = false;
+            }
+            return None;
+        }
+        let (mut link, arrival) = match self.links[client].take() {
+            Some(link) => (link, &[][..]),
+            None => {
+                self.connections += 1;
+                (Link::new(self.server, self.connections), &*what.arrival)
+            }
+        };
+        link.is_read = true;
+        let (mut asked, mut bytes) = (Vec::new(), Vec::new());
+        for ask in arrival.iter().chain(&what.asks) {
+            let token = match ask.header {
+                Header::TokenOf(client) => self.tokens[client].clone(),
+                _ => None,
+            };
+            let id = self.message(&mut link, ask);
+            let text = id.map(|id| &*self.sent[&id].1);
+            bytes.extend(encode(ask, token.as_deref(), text));
+            asked.push(Asked {
+                ask: ask.clone(),
+                token,
+                id,
+                answer: None,
+            });
+        }
+        Some(Act {
+            link,
+            client,
+            asked,
+            bytes,
+            what,
+        })
+    }
+
+    /// The message that a request sends: its text begins with whose it is.
+    fn message(&mut self, link: &mut Link, ask: &Ask) -> Option<Id> {
+        let (scope, size) = match ask.body {
+            Body::Private { size, .. } => ("private", size),
+            Body::Broadcast { size } => ("broadcast", size),
+            _ => return None,
+        };
+        link.messages += 1;
+        let id = (link.number, link.messages);
+        let text = format!("{}.{} {}", id.0, id.1, "🙂".repeat(size / 4));
+        self.sent.insert(id, (scope, text));
+        Some(id)
+    }
+
+    /// All at the same time.
+    fn make_moves(&self, acts: Vec<Act<'_>>) -> Vec<Played> {
+        let all_are_ready = Barrier::new(acts.len());
+        let begun = self.begun;
+        thread::scope(|scope| {
+            let threads: Vec<_> = acts
+                .into_iter()
+                .map(|act| {
+                    let all_are_ready = &all_are_ready;
+                    scope.spawn(move || {
+                        all_are_ready.wait();
+                        act.make(begun)
+                    })
+                })
+                .collect();
+            let played = threads.into_iter().map(thread::ScopedJoinHandle::join);
+            played
+                .map(|played| played.unwrap_or_else(|problem| panic::resume_unwind(problem)))
+                .collect()
+        })
+    }
+
+    /// Waits until everything that was asked is done, and reads what came of it. Gives
+    /// what the witness was told of who is here.
+    fn settle(&self, played: &mut [Played]) -> String {
+        for it in played.iter() {
+            if matches!(it.end, End::Closed(_) | End::Reset(_)) {
+                wait_for("a connection's end in the log", || {
+                    self.has_ended(it.link.address)
+                });
+            }
+        }
+        let goes_on = |it: &&mut Played| it.end == End::NotRead && it.link.is_read;
+        let settled = format!("Pong settled {}", self.rounds);
+        let ask = |it: &mut Played, is_answer: &dyn Fn(&Message) -> bool| {
+            let answer = it.link.read_up_to(is_answer);
+            it.end = match &answer {
+                Some(answer) => End::Open(token_of(&answer.header)),
+                None => End::Gone,
+            };
+            answer
+        };
+        for it in played.iter_mut().filter(goes_on) {
+            if it.client != WITNESS {
+                it.link
+                    .send(format!("\n\nPing settled {}\n", self.rounds).as_bytes());
+            }
+        }
+        for it in played.iter_mut().filter(goes_on) {
+            if it.client != WITNESS {
+                ask(it, &|message| message.data == settled);
+            }
+        }
+        let witness = played.iter_mut().find(|it| it.client == WITNESS);
+        let witness = witness.expect("it never leaves");
+        witness.link.send(b"\n\nList-names\n");
+        let list = ask(witness, &|it| {
+            is_answer(it) && it.data.contains(" online: ")
+        });
+        list.map_or_else(|| "nothing".to_owned(), |list| list.data)
+    }
+
+    /// Whether the server has done all that there was to do for the connection from this
+    /// address, by its log.
+    fn has_ended(&self, address: SocketAddr) -> bool {
+        let log = self.server.log();
+        let came = format!(": came from {address}");
+        let mut lines = log.lines().skip_while(|line| !line.ends_with(&came));
+        let Some(thread) = lines.next().and_then(|line| line.split_whitespace().nth(2)) else {
+            return false;
+        };
+        let ends = ["left", "broken"].map(|how| format!(" {thread} {how}"));
+        lines.any(|line| ends.iter().any(|end| line.contains(end)))
+    }
+
+    /// Looks at each connection by itself, then asks the model about all of them.
+    fn judge(&mut self, played: &mut [Played], listed: String) -> Result<(), String> {
+        let mut round = Heard::default();
+        let mut lives = Vec::new();
+        for it in &mut *played {
+            lives.push(self.hear(it, &mut round).map_err(|problem| {
+                format!(
+                    "client {}, connection {}: {problem}",
+                    it.client, it.link.number
+                )
+            })?);
+        }
+        let settled = lives.iter().filter_map(|life| match &life.end {
+            End::Open(header) => header.clone(),
+            _ => None,
+        });
+        let settled: BTreeSet<Token> = settled.collect();
+        let mut torn = BTreeSet::new();
+        for (Played { link, .. }, life) in played.iter().zip(&lives) {
+            let is_cut = match life.end {
+                End::Open(_) => false,
+                // Somebody has taken it over.
+                End::NotRead => link.token.as_ref().is_some_and(|it| settled.contains(it)),
+                End::Gone | End::HalfClosed => {
+                    link.was_not_read || round.sent.bytes > TAKEN_AT_ONCE
+                }
+                End::Closed(_) | End::Reset(_) => true,
+            };
+            if is_cut {
+                let asked = life
+                    .asked
+                    .iter()
+                    .filter(|it| matches!(it.ask.body, Body::SetName(_)));
+                torn.extend(asked.filter_map(|it| it.token.clone()));
+                torn.extend(link.token.clone());
+            }
+        }
+        let seen = Seen {
+            lives,
+            received: round.received,
+            settled,
+            torn,
+            new: round.new,
+            listed,
+            sent: round.sent,
+            unanswered: &self.unanswered,
+            now: self.now(),
+            bound: self.settings.queue,
+            linger: self.settings.linger * 1_000,
+        };
+        self.states = explain(&seen, &self.states)?;
+        Ok(())
+    }
+
+    /// What one connection did and read in the round.
+    fn hear(&mut self, played: &mut Played, round: &mut Heard) -> Result<Life, String> {
+        let Played {
+            link,
+            client,
+            asked,
+            end,
+        } = played;
+        let (mut answered, mut bad_ones, mut last, mut had_last_word) = (0, 0, None, false);
+        // The answer that gave it its session, if it had none.
+        let mut named = link.token.is_some().then_some(0);
+        let mut read = Vec::new();
+        for message in link.inbox.drain(..) {
+            if had_last_word {
+                return Err(format!("{message:?} stands behind a last word"));
+            }
+            let own = || {
+                link.token
+                    .clone()
+                    .ok_or_else(|| format!("{message:?} without a session"))
+            };
+            if is_delivery(&message) {
+                let id = self.delivered(&message, &own()?)?;
+                let asked_before = asked[..answered].iter().position(|it| it.id == Some(id));
+                if asked_before.is_some_and(|asked| named.is_some_and(|named| named <= asked)) {
+                    return Err(format!("{id:?} came behind the answer to it"));
+                }
+                let received = round.received.entry(id).or_default();
+                received.sender.clone_from(&self.senders[&id]);
+                received.by.insert(message.header.as_str().into());
+                read.push((message.header.as_str().into(), Read::Delivery(id)));
+            } else if let Some(count) = missed(&message) {
+                self.tally.missed += count as u64;
+                own()?;
+                read.push((message.header.as_str().into(), Read::Missed(count as u64)));
+            } else if is_taken_over(&message) {
+                had_last_word = true;
+                if token_of(&message.header) != Some(own()?) {
+                    return Err(format!("{message:?} has another's token"));
+                }
+            } else {
+                let Some(asked) = asked.get_mut(answered) else {
+                    return Err(format!("{message:?} answers nothing"));
+                };
+                bad_ones = if message.status.starts_with("400") {
+                    bad_ones + 1
+                } else {
+                    0
+                };
+                if bad_ones == BAD_REQUESTS {
+                    last = Some(answered);
+                }
+                had_last_word = last.is_some()
+                    || message.data == "Goodbye"
+                    || message.status.starts_with("418");
+                if let (Body::SetName(_), true) =
+                    (asked.ask.body, message.data.starts_with("You are "))
+                {
+                    self.named(link.token.as_ref(), &message, asked, round)?;
+                    let token = token_of(&message.header);
+                    self.tokens[*client].clone_from(&token);
+                    link.token = token;
+                    named.get_or_insert(answered + 1);
+                }
+                asked.answer = Some(message);
+                answered += 1;
+                self.tally.answers += 1;
+            }
+        }
+        if link.ended == Some(Ended::InAMessage) && !matches!(end, End::Gone) {
+            return Err("it ended in the middle of a message".to_owned());
+        }
+        self.tally.breaks += usize::from(matches!(end, End::Closed(_) | End::Reset(_)));
+        for it in &*asked {
+            let Some(id) = it.id else { continue };
+            round.sent.bytes += self.sent[&id].1.len() + AROUND_A_TEXT;
+            if it.answer.is_none() {
+                round.sent.unanswered += 1;
+                self.unanswered.insert(id);
+            }
+        }
+        Ok(Life {
+            connection: link.number,
+            asked: std::mem::take(asked),
+            last,
+            end: end.clone(),
+            read,
+        })
+    }
+
+    /// Which message this is, if it is one that was sent, and is delivered for the first time.
+    fn delivered(&mut self, message: &Message, own: &Token) -> Result<Id, String> {
+        let wrong = |why: &str| {
+            let shown: String = format!("{message:?}").chars().take(200).collect();
+            Err(format!("{why}: {shown}"))
+        };
+        let words: Vec<&str> = message.data.splitn(4, ' ').collect();
+        let [_, scope, sender, text] = words[..] else {
+            return wrong("this is no delivery");
+        };
+        let id = text.split(' ').next().and_then(|id| {
+            let (connection, number) = id.split_once('.')?;
+            Some((connection.parse().ok()?, number.parse().ok()?))
+        });
+        let sent = |id: &Id| {
+            self.sent
+                .get(id)
+                .is_some_and(|it| (it.0, &*it.1) == (scope, text))
+        };
+        let Some(id) = id.filter(sent) else {
+            return wrong("nobody has sent this");
+        };
+        if self.senders.entry(id).or_insert_with(|| sender.to_owned()) != sender {
+            return wrong("others have it from another");
+        }
+        if !self.received.insert((Arc::clone(own), id)) {
+            return wrong("this was delivered before");
+        }
+        self.tally.deliveries += 1;
+        Ok(id)
+    }
+
+    /// A token that is given to a client is a new one, or the one that it named.
+    fn named(
+        &mut self,
+        own: Option<&Token>,
+        answer: &Message,
+        asked: &Asked,
+        round: &mut Heard,
+    ) -> Result<(), String> {
+        let Some(token) = token_of(&answer.header) else {
+            return Err(format!("{answer:?} has no token"));
+        };
+        if own.is_some() {
+            return Ok(());
+        }
+        if asked.token.is_some() {
+            self.tally.resumptions += 1;
+            return Ok(());
+        }
+        let is_a_token = token.len() == 32
+            && token
+                .bytes()
+                .all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_a_token || !self.known_tokens.insert(Arc::clone(&token)) {
+            return Err(format!("{answer:?} gives away a token, or what is none"));
+        }
+        round.new.insert(token);
+        Ok(())
+    }
+}
+
+/// What was heard in a round, of all connections.
+#[derive(Default)]
+struct Heard {
+    received: BTreeMap<Id, Received>,
+    sent: Sent,
+    /// The sessions that began.
+    new: BTreeSet<Token>,
+}
+
+impl Act<'_> {
+    /// Sends it all, and reads as far as is wanted.
+    fn make(self, begun: Instant) -> Played {
+        let Act {
+            mut link,
+            client,
+            asked,
+            bytes,
+            what,
+        } = self;
+        let (first, rest) = bytes.split_at(what.first.min(bytes.len()));
+        for part in [first, rest].into_iter().filter(|part| !part.is_empty()) {
+            link.send(part);
+        }
+        match what.then {
+            Then::StopReading => {}
+            Then::Stay => link.read_answers(asked.len()),
+            Then::HalfClose => {
+                link.send(b"\n\nPing unfini");
+                link.half_close();
+                link.read_until(|_| false);
+            }
+            Then::Close(count) | Then::Reset(count) => link.read_answers(count.min(asked.len())),
+        }
+        let now = u64::try_from(begun.elapsed().as_millis()).expect("not so long");
+        let end = match what.then {
+            Then::HalfClose => End::HalfClosed,
+            _ if link.ended.is_some() => End::Gone,
+            Then::Stay | Then::StopReading => End::NotRead,
+            Then::Close(_) => {
+                drop(link.give_up());
+                End::Closed(now)
+            }
+            Then::Reset(_) => {
+                link.send(b"\n\nPing unfini");
+                if let Some(client) = link.give_up() {
+                    client.reset();
+                }
+                End::Reset(now)
+            }
+        };
+        Played {
+            link,
+            client,
+            asked,
+            end,
+        }
+    }
+}
+
+/// The bytes of a request, or of a line that is none.
+fn encode(ask: &Ask, token: Option<&str>, text: Option<&str>) -> Vec<u8> {
+    let end = if ask.bare { "\n" } else { "\r\n" };
+    let header = match ask.header {
+        Header::Empty => "",
+        Header::TokenOf(_) => token.unwrap_or_default(),
+        Header::Unknown => "00000000000000000000000000000000",
+        Header::NotAToken => "token",
+    };
+    let text = text.unwrap_or_default();
+    let body = match ask.body {
+        Body::SetName(name) => format!("Set-name {name}").into_bytes(),
+        Body::Private { to, .. } => format!("Private-message {to} {text}").into_bytes(),
+        Body::Broadcast { .. } => format!("Broadcast-message {text}").into_bytes(),
+        Body::ListNames { prefix: "" } => b"List-names".to_vec(),
+        Body::ListNames { prefix } => format!("List-names {prefix}").into_bytes(),
+        Body::Ping => b"Ping".to_vec(),
+        Body::Quit => b"Quit".to_vec(),
+        Body::Wrong(wrong) | Body::Stray(wrong) => {
+            let mut bytes = wrong.bytes.to_vec();
+            bytes.resize(bytes.len() + wrong.more, b'x');
+            bytes
+        }
+    };
+    let before = match ask.body {
+        Body::Stray(_) => String::new(),
+        _ => format!("{end}{header}{end}"),
+    };
+    [before.as_bytes(), &body, end.as_bytes()].concat()
+}

@@ -1,0 +1,404 @@
+//! What the clients are going to do: all of it from the seed, before anything is sent.
+//!
+//! A plan knows clients by their numbers and never by what became of them, so the same
+//! seed gives the same plan, whatever the server answers. Who has no session when a step
+//! wants one does what is left of it.
+
+use std::fmt;
+
+use crate::fault_client::Random;
+
+/// The clients of a plan, by numbers from 0. One more, the witness, is in no plan.
+pub(super) const CLIENTS: usize = 8;
+
+/// Few, so that they are fought for; two of them are one.
+const NAMES: [&str; 10] = [
+    "ann", "bob", "BOB", "cat", "dee", "eve", "fay", "gus", "hal", "ivy",
+];
+
+const ROUNDS: u64 = 40;
+
+/// What everyone does from one settling to the next.
+pub(super) type Round = Vec<Move>;
+
+pub(super) struct Plan {
+    pub(super) settings: Settings,
+    pub(super) rounds: Vec<Round>,
+}
+
+/// The server's options.
+pub(super) struct Settings {
+    pub(super) queue: usize,
+    /// In seconds.
+    pub(super) linger: u64,
+    pub(super) rate: u64,
+    pub(super) burst: u64,
+}
+
+/// What one client does in a round, while others do theirs: it sends all this at once,
+/// and then does that.
+pub(super) struct Move {
+    pub(super) client: usize,
+    /// What it asks first if it has no connection and makes one.
+    pub(super) arrival: Vec<Ask>,
+    pub(super) asks: Vec<Ask>,
+    /// So many bytes go out by themselves, before the rest.
+    pub(super) first: usize,
+    pub(super) then: Then,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It reads its answers, and stays.
+    Stay,
+    /// It sends nothing, and reads nothing until its next move.
+    StopReading,
+    /// It says that it sends no more, in the middle of a request, and reads to the end.
+    HalfClose,
+    /// It reads so many answers, and closes.
+    Close(usize),
+    /// It reads so many, begins another request, and resets the connection.
+    Reset(usize),
+}
+
+impl fmt::Display for Move {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Move {
+            client,
+            arrival,
+            asks,
+            then,
+            ..
+        } = self;
+        write!(f, "client {client} (if new: {arrival:?}) {asks:?} {then:?}")
+    }
+}
+
+/// A request, or a line that is none.
+#[derive(Clone)]
+pub(super) struct Ask {
+    pub(super) header: Header,
+    pub(super) body: Body,
+    /// Its lines end with LF alone.
+    pub(super) bare: bool,
+}
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.header {
+            Header::Empty => write!(f, "{:?}", self.body),
+            header => write!(f, "{header:?} {:?}", self.body),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    Empty,
+    /// The last token that this client was given; none if there was none.
+    TokenOf(usize),
+    /// One that nobody has.
+    Unknown,
+    NotAToken,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Body {
+    SetName(&'static str),
+    Private {
+        to: &'static str,
+        size: usize,
+    },
+    Broadcast {
+        size: usize,
+    },
+    ListNames {
+        prefix: &'static str,
+    },
+    Ping,
+    Quit,
+    Wrong(&'static Wrong),
+    /// Stands where a status line should.
+    Stray(&'static Wrong),
+}
+
+/// Something wrong, and what is answered to it.
+pub(super) struct Wrong {
+    pub(super) bytes: &'static [u8],
+    /// So many more of these stand behind it.
+    pub(super) more: usize,
+    pub(super) found: FoundBy,
+    pub(super) status: &'static str,
+    pub(super) data: &'static str,
+}
+
+impl fmt::Debug for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.bytes.escape_ascii())
+    }
+}
+
+/// When it is found that it is wrong (section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FoundBy {
+    /// Before it is asked who sends it.
+    Characters,
+    /// Whoever sends it.
+    Word,
+    /// Where there is a session.
+    Arguments,
+}
+
+const BAD: &str = "400 Bad Request";
+
+const fn wrong(
+    found: FoundBy,
+    bytes: &'static [u8],
+    status: &'static str,
+    data: &'static str,
+) -> Wrong {
+    Wrong {
+        bytes,
+        more: 0,
+        found,
+        status,
+        data,
+    }
+}
+
+static WRONG: [Wrong; 15] = [
+    wrong(FoundBy::Characters, b"Ping \xC3(", BAD, "Not UTF-8"),
+    wrong(
+        FoundBy::Characters,
+        b"Ping \x07",
+        BAD,
+        "Forbidden character U+0007",
+    ),
+    wrong(
+        FoundBy::Characters,
+        "Broadcast-message a\u{202E}b".as_bytes(),
+        BAD,
+        "Forbidden character U+202E",
+    ),
+    Wrong {
+        more: 8_512,
+        ..wrong(FoundBy::Characters, b"Ping ", BAD, "Line too long")
+    },
+    wrong(FoundBy::Word, b"", BAD, "Empty request"),
+    wrong(FoundBy::Word, b" Ping", BAD, "Empty request"),
+    wrong(
+        FoundBy::Word,
+        b"Shout hello",
+        "501 Not Implemented",
+        "Shout is not a command; try Help",
+    ),
+    wrong(FoundBy::Word, b"Set-name", BAD, "Usage: Set-name NAME"),
+    wrong(
+        FoundBy::Word,
+        b"Set-name b",
+        BAD,
+        "A name is 2 to 63 of A-Z a-z 0-9 _ -",
+    ),
+    wrong(FoundBy::Word, b"Help me", BAD, "Usage: Help"),
+    wrong(FoundBy::Word, b"Quit now", BAD, "Usage: Quit"),
+    wrong(
+        FoundBy::Arguments,
+        b"Private-message ann",
+        BAD,
+        "Usage: Private-message NAME TEXT",
+    ),
+    wrong(
+        FoundBy::Arguments,
+        b"Private-message b@b hi",
+        BAD,
+        "A name is 2 to 63 of A-Z a-z 0-9 _ -",
+    ),
+    wrong(
+        FoundBy::Arguments,
+        b"Broadcast-message  \t ",
+        BAD,
+        "Usage: Broadcast-message TEXT",
+    ),
+    Wrong {
+        more: 2_047,
+        ..wrong(
+            FoundBy::Arguments,
+            b"Broadcast-message x",
+            BAD,
+            "A text is at most 2047 characters",
+        )
+    },
+];
+
+const SHAPE: &str = "A request is an empty line, a token line and a request line";
+
+static STRAYS: [Wrong; 2] = [
+    wrong(FoundBy::Characters, b"hello?", BAD, SHAPE),
+    Wrong {
+        more: 8_512,
+        ..wrong(FoundBy::Characters, b"x", BAD, "Line too long")
+    },
+];
+
+static HTTP: Wrong = wrong(
+    FoundBy::Characters,
+    b"GET / HTTP/1.1",
+    "418 I'm a tea pocket",
+    "This is a chat server, not a web server",
+);
+
+/// So many answers of 400 in a row close a connection.
+pub(super) const BAD_REQUESTS: usize = 20;
+
+impl Plan {
+    pub(super) fn new(seed: u64) -> Plan {
+        let mut random = Random::new(seed);
+        let settings = Settings {
+            queue: pick(&mut random, &[16 * 1024, 16 * 1024, 40_000, 256 * 1024]),
+            linger: pick(&mut random, &[60, 60, 1, 0]),
+            rate: pick(&mut random, &[0, 0, 400]),
+            burst: 1 + random.below(10),
+        };
+        let rounds = (0..ROUNDS).map(|_| round(&mut random)).collect();
+        Plan { settings, rounds }
+    }
+}
+
+/// The first few rounds are as any: then clients come and take names.
+fn round(random: &mut Random) -> Round {
+    let mut clients: Vec<usize> = (0..CLIENTS).collect();
+    let count = 1 + random.below(5);
+    (0..count)
+        .map(|_| {
+            let client = clients.swap_remove(random.below(clients.len() as u64) as usize);
+            a_move(random, client)
+        })
+        .collect()
+}
+
+fn a_move(random: &mut Random, client: usize) -> Move {
+    let asks = match random.below(40) {
+        // So much that queues overflow.
+        0..2 => flood(random),
+        2 => vec![ask(Header::Empty, Body::Stray(&STRAYS[0])); BAD_REQUESTS + 2],
+        _ => burst(random, client),
+    };
+    let read_before = random.below(asks.len() as u64 + 3) as usize;
+    let then = match random.below(20) {
+        _ if asks.len() >= BAD_REQUESTS => Then::Stay,
+        0 => Then::HalfClose,
+        1 => Then::Close(read_before),
+        2..4 => Then::Reset(read_before),
+        4..6 => Then::StopReading,
+        _ => Then::Stay,
+    };
+    Move {
+        client,
+        arrival: arrival(random, client),
+        asks: if then == Then::StopReading {
+            Vec::new()
+        } else {
+            asks
+        },
+        first: random.below(200) as usize,
+        then,
+    }
+}
+
+/// Most come to have a session: their own, if it is there, or else a new one.
+fn arrival(random: &mut Random, client: usize) -> Vec<Ask> {
+    let set_name = |header, name| ask(header, Body::SetName(name));
+    let name = pick(random, &NAMES);
+    match random.below(10) {
+        0 => Vec::new(),
+        // Another's session.
+        1..3 => vec![set_name(Header::TokenOf(other(random)), name)],
+        _ => vec![
+            set_name(Header::TokenOf(client), name),
+            set_name(Header::Empty, name),
+        ],
+    }
+}
+
+fn burst(random: &mut Random, client: usize) -> Vec<Ask> {
+    (0..random.below(7))
+        .map(|_| request(random, client))
+        .collect()
+}
+
+fn request(random: &mut Random, client: usize) -> Ask {
+    let header = match random.below(20) {
+        0..13 => Header::Empty,
+        13..16 => Header::TokenOf(client),
+        16..19 => Header::TokenOf(other(random)),
+        _ => pick(random, &[Header::Unknown, Header::NotAToken]),
+    };
+    let body = match random.below(40) {
+        0..13 => Body::Private {
+            to: pick(random, &NAMES),
+            size: size(random),
+        },
+        13..26 => Body::Broadcast { size: size(random) },
+        26..28 => Body::ListNames {
+            prefix: pick(random, &["", "", "b", "B", "x"]),
+        },
+        28..31 => Body::Ping,
+        31..34 => Body::SetName(pick(random, &NAMES)),
+        34 => Body::Quit,
+        35 => Body::Stray(pick(random, &[&STRAYS[0], &STRAYS[0], &STRAYS[1], &HTTP])),
+        _ => Body::Wrong(&WRONG[random.below(WRONG.len() as u64) as usize]),
+    };
+    let header = match body {
+        // Whose header it has then is nothing that a client should count on.
+        Body::Wrong(Wrong {
+            found: FoundBy::Characters,
+            ..
+        }) => Header::Empty,
+        _ => header,
+    };
+    Ask {
+        header,
+        body,
+        bare: random.below(3) == 0,
+    }
+}
+
+fn flood(random: &mut Random) -> Vec<Ask> {
+    let to = match random.below(3) {
+        0 => Some(pick(random, &NAMES)),
+        _ => None,
+    };
+    (0..60 + random.below(60))
+        .map(|_| {
+            let size = 7_000 + random.below(1_000) as usize;
+            let body = match to {
+                Some(to) => Body::Private { to, size },
+                None => Body::Broadcast { size },
+            };
+            ask(Header::Empty, body)
+        })
+        .collect()
+}
+
+fn ask(header: Header, body: Body) -> Ask {
+    Ask {
+        header,
+        body,
+        bare: false,
+    }
+}
+
+fn size(random: &mut Random) -> usize {
+    match random.below(10) {
+        0 => random.below(8_000) as usize,
+        _ => random.below(100) as usize,
+    }
+}
+
+fn other(random: &mut Random) -> usize {
+    random.below(CLIENTS as u64) as usize
+}
+
+fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
+    from[random.below(from.len() as u64) as usize]
+}

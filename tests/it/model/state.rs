@@ -1,0 +1,215 @@
+//! The server as a state and what changes it, one step after the other: section 4 and the
+//! commands of section 2, without threads, sockets or queues.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::deliveries::{Queue, Uncounted};
+
+/// A session's token, by which it is known here too.
+pub(super) type Token = Arc<str>;
+
+/// The number of a connection in a run. The clients count them, not the server.
+pub(super) type Connection = u32;
+
+/// A message: the connection that sent it, and its number among those of it.
+pub(super) type Id = (Connection, u32);
+
+/// All that the protocol lets one know of a server.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct State {
+    pub(super) sessions: BTreeMap<Token, Session>,
+    /// Those that have ended in this round.
+    pub(super) ended: BTreeMap<Token, Session>,
+    /// The session that each connection has, or had, if any.
+    pub(super) own: BTreeMap<Connection, Token>,
+    /// The broadcasts of which not all recipients have been heard.
+    pub(super) uncounted: Rc<BTreeMap<Id, Uncounted>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Session {
+    pub(super) name: Arc<str>,
+    /// The connections to which it was attached in this round, one after the other.
+    pub(super) holders: Vec<Connection>,
+    /// It has none any more, and may not end by itself before this time.
+    pub(super) lingers: Option<u64>,
+    /// Its token has stood in a header.
+    pub(super) token_was_used: bool,
+    pub(super) queue: Queue,
+}
+
+/// For whom a request acts: the session, and the name that it had when it was looked up.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Acting {
+    pub(super) token: Token,
+    pub(super) name: Arc<str>,
+}
+
+/// An answer as it has to be.
+pub(super) struct Reply {
+    pub(super) status: &'static str,
+    pub(super) header: Option<Token>,
+    pub(super) data: String,
+}
+
+impl Reply {
+    pub(super) fn new(
+        status: &'static str,
+        header: Option<&Token>,
+        data: impl Into<String>,
+    ) -> Reply {
+        Reply {
+            status,
+            header: header.cloned(),
+            data: data.into(),
+        }
+    }
+
+    pub(super) fn unknown_token() -> Reply {
+        Reply::new("401 Unauthorized", None, "Unknown token")
+    }
+
+    pub(super) fn set_a_name_first() -> Reply {
+        Reply::new("401 Unauthorized", None, "Set a name first")
+    }
+}
+
+impl State {
+    /// The session of a token, for a request that comes now.
+    pub(super) fn acting(&self, token: &Token) -> Option<Acting> {
+        let session = self.sessions.get(token)?;
+        Some(Acting {
+            token: Arc::clone(token),
+            name: Arc::clone(&session.name),
+        })
+    }
+
+    pub(super) fn by_name(&self, name: &str) -> Option<(&Token, &Session)> {
+        let mut sessions = self.sessions.iter();
+        sessions.find(|(_, session)| session.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether the session of this connection is there, and still its own.
+    pub(super) fn holds(&self, connection: Connection) -> bool {
+        let session = self
+            .own
+            .get(&connection)
+            .and_then(|own| self.sessions.get(own));
+        session.is_some_and(|session| session.holder() == Some(connection))
+    }
+
+    /// `Set-name`; the answer, and whether anything has changed.
+    pub(super) fn set_name(
+        &mut self,
+        connection: Connection,
+        acting: Option<&Acting>,
+        name: &str,
+        fresh: &Token,
+    ) -> (Reply, bool) {
+        let owner = self.by_name(name).map(|(token, _)| Arc::clone(token));
+        let taken = |header| Reply::new("403 Forbidden", header, format!("{name} is taken"));
+        match (self.own.get(&connection).cloned(), acting) {
+            (None, None) if owner.is_some() => (taken(None), false),
+            (None, None) => {
+                self.own.insert(connection, Arc::clone(fresh));
+                let session = Session {
+                    name: name.into(),
+                    holders: vec![connection],
+                    lingers: None,
+                    token_was_used: false,
+                    queue: Queue::default(),
+                };
+                self.sessions.insert(Arc::clone(fresh), session);
+                (
+                    Reply::new("200 OK", Some(fresh), format!("You are {name}")),
+                    true,
+                )
+            }
+            (own, Some(Acting { token, .. })) if own.as_ref().is_none_or(|own| own == token) => {
+                let Some(session) = self.sessions.get_mut(token) else {
+                    return (Reply::unknown_token(), false);
+                };
+                if owner.is_some_and(|owner| owner != *token) {
+                    return (taken(Some(token)), false);
+                }
+                let reply = if *session.name == *name {
+                    Reply::new(
+                        "304 Not Modified",
+                        Some(token),
+                        format!("You are already {name}"),
+                    )
+                } else {
+                    Reply::new("200 OK", Some(token), format!("You are {name}"))
+                };
+                let resumes = own.is_none();
+                let changed = resumes || *session.name != *name;
+                session.name = name.into();
+                if resumes {
+                    session.holders.push(connection);
+                    session.lingers = None;
+                    self.own.insert(connection, Arc::clone(token));
+                }
+                (reply, changed)
+            }
+            (own, _) => match own.and_then(|own| self.acting(&own)) {
+                Some(own) => {
+                    let data = format!("This connection is {}", own.name);
+                    (Reply::new("403 Forbidden", Some(&own.token), data), false)
+                }
+                // It has been closed, and reads no answer.
+                None => (Reply::unknown_token(), false),
+            },
+        }
+    }
+
+    pub(super) fn list_names(&self, prefix: &str) -> String {
+        let mut names: Vec<&str> = self.sessions.values().map(|it| &*it.name).collect();
+        names.retain(|name| {
+            name.get(..prefix.len())
+                .is_some_and(|it| it.eq_ignore_ascii_case(prefix))
+        });
+        names.sort_by_key(|name| name.to_ascii_lowercase());
+        match names.len() {
+            0 => "0 online".to_owned(),
+            count => format!("{count} online: {}", names.join(" ")),
+        }
+    }
+
+    pub(super) fn end(&mut self, token: &Token) {
+        if let Some(session) = self.sessions.remove(token) {
+            self.ended.insert(Arc::clone(token), session);
+        }
+    }
+
+    /// The connection ends in good order.
+    pub(super) fn end_connection(&mut self, connection: Connection) {
+        if self.holds(connection) {
+            self.end(&Arc::clone(&self.own[&connection]));
+        }
+    }
+
+    /// The connection breaks: its session lingers until this time at least, if it may.
+    pub(super) fn break_connection(&mut self, connection: Connection, lingers: Option<u64>) {
+        if !self.holds(connection) {
+            return;
+        }
+        let token = Arc::clone(&self.own[&connection]);
+        match self.sessions.get_mut(&token) {
+            Some(session) if session.token_was_used && lingers.is_some() => {
+                session.lingers = lingers
+            }
+            _ => self.end(&token),
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn holder(&self) -> Option<Connection> {
+        match self.lingers {
+            None => self.holders.last().copied(),
+            Some(_) => None,
+        }
+    }
+}
