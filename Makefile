@@ -41,7 +41,7 @@ bench-stall: cargo ## what one stalled reader among a hundred costs the others (
 	cargo bench --locked --bench stall
 
 MINUTES ?= 2
-soak: cargo ## 300 clients that chat, break, flood and babble, for MINUTES=2; is anything left?
+soak: cargo ## 300 bad clients for MINUTES=2: is anything left? Then seeds against the model for as long
 	cargo bench --locked --bench soak -- $(MINUTES)
 
 # A folder of its own, because the flags are others.

@@ -31,7 +31,7 @@ mod login;
 mod logs;
 /// Where the machine ends: descriptors, threads, memory maps.
 mod machine;
-/// The server against a model of it (4 to 7).
+/// A model of the server, and clients that find out whether it is right (4 to 7).
 mod model;
 /// A network that can break.
 #[cfg(feature = "client")]
@@ -43,6 +43,8 @@ mod resuming;
 /// The client in pipes.
 #[cfg(feature = "client")]
 mod script;
+/// The server against the model.
+mod seeds;
 /// Starting servers, being clients.
 mod support;
 /// Telnet's bytes (1).

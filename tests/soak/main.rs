@@ -1,13 +1,16 @@
-//! A soak: 300 clients that chat, break and resume, flood, and babble, for as many minutes
-//! as the argument says; and when they are gone, whether the server is as it was before
-//! they came. `make soak MINUTES=10` runs it; it ends with 1 if anything is not as it
-//! should be.
+//! A soak, in two halves, each for as many minutes as the argument says: 300 clients that
+//! chat, break and resume, flood, and babble, and when they are gone, whether the server
+//! is as it was before they came; then [seed](model) after seed against the model, each
+//! with a server of its own. `make soak MINUTES=10` runs both; it ends with 1 if anything
+//! is not as it should be.
 //!
 //! What is compared with is what a shorter run of the same left behind, because the
 //! allocator keeps memory that it has had, and gives it to the next.
 
 #[path = "../it/fault_client.rs"]
 mod fault_client;
+#[path = "../it/model/mod.rs"]
+mod model;
 #[path = "../it/support.rs"]
 #[allow(dead_code)]
 mod support;
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     show("with nobody", quiet(&server));
     match soak(&server, time).and_then(|()| check_end(&mut server)) {
         Ok(()) => {
+            compare_with_the_model(time);
             println!("all is as it should be");
             ExitCode::SUCCESS
         }
@@ -77,6 +81,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// One seed after the other, for so long. Panics if the server is not what its model is.
+fn compare_with_the_model(time: Duration) {
+    let (begun, first) = (Instant::now(), model::fresh_seed());
+    let mut all = model::Tally::default();
+    let mut count = 0;
+    while begun.elapsed() < time {
+        all += model::run(first + count);
+        count += 1;
+    }
+    println!("the model agrees in {count} seeds from {first} on: {all:?}");
 }
 
 fn soak(server: &Server, time: Duration) -> Result<(), String> {

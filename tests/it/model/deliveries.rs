@@ -53,12 +53,22 @@ pub(super) enum Read {
     Missed(u64),
 }
 
+/// What the kernel of a connection may have taken that was cut in a round, and nobody read.
+#[derive(Clone, Copy)]
+pub(super) enum Loss<'a> {
+    /// None was cut.
+    Nothing,
+    Anything,
+    /// It had been reset before these sent anything in the round. On one machine a reset
+    /// has arrived when the call that sends it returns, and the kernel takes nothing more.
+    AllBut(&'a BTreeSet<Connection>),
+}
+
 /// What else there is to know for the settling of a session.
 pub(super) struct Settling<'a> {
     /// All that its connections read in this round, one after the other.
     pub(super) read: Vec<Read>,
-    /// No connection of it was cut, so nothing may be lost.
-    pub(super) is_whole: bool,
+    pub(super) loss: Loss<'a>,
     /// It has ended, so broadcasts of this round may have found it closed.
     pub(super) has_ended: bool,
     /// It has begun in this round, and which broadcasts were before is not known.
@@ -78,6 +88,16 @@ pub(super) struct Sent {
     pub(super) unanswered: u64,
 }
 
+impl Loss<'_> {
+    fn concerns(self, id: Id, entry: &Entry) -> bool {
+        match self {
+            Loss::Nothing => false,
+            Loss::Anything => true,
+            Loss::AllBut(late) => !entry.is_new || !late.contains(&id.0),
+        }
+    }
+}
+
 impl Queue {
     pub(super) fn add(&mut self, id: Id, taken: Taken, is_unheard: bool) {
         let entry = Entry {
@@ -89,14 +109,14 @@ impl Queue {
         Rc::make_mut(&mut self.entries).insert(id, entry);
     }
 
-    /// The round is over, and the session not settled. If a connection of it was cut, all
-    /// that stands here may be lost.
-    pub(super) fn wait(&mut self, sent: Sent, is_whole: bool) {
+    /// The round is over, and the session not settled. What stands here may be lost if a
+    /// connection of it was cut.
+    pub(super) fn wait(&mut self, sent: Sent, loss: Loss<'_>) {
         self.bytes += sent.bytes;
         self.unanswered += sent.unanswered;
-        for entry in Rc::make_mut(&mut self.entries).values_mut() {
+        for (id, entry) in Rc::make_mut(&mut self.entries) {
+            entry.may_be_lost |= loss.concerns(*id, entry);
             entry.is_new = false;
-            entry.may_be_lost |= !is_whole;
         }
     }
 
@@ -107,15 +127,15 @@ impl Queue {
         uncounted: &mut Rc<BTreeMap<Id, Uncounted>>,
     ) -> Result<(), String> {
         let Settling {
-            is_whole,
+            loss,
             has_ended,
             is_new,
             ref read,
             ..
         } = *settling;
-        let may_lack = |entry: &Entry| {
+        let may_lack = |id: &Id, entry: &Entry| {
             entry.may_be_lost
-                || !is_whole
+                || loss.concerns(*id, entry)
                 || (has_ended || is_new) && entry.is_new && entry.taken == Taken::Unknown
         };
         // Of each sender, the last message that came, and the misses told before it.
@@ -126,7 +146,7 @@ impl Queue {
         let untold = |sender: Connection, after: Option<u32>, before: u32| {
             let from = after.map_or(0, |after| after + 1);
             let between = self.entries.range((sender, from)..(sender, before));
-            between.filter(|(_, entry)| !may_lack(entry)).count() as u64
+            between.filter(|(id, entry)| !may_lack(id, entry)).count() as u64
         };
         for &read in read {
             let id = match read {
@@ -166,7 +186,7 @@ impl Queue {
         let (mut lacking, mut lost) = (0, 0);
         for (id, entry) in &*self.entries {
             let has_come = came.contains(id);
-            let may_lack = may_lack(entry);
+            let may_lack = may_lack(id, entry);
             if !has_come {
                 if entry.taken == Taken::Yes && !may_lack {
                     return Err(format!("{id:?} was delivered, and has not come"));

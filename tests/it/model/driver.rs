@@ -16,7 +16,7 @@ use std::time::Instant;
 use super::deliveries::{Read, Sent};
 use super::explain::{Asked, End, Life, Received, Seen, explain};
 use super::plan::{Ask, BAD_REQUESTS, Body, CLIENTS, Header, Move, Plan, Round, Settings, Then};
-use super::state::{Id, State, Token};
+use super::state::{Connection, Id, State, Token};
 use crate::support::{Client, Ended, Message, Server, missed_by, wait_for};
 
 /// Who asks at the end of each round, and does nothing else; the number behind those of
@@ -131,6 +131,7 @@ struct Played {
     client: usize,
     asked: Vec<Asked>,
     end: End,
+    is_late: bool,
 }
 
 impl Link {
@@ -265,6 +266,7 @@ impl<'a> Driver<'a> {
                 client,
                 asked: Vec::new(),
                 end: End::NotRead,
+                is_late: false,
             }));
         }
         let listed = self.settle(&mut played);
@@ -347,8 +349,15 @@ impl<'a> Driver<'a> {
         Some(id)
     }
 
-    /// All at the same time.
+    /// All at the same time, but for those who are late.
     fn make_moves(&self, acts: Vec<Act<'_>>) -> Vec<Played> {
+        let (late, early) = acts.into_iter().partition(|act: &Act<'_>| act.what.is_late);
+        let mut played = self.make_at_once(early);
+        played.extend(self.make_at_once(late));
+        played
+    }
+
+    fn make_at_once(&self, acts: Vec<Act<'_>>) -> Vec<Played> {
         let all_are_ready = Barrier::new(acts.len());
         let begun = self.begun;
         thread::scope(|scope| {
@@ -424,7 +433,14 @@ impl<'a> Driver<'a> {
 
     /// Looks at each connection by itself, then asks the model about all of them.
     fn judge(&mut self, played: &mut [Played], listed: String) -> Result<(), String> {
-        let mut round = Heard::default();
+        let late = played
+            .iter()
+            .filter(|it| it.is_late)
+            .map(|it| it.link.number);
+        let mut round = Heard {
+            late: late.collect(),
+            ..Heard::default()
+        };
         let mut lives = Vec::new();
         for it in &mut *played {
             lives.push(self.hear(it, &mut round).map_err(|problem| {
@@ -439,31 +455,48 @@ impl<'a> Driver<'a> {
             _ => None,
         });
         let settled: BTreeSet<Token> = settled.collect();
-        let mut torn = BTreeSet::new();
-        for (Played { link, .. }, life) in played.iter().zip(&lives) {
+        // The sessions that each connection has, or may have taken over.
+        let sessions = played
+            .iter()
+            .zip(&lives)
+            .map(|(Played { link, .. }, life)| {
+                let asked = life.asked.iter();
+                let asked = asked.filter(|it| matches!(it.ask.body, Body::SetName(_)));
+                let wanted = asked.filter_map(|it| it.token.clone());
+                wanted
+                    .chain(link.token.clone())
+                    .collect::<BTreeSet<Token>>()
+            });
+        let sessions: Vec<_> = sessions.collect();
+        let (mut torn, mut late_or_closed) = (BTreeSet::new(), BTreeSet::new());
+        for (i, (Played { link, .. }, life)) in played.iter().zip(&lives).enumerate() {
+            let is_shared = |other: (usize, &BTreeSet<Token>)| {
+                other.0 != i && !other.1.is_disjoint(&sessions[i])
+            };
             let is_cut = match life.end {
                 End::Open(_) => false,
-                // Somebody has taken it over.
-                End::NotRead => link.token.as_ref().is_some_and(|it| settled.contains(it)),
+                // If somebody has taken it over.
+                End::NotRead => sessions.iter().enumerate().any(is_shared),
                 End::Gone | End::HalfClosed => {
                     link.was_not_read || round.sent.bytes > TAKEN_AT_ONCE
                 }
                 End::Closed(_) | End::Reset(_) => true,
             };
             if is_cut {
-                let asked = life
-                    .asked
-                    .iter()
-                    .filter(|it| matches!(it.ask.body, Body::SetName(_)));
-                torn.extend(asked.filter_map(|it| it.token.clone()));
-                torn.extend(link.token.clone());
+                let is_reset = matches!(life.end, End::Reset(_));
+                if !is_reset || round.late.contains(&link.number) {
+                    late_or_closed.extend(sessions[i].iter().cloned());
+                }
+                torn.extend(sessions[i].iter().cloned());
             }
         }
         let seen = Seen {
             lives,
             received: round.received,
             settled,
+            reset: torn.difference(&late_or_closed).cloned().collect(),
             torn,
+            late: round.late,
             new: round.new,
             listed,
             sent: round.sent,
@@ -483,6 +516,7 @@ impl<'a> Driver<'a> {
             client,
             asked,
             end,
+            ..
         } = played;
         let (mut answered, mut bad_ones, mut last, mut had_last_word) = (0, 0, None, false);
         // The answer that gave it its session, if it had none.
@@ -635,6 +669,8 @@ struct Heard {
     sent: Sent,
     /// The sessions that began.
     new: BTreeSet<Token>,
+    /// The connections that came late.
+    late: BTreeSet<Connection>,
 }
 
 impl Act<'_> {
@@ -683,6 +719,7 @@ impl Act<'_> {
             client,
             asked,
             end,
+            is_late: what.is_late,
         }
     }
 }

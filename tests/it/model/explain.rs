@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::deliveries::{Read, Sent, Settling, Taken, Uncounted};
+use super::deliveries::{Loss, Read, Sent, Settling, Taken, Uncounted};
 use super::plan::{Ask, Body, FoundBy, Header, Wrong};
 use super::state::{Acting, Connection, Id, Reply, State, Token};
 use crate::support::Message;
@@ -30,6 +30,11 @@ pub(super) struct Seen<'a> {
     pub(super) settled: BTreeSet<Token>,
     /// Those of which a connection was cut, so that something may be lost.
     pub(super) torn: BTreeSet<Token>,
+    /// Of these, those that lose nothing that was sent late, when the connection had
+    /// been reset and the kernel took nothing more.
+    pub(super) reset: BTreeSet<Token>,
+    /// The connections that sent when those who were not late had done what they did.
+    pub(super) late: BTreeSet<Connection>,
     /// The sessions that began in this round.
     pub(super) new: BTreeSet<Token>,
     /// What the witness was told of who is here, behind everything else.
@@ -529,6 +534,16 @@ impl Seen<'_> {
         self.settled.contains(token) && !self.torn.contains(token)
     }
 
+    fn loss(&self, token: &Token) -> Loss<'_> {
+        if !self.torn.contains(token) {
+            Loss::Nothing
+        } else if self.reset.contains(token) {
+            Loss::AllBut(&self.late)
+        } else {
+            Loss::Anything
+        }
+    }
+
     fn missed_some(&self, token: &Token) -> bool {
         let mut read = self.lives.iter().flat_map(|life| &life.read);
         read.any(|(header, read)| header == token && matches!(read, Read::Missed(_)))
@@ -702,7 +717,7 @@ impl Seen<'_> {
                 let settled = session.queue.settle(&settling, &mut state.uncounted);
                 settled.map_err(|e| format!("{} ({token}): {e}", session.name))?;
             } else {
-                session.queue.wait(self.sent, !self.torn.contains(token));
+                session.queue.wait(self.sent, self.loss(token));
             }
             session.holders = session.holder().into_iter().collect();
         }
@@ -744,7 +759,7 @@ impl Seen<'_> {
             .filter(|(header, _)| header == token);
         Settling {
             read: read.map(|(_, read)| *read).collect(),
-            is_whole: !self.torn.contains(token),
+            loss: self.loss(token),
             has_ended,
             is_new: self.new.contains(token),
             sent: self.sent,

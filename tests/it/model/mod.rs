@@ -50,7 +50,7 @@ pub(crate) fn run(seed: u64) -> Tally {
         let numbers: Vec<String> = rounds.iter().map(usize::to_string).collect();
         panic!(
             "{problem}\n{}to see it again:\n\
-             MODEL_SEED={seed} MODEL_ROUNDS={} cargo test --locked --test it model\n",
+             MODEL_SEED={seed} MODEL_ROUNDS={} cargo test --locked --test it seeds\n",
             moves.collect::<String>(),
             numbers.join(",")
         )
@@ -94,35 +94,4 @@ fn shorten(plan: &Plan, mut rounds: Vec<usize>, mut problem: String) -> (Vec<usi
 pub(crate) fn fresh_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("the present").subsec_nanos().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::{self, Write};
-
-    use super::*;
-
-    /// The seed that the environment asks for, alone, or else these.
-    fn seeds(others: impl IntoIterator<Item = u64>) -> Vec<u64> {
-        match env::var("MODEL_SEED") {
-            Ok(seed) => vec![seed.parse().expect("a number")],
-            Err(_) => others.into_iter().collect(),
-        }
-    }
-
-    #[test]
-    fn the_server_does_what_its_model_does() {
-        for seed in seeds(1..=6) {
-            eprintln!("seed {seed}: {:?}", run(seed));
-        }
-    }
-
-    #[test]
-    fn the_server_does_what_its_model_does_with_a_seed_that_nobody_has_tried() {
-        for seed in seeds([fresh_seed()]) {
-            // Not by a macro, of which a test that passes would show nothing.
-            let _ = writeln!(io::stderr(), "the model's fresh seed is {seed}");
-            run(seed);
-        }
-    }
 }

@@ -16,7 +16,7 @@ const NAMES: [&str; 10] = [
     "ann", "bob", "BOB", "cat", "dee", "eve", "fay", "gus", "hal", "ivy",
 ];
 
-const ROUNDS: u64 = 40;
+const ROUNDS: usize = 40;
 
 /// What everyone does from one settling to the next.
 pub(super) type Round = Vec<Move>;
@@ -45,6 +45,8 @@ pub(super) struct Move {
     /// So many bytes go out by themselves, before the rest.
     pub(super) first: usize,
     pub(super) then: Then,
+    /// It begins when everyone who is not late has done what it does.
+    pub(super) is_late: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +70,14 @@ impl fmt::Display for Move {
             arrival,
             asks,
             then,
+            is_late,
             ..
         } = self;
-        write!(f, "client {client} (if new: {arrival:?}) {asks:?} {then:?}")
+        let late = if *is_late { "late " } else { "" };
+        write!(
+            f,
+            "{late}client {client} (if new: {arrival:?}) {asks:?} {then:?}"
+        )
     }
 }
 
@@ -259,21 +266,60 @@ impl Plan {
             rate: pick(&mut random, &[0, 0, 400]),
             burst: 1 + random.below(10),
         };
-        let rounds = (0..ROUNDS).map(|_| round(&mut random)).collect();
+        let mut rounds: Vec<Round> = Vec::new();
+        while rounds.len() < ROUNDS {
+            match random.below(8) {
+                0 => rounds.extend(fight(&mut random)),
+                _ => rounds.push(round(&mut random)),
+            }
+        }
         Plan { settings, rounds }
     }
 }
 
 /// The first few rounds are as any: then clients come and take names.
 fn round(random: &mut Random) -> Round {
+    let count = 1 + random.below(5) as usize;
+    let clients = shuffled(random);
+    let clients = clients.into_iter().take(count);
+    clients.map(|client| a_move(random, client)).collect()
+}
+
+/// Two take the same session over, while it asks, and others talk.
+fn fight(random: &mut Random) -> [Round; 2] {
+    let clients = shuffled(random);
+    let [victim, takers @ .., _, _, _] = &clients[..6] else {
+        unreachable!("six are six");
+    };
+    let all = |what: Body, client, then| Move {
+        client,
+        arrival: Vec::new(),
+        asks: vec![ask(Header::Empty, what); if then == Then::Stay { 30 } else { 0 }],
+        first: 0,
+        then,
+        is_late: false,
+    };
+    let leave = takers
+        .iter()
+        .map(|&it| all(Body::Ping, it, Then::HalfClose));
+    let mut fight = vec![all(Body::Ping, *victim, Then::Stay)];
+    fight.extend(takers.iter().map(|&taker| Move {
+        arrival: vec![ask(
+            Header::TokenOf(*victim),
+            Body::SetName(pick(random, &NAMES)),
+        )],
+        asks: burst(random, taker),
+        ..all(Body::Ping, taker, Then::Stay)
+    }));
+    let talk = Body::Broadcast { size: 20 };
+    fight.extend(clients[3..6].iter().map(|&it| all(talk, it, Then::Stay)));
+    [leave.collect(), fight]
+}
+
+fn shuffled(random: &mut Random) -> Vec<usize> {
     let mut clients: Vec<usize> = (0..CLIENTS).collect();
-    let count = 1 + random.below(5);
-    (0..count)
-        .map(|_| {
-            let client = clients.swap_remove(random.below(clients.len() as u64) as usize);
-            a_move(random, client)
-        })
-        .collect()
+    let draw = |_| clients.swap_remove(random.below(clients.len() as u64) as usize);
+    (0..CLIENTS).map(draw).collect()
 }
 
 fn a_move(random: &mut Random, client: usize) -> Move {
@@ -302,6 +348,7 @@ fn a_move(random: &mut Random, client: usize) -> Move {
         },
         first: random.below(200) as usize,
         then,
+        is_late: random.below(4) == 0,
     }
 }
 
