@@ -311,7 +311,10 @@ fn fight(random: &mut Random) -> [Round; 2] {
         asks: burst(random, taker),
         ..all(Body::Ping, taker, Then::Stay)
     }));
-    let talk = Body::Broadcast { size: 20 };
+    // The server reads 4 KiB at once, and writes when it has answered what it read.
+    let talk = Body::Broadcast {
+        size: pick(random, &[20, 400, 1_000]),
+    };
     fight.extend(clients[3..6].iter().map(|&it| all(talk, it, Then::Stay)));
     [leave.collect(), fight]
 }
