@@ -1,8 +1,8 @@
 //! A soak, in two halves, each for as many minutes as the argument says: 300 clients that
 //! chat, break and resume, flood, and babble, and when they are gone, whether the server
 //! is as it was before they came; then [seed](model) after seed against the model, each
-//! with a server of its own. `make soak MINUTES=10` runs both; it ends with 1 if anything
-//! is not as it should be.
+//! with a server of its own. `make soak MINUTES=10` runs both; it fails if anything is not
+//! as it should be.
 //!
 //! What is compared with is what a shorter run of the same left behind, because the
 //! allocator keeps memory that it has had, and gives it to the next.

@@ -115,6 +115,9 @@ enum Done {
     CutShort,
 }
 
+/// So many places in the search are looked at; most rounds take a few dozen.
+const PLACES: usize = 300_000;
+
 /// It does not fit now, for this reason.
 type NotNow = String;
 
@@ -135,6 +138,9 @@ pub(super) fn explain(seen: &Seen<'_>, before: &[State]) -> Result<Vec<State>, S
         seen.do_what_changes_nothing(&mut node);
         if !visited.insert(node.clone()) {
             continue;
+        }
+        if visited.len() > PLACES {
+            return Err("too many orders to try, which is not the server's fault".to_owned());
         }
         let progress: usize = node
             .places
@@ -242,7 +248,7 @@ impl Seen<'_> {
         let place = &node.places[i];
         let asked = &life.asked[place.next];
         let Some(answer) = &asked.answer else {
-            if self.would_change_nothing(&node.state, asked) {
+            if would_change_nothing(&node.state, asked) {
                 return self.carried_out(node, i);
             }
             return Err("it was not answered".to_owned());
@@ -282,7 +288,7 @@ impl Seen<'_> {
                 node.state.own.get(&life.connection),
                 wrong.data,
             ),
-            Body::Wrong(wrong) => self.answer_to_wrong(wrong, acting.as_ref()),
+            Body::Wrong(wrong) => answer_to_wrong(wrong, acting.as_ref()),
             Body::Private { .. } | Body::Broadcast { .. } | Body::ListNames { .. } => {
                 let Some(acting) = &acting else {
                     return self.finish(node, i, &Reply::set_a_name_first(), answer);
@@ -304,13 +310,6 @@ impl Seen<'_> {
             node.state = state;
         }
         Ok(())
-    }
-
-    fn answer_to_wrong(&self, wrong: &Wrong, acting: Option<&Acting>) -> Reply {
-        if wrong.found == FoundBy::Arguments && acting.is_none() {
-            return Reply::set_a_name_first();
-        }
-        Reply::new(wrong.status, acting.map(|it| &it.token), wrong.data)
     }
 
     /// Whom the next request acts for, if that fits what was answered and received.
@@ -564,20 +563,6 @@ impl Seen<'_> {
             })
     }
 
-    /// Whether it is all the same if this was carried out or not.
-    fn would_change_nothing(&self, state: &State, asked: &Asked) -> bool {
-        let names = asked
-            .token
-            .as_ref()
-            .and_then(|token| state.sessions.get(token));
-        let marks = names.is_some_and(|session| !session.token_was_used);
-        !marks
-            && !matches!(
-                asked.ask.body,
-                Body::SetName(_) | Body::Quit | Body::Stray(_)
-            )
-    }
-
     /// Nobody knows what the answer was; what was sent may have come or not.
     fn carry_out_unanswered(&self, node: &mut Node, i: usize) -> Result<(), NotNow> {
         let life = &self.lives[i];
@@ -675,9 +660,7 @@ impl Seen<'_> {
                         life.connection
                     ));
                 }
-                End::Gone
-                    if own.is_none() && life.last.is_none() && !self.had_a_last_word(life) =>
-                {
+                End::Gone if own.is_none() && life.last.is_none() && !had_a_last_word(life) => {
                     return Err(format!(
                         "connection {} was closed for no reason",
                         life.connection
@@ -738,13 +721,6 @@ impl Seen<'_> {
         Ok(state)
     }
 
-    fn had_a_last_word(&self, life: &Life) -> bool {
-        life.asked.iter().any(|asked| {
-            let data = asked.answer.as_ref().map(|it| &*it.data);
-            data == Some("Goodbye") || data.is_some_and(|data| data.ends_with("not a web server"))
-        })
-    }
-
     fn has_read_to_the_end(&self, connection: Connection) -> bool {
         let life = self.lives.iter().find(|life| life.connection == connection);
         life.is_some_and(|life| matches!(life.end, End::Gone | End::HalfClosed))
@@ -767,4 +743,32 @@ impl Seen<'_> {
             unanswered: self.unanswered,
         }
     }
+}
+
+fn answer_to_wrong(wrong: &Wrong, acting: Option<&Acting>) -> Reply {
+    if wrong.found == FoundBy::Arguments && acting.is_none() {
+        return Reply::set_a_name_first();
+    }
+    Reply::new(wrong.status, acting.map(|it| &it.token), wrong.data)
+}
+
+/// Whether it is all the same if this was carried out or not.
+fn would_change_nothing(state: &State, asked: &Asked) -> bool {
+    let names = asked
+        .token
+        .as_ref()
+        .and_then(|token| state.sessions.get(token));
+    let marks = names.is_some_and(|session| !session.token_was_used);
+    !marks
+        && !matches!(
+            asked.ask.body,
+            Body::SetName(_) | Body::Quit | Body::Stray(_)
+        )
+}
+
+fn had_a_last_word(life: &Life) -> bool {
+    life.asked.iter().any(|asked| {
+        let data = asked.answer.as_ref().map(|it| &*it.data);
+        data == Some("Goodbye") || data.is_some_and(|data| data.ends_with("not a web server"))
+    })
 }

@@ -7,10 +7,11 @@
 //! the clients have seen can have come of some order of what they did is searched for
 //! ([`explain`]).
 //!
-//! The same seed is the same plan, to the byte but for the tokens. What the threads of the
-//! server make of it is not the same: who comes first in a race, and whether a reset finds
-//! something unread, is as it happens. So a seed that has failed is repeated until it
-//! fails again, and then shortened to the rounds that it takes.
+//! The same seed is the same plan. What comes of it is not: who comes first in a race,
+//! whether a reset finds something unread, and so whether a client has a connection, or
+//! whose token it knows, when its next move comes, is as the threads have it. So a seed
+//! that has failed may pass when it is repeated. Before it is told it is tried again with
+//! rounds left out, as long as it still fails.
 //!
 //! What the model leaves to the server, beyond what section 7 does: the notice to whom is
 //! taken over may be missing; and a session that lingers may do so for longer than it

@@ -277,7 +277,7 @@ impl Plan {
     }
 }
 
-/// The first few rounds are as any: then clients come and take names.
+/// A few clients, each with a move of its own.
 fn round(random: &mut Random) -> Round {
     let count = 1 + random.below(5) as usize;
     let clients = shuffled(random);
