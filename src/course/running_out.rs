@@ -127,8 +127,8 @@
 //! [hyper 1358]: https://github.com/hyperium/hyper/issues/1358
 //! [rust 78497]: https://github.com/rust-lang/rust/issues/78497
 //! [`Builder::spawn`]: std::thread::Builder::spawn
-//! [`Machine::prepare`]: crate::limits::Machine::prepare
-//! [`Machine::clients`]: crate::limits::Machine::clients
+//! [`Machine::prepare`]: crate::machine::Machine::prepare
+//! [`Machine::clients`]: crate::machine::Machine::clients
 //! [`Sessions::admit`]: crate::sessions::Sessions::admit
 //! [`Farewell`]: crate::farewell::Farewell
 //! [`server`]: crate::server

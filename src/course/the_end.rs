@@ -128,7 +128,7 @@
 //! ```
 //!
 //! [mio]: https://docs.rs/mio
-//! [`Machine`]: crate::limits::Machine
+//! [`Machine`]: crate::machine::Machine
 //! [`protocol`]: crate::protocol
 //! [`telnet`]: crate::telnet
 //! [`rate`]: crate::rate

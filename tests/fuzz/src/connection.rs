@@ -77,7 +77,7 @@ fn settle(sessions: &Arc<Sessions>, name: &str, token: &str) {
     let claimed = admission.claim(&name, token, &Cork::new(HandOff::new(false)));
     assert!(claimed.is_ok_and(|ended| ended.is_empty()));
     // Or it would not be known to know its token.
-    sessions.by_token_of_client(token).expect("it is there");
+    sessions.use_token(token).expect("it is there");
     assert!(matches!(admission.break_session(true), Broken::Lingers(_)));
 }
 
