@@ -9,20 +9,20 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-run: cargo ## serve on 127.0.0.1:1313; options in ARGS, as in make run ARGS='--help'
+run: cargo ## serve on 127.0.0.1:1313 (the first build takes half a minute); options in ARGS, as in make run ARGS='--help'
 	cargo run --release --locked --no-default-features --bin chat-server -- $(ARGS)
 
-client: cargo ## talk to it; options in ARGS, as in make client ARGS='-n alice'
+client: cargo ## talk to it (the same); options in ARGS, as in make client ARGS='-n alice'
 	cargo run --release --locked --bin chat-client -- $(ARGS)
 
-test: cargo ## run the tests, with the hand-off and without (a minute after the build)
+test: cargo ## run the tests, with the hand-off and without (a minute and a half after the build)
 	cargo test --locked
 	PLAIN_FORM=1 cargo test --locked --test it
 
-check: cargo ## format, lints, docs, a build without default features, the tests: what CI runs
+check: cargo ## format, lints, docs, a build without default features, model, tests: what CI runs (four minutes)
 	scripts/check
 
-doc: cargo ## write the crate's documentation to target/doc/chat/index.html
+doc: cargo ## write the crate's documentation, the course too, to target/doc/chat/index.html (half a minute)
 	cargo doc --locked --no-deps --document-private-items
 
 demo: cargo ## watch three scripted users chat (about ten seconds)
@@ -59,7 +59,7 @@ fuzz: cargo ## look for bytes that the parsers or a connection get wrong (four m
 coverage: cargo ## which lines the tests reach: a table, and target/llvm-cov/html (two minutes; needs cargo-llvm-cov)
 	@scripts/coverage
 
-picture: cargo ## draw scripts/picture.svg anew, from a real session (needs tmux, Python with rich)
+picture: cargo ## draw scripts/picture.svg anew, from a real session (a minute; needs tmux, Python with rich)
 	scripts/picture
 
 bench: cargo ## measure the server under load (two minutes); options in ARGS, as in make bench ARGS=--help

@@ -30,17 +30,17 @@ pub enum Answer {
 
 /// Carries a request out for the connection that it came from.
 pub fn answer(admission: &mut Admission, cork: &Cork, request: Request) -> Answer {
-    let acting = acting(admission, request.header);
+    let asked = request.header;
     let (header, body) = match request.into_lines() {
         Ok(lines) => lines,
         Err(fault) => {
-            let header = acting.map_or(admission.token(), |session| Some(session.token));
             return Answer::Send(Reply {
-                header,
+                header: fallback_header(admission, asked),
                 response: Response::Fault(fault),
             });
         }
     };
+    let acting = acting(admission, asked);
     if header != Header::Empty && acting.is_none() {
         return Answer::Send(Reply {
             header: None,
@@ -53,8 +53,14 @@ pub fn answer(admission: &mut Admission, cork: &Cork, request: Request) -> Answe
     }
 }
 
+/// The header of an answer to a request that was not understood, or whose handling has
+/// panicked: that of the session it acts for, or else the connection's own.
+pub fn fallback_header(admission: &Admission, asked: Result<Header, LineFault>) -> Option<Token> {
+    acting(admission, asked).map_or(admission.token(), |session| Some(session.token))
+}
+
 /// The session that a request with this header acts for.
-pub fn acting(admission: &Admission, header: Result<Header, LineFault>) -> Option<Session> {
+fn acting(admission: &Admission, header: Result<Header, LineFault>) -> Option<Session> {
     // A line that is not good stands for the connection's own, as an empty one.
     match header.unwrap_or(Header::Empty) {
         Header::Empty => admission.sessions().by_token(admission.token()?),

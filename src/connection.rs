@@ -326,9 +326,8 @@ fn next_line<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<Line<'_>>>
 /// The answer to a request of this header whose handling panicked.
 fn failed(admission: &Admission, asking: Result<Header, LineFault>) -> Reply {
     error!("answering a request panicked; closing its connection");
-    let acting = commands::acting(admission, asking);
     Reply {
-        header: acting.map_or(admission.token(), |session| Some(session.token)),
+        header: commands::fallback_header(admission, asking),
         response: Response::Failed,
     }
 }

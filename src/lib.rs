@@ -78,7 +78,7 @@
 //! 3. of each outbox its account, which is held while an item enters its channel.
 //!
 //! Under them there is no I/O, no logging and no waiting, but for the next in this list,
-//! and nothing that can panic half-way through an update. Apart stands an outbox's *half*,
+//! and nothing that can panic half-way through an update. Apart stands an outbox's *outlet*,
 //! which is held while something is written: it is taken before the account, readers only
 //! try it, and only writers wait for it. What counts how often something is told in the
 //! log has a lock too ([`farewell`]), which is taken alone.

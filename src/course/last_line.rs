@@ -54,7 +54,7 @@
 //! Say it, close *the own side*, read and drop what still comes, and close when the client
 //! has closed its side, too:
 //!
-//! - `live` in [`writer`] writes all that is queued, and calls `shutdown(Write)`: the end of
+//! - `run` in [`writer`] writes all that is queued, and calls `shutdown(Write)`: the end of
 //!   input stands behind the last line and overtakes nothing.
 //! - Then the reader reads and drops (`drop_input` in [`connection`]). The client reads the
 //!   line, reads the end, and closes. Now there is nothing unread on either side.

@@ -84,9 +84,9 @@
 //! ([`resume`], [`break_session`], [`sweeper`]).
 //!
 //! *The queue holds messages, and a message leaves it when the kernel has taken all of it.*
-//! What is being written is not in a writer's hands: `Half` in [`outbox`](crate::outbox)
+//! What is being written is not in a writer's hands: `Outlet` in [`outbox`](crate::outbox)
 //! holds what was taken out of the channel and not yet written, with an offset into the first
-//! of it. `write` in [`writer`] therefore does without `write_all`, and counts; `take` in
+//! of it. `write` in [`writer`] therefore does without `write_all`, and counts; `settle` in
 //! `batch.rs` takes off what is whole and puts back the rest, in order.
 //!
 //! *The offset belongs to the connection, the message to the session.* For the next one,

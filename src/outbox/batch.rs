@@ -1,6 +1,6 @@
 //! What goes into one write: items taken out of an outbox, and their bytes.
 //!
-//! Does no I/O. Whoever has one holds the half's lock from the taking out until what was
+//! Does no I/O. Whoever has one holds the outlet's lock from the taking out until what was
 //! not written is back.
 
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use log::{Level, log_enabled, trace};
 
-use super::{Account, Half, Item, Outbox};
+use super::{Account, Item, Outbox, Outlet};
 use crate::limits;
 use crate::logging::Wire;
 use crate::protocol::reply::Notice;
@@ -37,19 +37,19 @@ impl Batch {
     /// meant for another can have been queued.
     pub(super) fn pull(
         &mut self,
-        half: &mut Half,
+        outlet: &mut Outlet,
         outbox: &Outbox,
         account: &mut Account,
         connection: u64,
     ) {
         self.connection = connection;
-        self.begun = match half.begun.take() {
+        self.begun = match outlet.begun.take() {
             Some((begun_for, bytes)) if begun_for == connection => bytes,
             _ => 0,
         };
         let mut size = 0;
         while size + limits::MESSAGE <= limits::BATCH {
-            let next = half.items.pop_front();
+            let next = outlet.items.pop_front();
             let Some(item) = next.or_else(|| outbox.items.try_recv().ok()) else {
                 break;
             };
@@ -81,12 +81,12 @@ impl Batch {
 
     /// Puts an item that only the writer can see to back where it came from. Says
     /// whether there was one.
-    pub(super) fn leave_last(&mut self, half: &mut Half) -> bool {
+    pub(super) fn leave_last(&mut self, outlet: &mut Outlet) -> bool {
         if !self.items.back().is_some_and(|(item, _)| item.is_last()) {
             return false;
         }
         let last = self.items.pop_back().map(|(item, _)| item);
-        half.items.extend(last);
+        outlet.items.extend(last);
         true
     }
 
@@ -144,13 +144,13 @@ impl Batch {
         &self.bytes[count..end.max(count)]
     }
 
-    /// Empties it, of which the kernel took the first `count` bytes. What it took wholly
-    /// comes off the account, the rest goes back to the half. Gives the item that ended
-    /// the batch, if there was one and all before it is taken.
-    pub(super) fn take(
+    /// Empties the batch after a write of which the kernel took the first `count` bytes:
+    /// what it took whole comes off the account, the rest goes back to the outlet. Gives the
+    /// item that ended the batch, if the kernel took all before it.
+    pub(super) fn settle(
         &mut self,
         count: usize,
-        half: &mut Half,
+        outlet: &mut Outlet,
         account: &mut Account,
     ) -> Option<Last> {
         let mut count = self.begun + count;
@@ -170,13 +170,13 @@ impl Batch {
             }
         }
         if !self.items.is_empty() {
-            half.begun = (count > 0).then_some((self.connection, count));
+            outlet.begun = (count > 0).then_some((self.connection, count));
         }
         for (item, _) in self.items.drain(..).rev() {
-            half.items.push_front(item);
+            outlet.items.push_front(item);
         }
-        if half.items.is_empty() {
-            half.items.shrink_to(limits::IDLE_ITEMS);
+        if outlet.items.is_empty() {
+            outlet.items.shrink_to(limits::IDLE_ITEMS);
         }
         self.begun = 0;
         self.bytes.clear();
@@ -186,7 +186,7 @@ impl Batch {
     }
 }
 
-impl Half {
+impl Outlet {
     /// Nothing more will be written to this connection: what is not for the next one is
     /// dropped, and what was written in part will come again whole.
     pub(super) fn give_up(&mut self, connection: u64, account: &mut Account) {

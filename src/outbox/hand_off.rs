@@ -149,7 +149,7 @@ impl Outbox {
     /// can see to, and after [`HAND_OFF_ROUNDS`] batches.
     fn drain(&self, batch: &mut Batch) {
         let _on_panic = OnPanic(self);
-        let Some(mut half) = self.half.try_lock() else {
+        let Some(mut outlet) = self.outlet.try_lock() else {
             // Its writer is at it already, or another reader, or still the writer of a
             // connection which has been taken over, for whom the next one waits.
             return self.account.lock().wake_writer();
@@ -173,13 +173,13 @@ impl Outbox {
                 return;
             }
             let (connection, socket) = (attached.connection, Arc::clone(&attached.socket));
-            batch.pull(&mut half, self, &mut account, connection);
-            let stopped = batch.leave_last(&mut half);
+            batch.pull(&mut outlet, self, &mut account, connection);
+            let stopped = batch.leave_last(&mut outlet);
             if batch.is_empty() && !stopped {
-                account.attended = false;
+                account.duty_taken = false;
                 // While the account is locked, so that whoever has the duty next finds
                 // it free.
-                drop(half);
+                drop(outlet);
                 return;
             }
             drop(account);
@@ -188,8 +188,8 @@ impl Outbox {
             let count = *written.as_ref().unwrap_or(&0);
             batch.trace(count);
             account = self.account.lock();
-            batch.take(count, &mut half, &mut account);
-            let is_torn = half.begun.is_some();
+            batch.settle(count, &mut outlet, &mut account);
+            let is_torn = outlet.begun.is_some();
             account.writing = is_torn.then_some(connection);
             self.changed.notify_all();
             if let Err(e) = written {
@@ -202,12 +202,12 @@ impl Outbox {
                 if is_torn {
                     let _ = socket.shutdown(Shutdown::Both);
                 }
-            } else if stopped || !half.items.is_empty() {
+            } else if stopped || !outlet.items.is_empty() {
                 break;
             }
         }
         // First, so that it does not wake only to wait for it.
-        drop(half);
+        drop(outlet);
         account.wake_writer();
     }
 }

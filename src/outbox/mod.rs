@@ -47,16 +47,16 @@
 //!   attached.* The duty is the thread's whose item finds that nobody has it. It drains
 //!   until it has seen, under the account's lock, that there is nothing more; or it
 //!   passes the duty on to the attached writer, by waking it.
-//! - *Items leave the channel only under the half's lock, and only for the connection
-//!   that is attached.* What its kernel did not take goes back into the half, in order;
+//! - *Items leave the channel only under the outlet's lock, and only for the connection
+//!   that is attached.* What its kernel did not take goes back into the outlet, in order;
 //!   for the next connection without the answers, which die with the one that asked.
 //!
 //! A model checker tries them in many orders of what two senders, a writer and a
 //! connection that takes another's place may do (`make model`); and `make model-faults`
 //! that it would find it if they did not hold.
 //!
-//! The account's lock may be taken while the half's is held, and never the other way
-//! round. A writer holds the half while it blocks on its client's socket, so nobody
+//! The account's lock may be taken while the outlet's is held, and never the other way
+//! round. A writer holds the outlet while it blocks on its client's socket, so nobody
 //! else may wait for it but the writer of the connection that comes next, for whom
 //! that socket has been shut down; the others only try.
 
@@ -101,8 +101,8 @@ pub struct Outbox {
     /// connection attached, and when everything was written. Only the client's own
     /// reader waits for the first three, only the shutdown for the last.
     changed: Condvar,
-    /// The right to take items out, and those that were taken out and not written.
-    half: Mutex<Half>,
+    /// The right to write, and what was taken out and not written.
+    outlet: Mutex<Outlet>,
     /// The header of whatever is sent to the session. Set once, when there is a
     /// session, and before anyone else can find it.
     token: OnceLock<Token>,
@@ -127,9 +127,9 @@ struct Account {
     in_gap: bool,
     state: State,
     attached: Option<Attached>,
-    /// Somebody has the duty to drain the queue: a thread that has put something in and
-    /// has still to see to it, the writer that has been woken, or whoever is at it.
-    attended: bool,
+    /// Somebody has the duty to drain the queue: a thread that has put something in and has
+    /// still to drain it, the writer that has been woken, or whoever drains it now.
+    duty_taken: bool,
     /// The connection whose writer is at its socket with a batch from here, or is about
     /// to be, because the kernel has taken a message in part.
     writing: Option<u64>,
@@ -138,9 +138,10 @@ struct Account {
     failed: Option<(u64, io::Error)>,
 }
 
-/// What stands between the channel and the socket. Its lock is the right to write.
+/// What stands between the channel and the socket. Who holds its lock may take items out,
+/// and write.
 #[derive(Default)]
-struct Half {
+struct Outlet {
     /// What was taken out of the channel and not written, before all that is in it.
     items: VecDeque<Item>,
     /// Of the first of these, so many bytes have been taken by the kernel of this
@@ -229,12 +230,12 @@ impl Outbox {
                 in_gap: false,
                 state: State::Open,
                 attached: None,
-                attended: false,
+                duty_taken: false,
                 writing: None,
                 failed: None,
             }),
             changed: Condvar::new(),
-            half: Mutex::default(),
+            outlet: Mutex::default(),
             token: OnceLock::new(),
             bound,
         }
@@ -315,10 +316,10 @@ impl Outbox {
     fn enqueue(&self, account: &mut Account, item: Item) -> Duty {
         // Fails only without a receiver, and the outbox holds one itself.
         let _ = self.queue.send(item);
-        if account.attended || account.attached.is_none() {
+        if account.duty_taken || account.attached.is_none() {
             return Duty::NotYours;
         }
-        account.attended = true;
+        account.duty_taken = true;
         Duty::Yours
     }
 
@@ -387,7 +388,7 @@ impl Account {
     /// one. If there is none, whoever attaches has it.
     fn wake_writer(&mut self) {
         if let Some(attached) = &self.attached {
-            self.attended = true;
+            self.duty_taken = true;
             // Fails if it has been woken before and has not looked yet.
             let _ = attached.wake.try_send(());
         }

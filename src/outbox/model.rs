@@ -12,7 +12,7 @@ use shuttle::thread::{self, JoinHandle};
 
 use super::hand_off::{Cork, HandOff};
 use super::primitives::{Condvar, Mutex, Socket, bounded};
-use super::writer::Life;
+use super::writer::WriterThread;
 use super::{Attachment, NotQueued, Outbox};
 use crate::protocol::reply::{Delivery, Notice, Reply, Response, Scope};
 use crate::protocol::text::{Printable, Text};
@@ -41,12 +41,12 @@ fn changed() -> Changed {
 fn connect(number: u64, outbox: &Arc<Outbox>, changed: &Changed) -> Connection {
     let socket = Arc::new(Socket::new(Arc::clone(changed)));
     let attachment = Arc::new(Attachment::new(number, Arc::clone(outbox)));
-    let life = Life::attach(&attachment, Arc::clone(&socket), Duration::from_secs(3_600));
+    let writer = WriterThread::attach(&attachment, Arc::clone(&socket), Duration::from_secs(3_600));
     let leaving = Arc::clone(&attachment);
     let writer = thread::spawn(move || {
         let (writing, _) = bounded(0);
         let (_, reader_gone) = bounded(0);
-        let _ = life.live(&leaving, writing, &reader_gone);
+        let _ = writer.run(&leaving, writing, &reader_gone);
     });
     Connection {
         attachment,

@@ -4,7 +4,7 @@
 //! It blocks on its `wake`, which whoever passes the duty to drain on to it sends, and
 //! which is disconnected when it is attached no more; on the socket, for a batch no longer
 //! than the write timeout, and until somebody shuts the socket down; for an instant on the
-//! half, while a reader drains the outbox, or the writer before it has not noticed yet that
+//! outlet, while a reader drains the outbox, or the writer before it has not noticed yet that
 //! its connection was taken over; and at its end a second at most, for its reader.
 
 use std::convert::Infallible;
@@ -61,10 +61,10 @@ pub fn start(
     let (writing, written) = bounded(0);
     // SO_SNDTIMEO bounds one call of send(2), and a batch is one call.
     socket.set_write_timeout(Some(timeout))?;
-    let life = Box::new(Life::attach(attachment, socket, timeout));
+    let writer = Box::new(WriterThread::attach(attachment, socket, timeout));
     let leaving = Arc::clone(attachment);
     let name = format!("writer-{}", attachment.connection);
-    let thread = spawn(name, move || life.live(&leaving, writing, &reader_gone))
+    let thread = spawn(name, move || writer.run(&leaving, writing, &reader_gone))
         .inspect_err(|_| attachment.writer_has_gone())?;
     Ok(Writer {
         attachment: Arc::clone(attachment),
@@ -100,7 +100,7 @@ impl Drop for Writer {
 }
 
 /// What a writer thread has.
-pub(super) struct Life {
+pub(super) struct WriterThread {
     connection: u64,
     /// The outbox that it drains.
     outbox: Arc<Outbox>,
@@ -137,12 +137,16 @@ enum Next {
     End(Ending),
 }
 
-impl Life {
+impl WriterThread {
     /// Attaches the connection, and makes what its writer needs. Not inlined: making a
     /// channel takes much stack, which would be part of `start`'s frame, and so of every
     /// idle client's memory.
     #[inline(never)]
-    pub(super) fn attach(attachment: &Attachment, socket: Arc<Socket>, timeout: Duration) -> Life {
+    pub(super) fn attach(
+        attachment: &Attachment,
+        socket: Arc<Socket>,
+        timeout: Duration,
+    ) -> WriterThread {
         let (wake, woken) = bounded(1);
         let is_torn = Arc::new(AtomicBool::new(false));
         let outbox = attachment.outbox();
@@ -155,7 +159,7 @@ impl Life {
             from: None,
             is_torn: Arc::clone(&is_torn),
         });
-        Life {
+        WriterThread {
             connection,
             outbox,
             socket,
@@ -166,7 +170,7 @@ impl Life {
         }
     }
 
-    pub(super) fn live(
+    pub(super) fn run(
         mut self,
         attachment: &Attachment,
         writing: Sender<Infallible>,
@@ -214,7 +218,7 @@ impl Life {
     /// Writes batches until the channel is empty.
     fn write_what_there_is(&mut self) -> io::Result<Next> {
         let outbox = Arc::clone(&self.outbox);
-        let mut half = outbox.half.lock();
+        let mut outlet = outbox.outlet.lock();
         let mut account = outbox.account.lock();
         loop {
             if !account.is_attached(self.connection) {
@@ -224,14 +228,14 @@ impl Life {
                 .failed
                 .take_if(|(connection, _)| *connection == self.connection)
             {
-                half.give_up(self.connection, &mut account);
+                outlet.give_up(self.connection, &mut account);
                 account.let_go(self.connection);
                 outbox.changed.notify_all();
                 return Err(e);
             }
             account.writing = Some(self.connection);
             self.batch
-                .pull(&mut half, &outbox, &mut account, self.connection);
+                .pull(&mut outlet, &outbox, &mut account, self.connection);
             // So that nobody waits for the encoding.
             drop(account);
             self.batch.encode(outbox.token.get().copied());
@@ -246,23 +250,23 @@ impl Life {
             }
             self.batch.trace(count);
             account = outbox.account.lock();
-            let last = self.batch.take(count, &mut half, &mut account);
+            let last = self.batch.settle(count, &mut outlet, &mut account);
             account.writing = None;
             outbox.changed.notify_all();
             if let Err(e) = result {
-                half.give_up(self.connection, &mut account);
-                // Before anyone else can have the half, and write behind the last word.
+                outlet.give_up(self.connection, &mut account);
+                // Before anyone else can have the outlet, and write behind the last word.
                 account.let_go(self.connection);
                 return Err(e);
             }
             match last {
                 Some(Last::GoOver(session)) => return Ok(Next::GoOver(session)),
                 Some(Last::End) => return Ok(Next::End(Ending::Written)),
-                None if half.items.is_empty() && outbox.items.is_empty() => {
-                    account.attended = false;
+                None if outlet.items.is_empty() && outbox.items.is_empty() => {
+                    account.duty_taken = false;
                     // While the account is locked, so that whoever has the duty next
                     // finds it free.
-                    drop(half);
+                    drop(outlet);
                     return Ok(Next::Wait);
                 }
                 None => {}

@@ -11,7 +11,7 @@ fn the_first_error_of_a_connection_is_the_one_that_its_writer_learns() {
     // Its client is gone, so that writing to it would fail otherwise.
     for _ in 0..3 {
         Cork::for_test(true).send(&session, &delivery("x")).unwrap();
-        session.account.lock().attended = false;
+        session.account.lock().duty_taken = false;
     }
     let failed = session.account.lock().failed.take();
     let (_, e) = failed.expect("it is left for the writer");
@@ -40,7 +40,7 @@ fn without_writer(outbox: &Arc<Outbox>, from: Option<Arc<Outbox>>) -> Unwritten 
     });
     // As its writer does when it has looked and found nothing.
     woken.recv().unwrap();
-    outbox.account.lock().attended = false;
+    outbox.account.lock().duty_taken = false;
     Unwritten {
         attachment,
         woken,
@@ -84,11 +84,11 @@ fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_w
         count += 1;
         assert!(count < 100_000, "the kernel has an end");
     }
-    let (half_items, begun) = {
-        let half = session.half.lock();
-        (half.items.len(), half.begun)
+    let (items_left, begun) = {
+        let outlet = session.outlet.lock();
+        (outlet.items.len(), outlet.begun)
     };
-    assert_eq!(half_items, 1, "the message that did not fit is left");
+    assert_eq!(items_left, 1, "the message that did not fit is left");
     let account = session.account.lock();
     assert_eq!(account.writing, begun.map(|(connection, _)| connection));
     assert_eq!(account.deliveries, numbered(count - 1).wire_len());
@@ -136,7 +136,10 @@ fn a_reader_writes_up_to_the_end_and_leaves_the_end_to_the_writer() {
     assert_eq!(next_data(&mut client), "Goodbye");
     nothing_has_arrived(&mut client);
     assert!(!woken.is_empty(), "and is told of it again");
-    assert!(matches!(session.half.lock().items.front(), Some(Item::End)));
+    assert!(matches!(
+        session.outlet.lock().items.front(),
+        Some(Item::End)
+    ));
 }
 
 #[test]
@@ -150,7 +153,7 @@ fn nothing_is_written_to_a_connection_that_is_still_on_its_way() {
     nothing_has_arrived(&mut client);
     session.arrive(1);
     assert!(
-        session.account.lock().attended,
+        session.account.lock().duty_taken,
         "the writer looks, which arrives"
     );
     assert_eq!(take(&session), [data("early")]);

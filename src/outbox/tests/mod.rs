@@ -38,10 +38,10 @@ fn goodbye() -> Reply {
 /// The data lines of what is queued, which is taken out as the writer of connection
 /// 1 would.
 fn take(outbox: &Outbox) -> Vec<String> {
-    let (mut batch, mut half) = (Batch::default(), outbox.half.lock());
-    pull(&mut batch, &mut half, outbox, 1);
+    let (mut batch, mut outlet) = (Batch::default(), outbox.outlet.lock());
+    pull(&mut batch, &mut outlet, outbox, 1);
     let text = String::from_utf8(batch.to_write().to_vec()).unwrap();
-    batch.take(text.len(), &mut half, &mut outbox.account.lock());
+    batch.settle(text.len(), &mut outlet, &mut outbox.account.lock());
     outbox.changed.notify_all();
     text.lines().skip(2).step_by(3).map(str::to_owned).collect()
 }
@@ -63,17 +63,17 @@ fn queue(outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), NotQueued> {
     plain().send(outbox, delivery)
 }
 
-fn pull(batch: &mut Batch, half: &mut Half, outbox: &Outbox, connection: u64) {
-    batch.pull(half, outbox, &mut outbox.account.lock(), connection);
+fn pull(batch: &mut Batch, outlet: &mut Outlet, outbox: &Outbox, connection: u64) {
+    batch.pull(outlet, outbox, &mut outbox.account.lock(), connection);
     batch.encode(outbox.token.get().copied());
 }
 
 /// What becomes of a batch of which the kernel of connection 1 took so many bytes before
 /// the connection broke.
-fn lose(outbox: &Outbox, batch: &mut Batch, taken: usize, half: &mut Half) {
+fn lose(outbox: &Outbox, batch: &mut Batch, taken: usize, outlet: &mut Outlet) {
     let mut account = outbox.account.lock();
-    batch.take(taken, half, &mut account);
-    half.give_up(1, &mut account);
+    batch.settle(taken, outlet, &mut account);
+    outlet.give_up(1, &mut account);
 }
 
 fn socket_pair() -> (Arc<TcpStream>, TcpStream) {

@@ -74,11 +74,11 @@ fn a_gap_that_was_told_is_over() {
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
     // The notice is on its way, the delivery before it not yet written.
-    let (mut batch, mut half) = (Batch::default(), Half::default());
-    pull(&mut batch, &mut half, &outbox, 1);
+    let (mut batch, mut outlet) = (Batch::default(), Outlet::default());
+    pull(&mut batch, &mut outlet, &outbox, 1);
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
     let length = batch.to_write().len();
-    batch.take(length, &mut half, &mut outbox.account.lock());
+    batch.settle(length, &mut outlet, &mut outbox.account.lock());
     assert_eq!(take(&outbox), ["Missed 1 messages: you read too slowly"]);
 }
 
@@ -173,10 +173,10 @@ fn the_answers_to_earlier_connections_are_bounded_together() {
         scope.spawn(|| asked.send(second.wait_for_room(&plain())));
         let early = went_on.recv_timeout(Duration::from_millis(50));
         assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
-        let (mut batch, mut half) = (Batch::default(), session.half.lock());
-        pull(&mut batch, &mut half, &session, 2);
+        let (mut batch, mut outlet) = (Batch::default(), session.outlet.lock());
+        pull(&mut batch, &mut outlet, &session, 2);
         assert!(batch.to_write().is_empty());
-        batch.take(0, &mut half, &mut session.account.lock());
+        batch.settle(0, &mut outlet, &mut session.account.lock());
         session.changed.notify_all();
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
     });
@@ -186,7 +186,7 @@ fn the_answers_to_earlier_connections_are_bounded_together() {
 fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
     let session = session(ROOMY);
     let attachment = attached(&session);
-    let (mut batch, mut half) = (Batch::default(), Half::default());
+    let (mut batch, mut outlet) = (Batch::default(), Outlet::default());
     queue(&session, &delivery("one")).unwrap();
     attachment.answer(&goodbye(), &plain());
     queue(&session, &delivery("two")).unwrap();
@@ -200,9 +200,9 @@ fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
         (length - 1, vec![data("one"), data("two")]),
         (0, vec![data("one"), data("two")]),
     ] {
-        pull(&mut batch, &mut half, &session, 1);
-        lose(&session, &mut batch, taken, &mut half);
-        *session.half.lock() = std::mem::take(&mut half);
+        pull(&mut batch, &mut outlet, &session, 1);
+        lose(&session, &mut batch, taken, &mut outlet);
+        *session.outlet.lock() = std::mem::take(&mut outlet);
         assert_eq!(take(&session), comes_again, "{taken} bytes");
         let account = session.account.lock();
         assert_eq!((account.deliveries, account.answers), (0, 0));
@@ -220,9 +220,9 @@ fn a_gap_that_was_not_told_is_told_to_the_next_connection() {
     let _first = attached(&session);
     queue(&session, &message).unwrap();
     assert_eq!(queue(&session, &message), Err(NotQueued::Full));
-    let (mut batch, mut half) = (Batch::default(), Half::default());
-    pull(&mut batch, &mut half, &session, 1);
-    lose(&session, &mut batch, message.wire_len() + 5, &mut half);
-    *session.half.lock() = half;
+    let (mut batch, mut outlet) = (Batch::default(), Outlet::default());
+    pull(&mut batch, &mut outlet, &session, 1);
+    lose(&session, &mut batch, message.wire_len() + 5, &mut outlet);
+    *session.outlet.lock() = outlet;
     assert_eq!(take(&session), ["Missed 1 messages: you read too slowly"]);
 }
