@@ -477,10 +477,10 @@ impl LinkThread {
                 }) => {
                     self.standing.lock().name = name.clone();
                     self.happens(Happening::Back { name, resumed });
-                    // Before anyone can know that there is one, so that who leaves then
-                    // still has it.
-                    let _ = self.connections.send(connection.requests());
-                    self.standing.lock().stage = Stage::Online;
+                    while let Some(late) = self.late_wish_or_online(&connection) {
+                        // If it fails, the connection has broken, which is noticed next.
+                        let _ = connection.request(&Command::SetName(late));
+                    }
                     return Some(connection);
                 }
                 Ok(LogIn::Refused(text)) => {
@@ -506,6 +506,20 @@ impl LinkThread {
                 }
             }
         }
+    }
+
+    /// The name that was wished for while another was being taken, or, if there is none,
+    /// `None`, and from now on there is a connection. The lock is held from the one to the
+    /// other, so that no wish is left for the next time.
+    fn late_wish_or_online(&self, connection: &Connection) -> Option<Username> {
+        let mut standing = self.standing.lock();
+        if standing.wish.is_none() {
+            // Before anyone can know that there is one, so that who leaves then still has
+            // it.
+            let _ = self.connections.send(connection.requests());
+            standing.stage = Stage::Online;
+        }
+        standing.wish.take()
     }
 
     /// Waits for a while, or for another name where nothing goes on without. `None` if
@@ -538,7 +552,7 @@ impl LinkThread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
+    use std::io::{BufRead, BufReader, Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     /// A server that logs one client in, and then does what it is told with it.
@@ -601,6 +615,42 @@ mod tests {
         let address = server(move |_socket| assert!(kept.recv().is_err()));
         assert_eq!(logged_in(&address).read_timeout().unwrap(), None);
         drop(keep);
+    }
+
+    #[test]
+    fn a_name_that_is_wished_for_while_the_connection_comes_back_is_asked_for_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (asked, comes_back) = bounded(0);
+        let (go_on, answering) = bounded::<()>(0);
+        let (heard, next_heard) = unbounded();
+        thread::spawn(move || {
+            let token = "0".repeat(Token::DIGITS);
+            let answer = format!("200 OK\r\n{token}\r\nYou are alice\r\n");
+            let request = |socket: &mut TcpStream| {
+                let mut lines = BufReader::new(socket).lines();
+                lines.nth(2).unwrap().unwrap()
+            };
+            let mut first = listener.accept().unwrap().0;
+            request(&mut first);
+            first.write_all(answer.as_bytes()).unwrap();
+            drop(first);
+            let mut second = listener.accept().unwrap().0;
+            asked.send(request(&mut second)).unwrap();
+            answering.recv().unwrap();
+            second.write_all(answer.as_bytes()).unwrap();
+            heard.send(request(&mut second)).unwrap();
+        });
+        let [alice, bob] = ["alice", "bob"].map(|name| Username::new(name).unwrap());
+        let standing = Standing::online(alice);
+        let link = Link::start(logged_in(&address), address, standing, |_| {}).unwrap();
+        let deadline = Duration::from_secs(20);
+        let request = comes_back.recv_timeout(deadline).unwrap();
+        assert_eq!(request, "Set-name alice");
+        assert_eq!(link.set_name(bob), Stage::Offline);
+        go_on.send(()).unwrap();
+        let request = next_heard.recv_timeout(deadline).unwrap();
+        assert_eq!(request, "Set-name bob");
     }
 
     #[test]
