@@ -219,6 +219,18 @@ pub const KNOWN_NAMES: usize = 1_000;
 /// stopped the terminal. Then the client stops reading, and the server's bounds hold.
 pub const UNSHOWN_LINES: usize = 10_000;
 
+/// How long the prompt waits for the answer to `/name`, which changes it: no longer than
+/// a person waits for a prompt before wondering where it is.
+pub const NAME_ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// How long who leaves waits for the last answer without being told so: a server that
+/// has nothing else to do answers sooner.
+pub const GOODBYE_TIME: Duration = Duration::from_secs(1);
+
+/// How long the lines that wait are still printed for when the user leaves: a terminal
+/// that has been stopped takes none, and is not to keep the client from ending.
+pub const FLUSH_TIME: Duration = Duration::from_secs(1);
+
 /// The most bytes of a line of input that are read at once, in a script. A longer one is
 /// cut, as one of more than 2,047 characters is anyway.
 pub const INPUT_PIECE: usize = 64 * 1024;

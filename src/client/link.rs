@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use super::connection::{Answer, Connection, Event, Requests, reason};
 use super::spawn;
-use crate::limits::{LOG_IN_TIME, RECONNECT, RECONNECT_MAX};
+use crate::limits::{GOODBYE_TIME, LOG_IN_TIME, RECONNECT, RECONNECT_MAX};
 use crate::protocol::reply::Notice;
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
@@ -95,9 +95,6 @@ pub struct Left {
 
 /// What an orderly end is told as.
 pub const CLOSED: &str = "the server closed the connection";
-
-/// After how long it is worth a word that one is still waiting for the last answer.
-const GOODBYE_TIME: Duration = Duration::from_secs(1);
 
 /// Where things stand.
 #[derive(Clone, Debug)]

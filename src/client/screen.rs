@@ -13,17 +13,13 @@
 use std::convert::Infallible;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 use rustyline::ExternalPrinter;
 
 use super::spawn;
-use crate::limits::UNSHOWN_LINES;
-
-/// How long the lines that wait are printed for, when one leaves.
-const FLUSH_TIME: Duration = Duration::from_secs(1);
+use crate::limits::{FLUSH_TIME, UNSHOWN_LINES};
 
 /// Where lines go, from any thread.
 #[derive(Clone, Debug)]
@@ -187,6 +183,7 @@ fn write_line(line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     /// An editor that tells what it is given.
     struct Editor(Sender<String>);

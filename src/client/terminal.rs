@@ -9,7 +9,6 @@ use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
@@ -22,7 +21,7 @@ use super::editor::{self, Editor, Input, Looks};
 use super::link::{Happening, Link, LogIn, Stage, Standing, log_in};
 use super::screen::Screen;
 use super::typed::{COMMANDS, To, Typed};
-use crate::limits::{COMPLETION_TIME, KNOWN_NAMES};
+use crate::limits::{COMPLETION_TIME, KNOWN_NAMES, NAME_ANSWER_TIME};
 use crate::protocol::from_server::{Message, names_listed};
 use crate::protocol::reply::{Response, Scope};
 use crate::protocol::request::Command;
@@ -41,9 +40,6 @@ pub struct Config {
     /// Whether to use colours.
     pub style: Style,
 }
-
-/// How long the prompt waits for the answer to `/name`, which changes it.
-const NAME_ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// The time of a message that waits for a connection.
 const NOT_YET: &str = "--:--";
