@@ -27,7 +27,7 @@ use crate::protocol::username::Username;
 pub struct Style {
     /// With colours.
     pub colours: bool,
-    /// In rows of so many columns, the next ones indented; `None` for rows of any length.
+    /// In rows of this many columns, the next ones indented; `None` for rows of any length.
     pub columns: Option<usize>,
 }
 
@@ -53,7 +53,7 @@ pub fn timestamp() -> String {
 pub const BEFORE_NAME: usize = "14:02 ".len();
 
 impl Style {
-    /// The same for a terminal of so many columns.
+    /// The same for a terminal of this many columns.
     pub fn of(self, columns: Option<usize>) -> Style {
         Style { columns, ..self }
     }

@@ -8,6 +8,7 @@
 //! when a connection broke is reported as such; what was not written is kept for the
 //! next connection, in order.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -79,12 +80,12 @@ pub struct Link {
     outgoing: Sender<Outgoing>,
     /// Tells that there is another wish while nothing goes on without one.
     wished: Sender<()>,
-    /// Never sent on: dropping it ends the threads, once they have nothing to do.
-    staying: Sender<()>,
+    /// Dropping it ends the threads, once they have nothing to do.
+    staying: Sender<Infallible>,
     sender: thread::JoinHandle<Vec<Command>>,
 }
 
-/// How one left.
+/// How the user left.
 #[derive(Debug)]
 pub struct Left {
     /// What could not be sent.
@@ -318,11 +319,11 @@ impl Link {
 }
 
 /// The thread `sender`. It ends when it has sent everything and nobody can give it more,
-/// or when one leaves while there is no connection.
+/// or when the user leaves while there is no connection.
 struct SenderThread {
     to_send: Receiver<Outgoing>,
     next_connection: Receiver<Requests>,
-    leaving: Receiver<()>,
+    leaving: Receiver<Infallible>,
     happens: Box<dyn FnMut(Happening) + Send>,
 }
 
@@ -331,7 +332,7 @@ impl SenderThread {
     fn run(mut self) -> Vec<Command> {
         let mut connection = None;
         while let Ok(outgoing) = self.to_send.recv() {
-            while !sent(connection.as_ref(), &outgoing) {
+            while !try_send(connection.as_ref(), &outgoing) {
                 connection = self.next_connection();
                 if connection.is_none() {
                     let unsent = self.to_send.try_iter().map(|outgoing| outgoing.request);
@@ -345,7 +346,7 @@ impl SenderThread {
         Vec::new()
     }
 
-    /// Waits for a connection; `None` if one leaves before there is one.
+    /// Waits for a connection; `None` if the user leaves before there is one.
     fn next_connection(&self) -> Option<Requests> {
         // One that is there already goes before the leaving, between which the select
         // would choose as it likes.
@@ -358,9 +359,9 @@ impl SenderThread {
     }
 }
 
-/// Whether the request has been written, perhaps in part only: then it is the next
-/// thing to be reported as unconfirmed.
-fn sent(connection: Option<&Requests>, outgoing: &Outgoing) -> bool {
+/// Sends the request. False if the connection had been closed before, so that nothing was
+/// written. True also after a failure, because a part may have arrived.
+fn try_send(connection: Option<&Requests>, outgoing: &Outgoing) -> bool {
     connection.is_some_and(|connection| {
         match connection.send(&outgoing.request, outgoing.waiting.clone()) {
             Err(e) if e.kind() == io::ErrorKind::NotConnected => false,
@@ -370,7 +371,7 @@ fn sent(connection: Option<&Requests>, outgoing: &Outgoing) -> bool {
 }
 
 /// The thread `link`. It ends with the connection, or the wait for the next one, when
-/// one leaves.
+/// the user leaves.
 struct LinkThread {
     address: String,
     standing: Arc<Mutex<Standing>>,
@@ -378,7 +379,7 @@ struct LinkThread {
     wish: Receiver<()>,
     /// The pause before the next attempt to come back.
     delay: Duration,
-    leaving: Receiver<()>,
+    leaving: Receiver<Infallible>,
     happens: Box<dyn FnMut(Happening) + Send>,
 }
 
@@ -456,7 +457,8 @@ impl LinkThread {
         }
     }
 
-    /// Connects again, as often as it takes. `None` if one leaves meanwhile.
+    /// Connects again, as often as it takes. `None` if the user leaves
+    /// meanwhile.
     fn come_back(&mut self, mut token: Option<Token>) -> Option<Connection> {
         let mut told = false;
         loop {
@@ -481,7 +483,8 @@ impl LinkThread {
                     return Some(connection);
                 }
                 Ok(LogIn::Refused(text)) => {
-                    // With the name that the session has it may still come back.
+                    // The wished name was refused; under its own the session can still be
+                    // resumed.
                     if !(wished && token.is_some()) {
                         token = None;
                         self.standing.lock().stage = Stage::Nameless;
@@ -493,7 +496,8 @@ impl LinkThread {
                     if wished {
                         standing.wish.get_or_insert(name);
                     }
-                    // The wish has been heard, and is not what it fails for.
+                    // Offline, not nameless: what failed was the connection, not the name,
+                    // so the next attempt is made after the delay.
                     standing.stage = Stage::Offline;
                     drop(standing);
                     if !told {
@@ -520,7 +524,7 @@ impl LinkThread {
     }
 
     /// Waits for a while, or for another name where nothing goes on without. `None` if
-    /// one leaves.
+    /// the user leaves.
     fn wait_for_next_attempt(&mut self) -> Option<()> {
         if self.standing.lock().stage == Stage::Nameless {
             while self.standing.lock().wish.is_none() {
@@ -531,7 +535,7 @@ impl LinkThread {
             }
             return Some(());
         }
-        // Nothing is ever sent on it: what ends the wait is that one leaves.
+        // What ends the wait is that the user leaves.
         let waited = self.leaving.recv_timeout(self.delay);
         self.delay = (self.delay * 2).min(RECONNECT_MAX);
         waited.is_err_and(|e| e.is_timeout()).then_some(())
@@ -585,13 +589,13 @@ mod tests {
 
     #[test]
     fn a_request_counts_as_sent_unless_the_connection_was_closed_before() {
-        assert!(!sent(None, &outgoing()));
+        assert!(!try_send(None, &outgoing()));
         let (keep, kept) = bounded::<()>(0);
         let address = server(move |_socket| assert!(kept.recv().is_err()));
         let requests = logged_in(&address).requests();
-        assert!(sent(Some(&requests), &outgoing()));
+        assert!(try_send(Some(&requests), &outgoing()));
         requests.close();
-        assert!(!sent(Some(&requests), &outgoing()));
+        assert!(!try_send(Some(&requests), &outgoing()));
         drop(keep);
 
         // A reset: the first write that fails may have arrived, the next is not tried.
@@ -601,8 +605,8 @@ mod tests {
         let mut connection = logged_in(&address);
         let requests = connection.requests();
         assert!(connection.next_event().is_err());
-        assert!(sent(Some(&requests), &outgoing()));
-        assert!(!sent(Some(&requests), &outgoing()));
+        assert!(try_send(Some(&requests), &outgoing()));
+        assert!(!try_send(Some(&requests), &outgoing()));
         assert_eq!(requests.close().len(), 1);
     }
 

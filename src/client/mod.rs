@@ -27,7 +27,7 @@
 //! ends. `printer` shows it above the line being typed; `signals` gives the terminal back
 //! if somebody kills us. The channels between them form no cycle, so none can wait for
 //! itself. `main` waits for nobody but the keyboard; for an answer that it has asked for
-//! with a deadline; and when one leaves, until everything has been answered, which
+//! with a deadline; and when the user leaves, until everything has been answered, which
 //! Ctrl-C ends.
 
 use crate::threads::spawn;

@@ -8,7 +8,7 @@
 //! Two invariants. *A line is given to the editor only while it edits*, because in the
 //! moment between two lines it would print it after the prompt of the last one. *It has
 //! one line in hand at most, until it has painted that*, so that giving it one never
-//! blocks, and what it has not painted when one leaves can be printed after all.
+//! blocks, and what it has not painted when the user leaves can be printed after all.
 
 use std::convert::Infallible;
 use std::io::{self, Write};
@@ -138,9 +138,11 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Gives the editor a line as soon as it edits and has nothing in hand. The lock is
-    /// held meanwhile, so that it cannot stop editing, which takes no time, because its
-    /// hand is free. Gives the line back if there is no editor any more.
+    /// Gives the editor a line as soon as it edits and has nothing in hand. Gives the line
+    /// back if there is no editor any more.
+    ///
+    /// The lock is held while the line is given, so that the editor cannot stop editing in
+    /// between. An editor with an empty hand takes it at once.
     fn hand(&self, line: String, editor: &mut impl ExternalPrinter) -> Result<(), String> {
         let mut state = self.state.lock();
         while state.now == Now::BetweenLines || state.now == Now::Editing && state.in_hand.is_some()

@@ -63,10 +63,10 @@ pub fn send(sending: Sending) -> ExitCode {
         match connection.next_event() {
             Ok(Some(Event::Answer(answer))) => {
                 if answer.request == Some(Command::Quit) {
-                    return sent(refused, input);
+                    return exit_code(refused, input);
                 }
                 answered += 1;
-                refused |= !is_sent(&answer);
+                refused |= report_refusal(&answer);
             }
             // Who only sends is not interested in others' messages, nor in having missed
             // some. If the notice is the last one, the end follows.
@@ -230,21 +230,22 @@ fn cut_piece(line: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Whether the answer says that the message was sent. If not, which it was and why goes
-/// to stderr.
-fn is_sent(answer: &Answer) -> bool {
+/// Says on stderr what was not sent and why, if that is what the answer tells; whether it
+/// is.
+fn report_refusal(answer: &Answer) -> bool {
     if answer.status == Status::Ok {
-        return true;
+        return false;
     }
     let (status, why) = (answer.status, answer.text.as_str());
     match answer.request.as_ref().and_then(Command::as_message) {
         Some((_, text)) => say(&format!("not sent: {:?}: {status}, {why}", text.as_str())),
         None => say(&format!("{status}, {why}")),
     }
-    false
+    true
 }
 
-fn sent(refused: bool, input: JoinHandle<Input>) -> ExitCode {
+/// What the process ends with when everything has been answered.
+fn exit_code(refused: bool, input: JoinHandle<Input>) -> ExitCode {
     // It has sent its last request, which has just been answered.
     ExitCode::from(match input.join() {
         Ok(Input { code: SENT, .. }) if refused => REFUSED,

@@ -44,7 +44,7 @@ pub struct Config {
 /// The time of a message that waits for a connection.
 const NOT_YET: &str = "--:--";
 
-/// Holds a conversation until one leaves: exit code 0 if everything was sent and
+/// Holds a conversation until the user leaves: exit code 0 if everything was sent and
 /// answered, 1 if not, or if there was no connection then. Fails if there is no server to
 /// begin with.
 pub fn converse(config: &Config) -> io::Result<ExitCode> {
@@ -125,7 +125,7 @@ fn first_log_in(
             Ok(name) => match log_in(&config.address, &name, None)? {
                 LogIn::Done { connection, .. } => return Ok(Some((name, connection))),
                 LogIn::Refused(text) => format!(
-                    "{}. If that was you: after a break it is for a minute",
+                    "{}. If that was you: after a break a name stays taken for a while",
                     text.as_str()
                 ),
             },

@@ -19,9 +19,9 @@ pub enum Typed {
     Say {
         /// To whom.
         to: To,
-        /// In so many messages.
+        /// In this many messages.
         texts: Vec<Text>,
-        /// In how many bytes it was said to whom, before the text.
+        /// How many bytes stand before the text: the command and the name.
         before: usize,
     },
     /// List who is here.

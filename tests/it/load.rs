@@ -199,7 +199,7 @@ fn tell(client: &BufReader<TcpStream>, data: &str) {
         .write_all(format!("200 OK\r\n\r\n{data}\r\n").as_bytes());
 }
 
-/// What the generator says of a server with this fault, with so many in flight.
+/// What the generator says of a server with this fault, with this many in flight.
 fn verdict(fault: Fault, faulty: usize, in_flight: &str) -> Result<String, String> {
     let address = cheating_server(fault, faulty).to_string();
     load(&[

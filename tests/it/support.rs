@@ -120,7 +120,7 @@ impl Server {
 
     /// Expects that whoever connects to this address of the server is refused with this
     /// notice, and reads it although 64 KiB of its own are on their way. Waits until it has
-    /// been seen off, because only so many are at a time.
+    /// been seen off, because only a few are at a time.
     #[track_caller]
     pub(crate) fn expect_refusal(&self, address: SocketAddr, notice: &str) {
         let before = self.descriptors();
@@ -582,7 +582,7 @@ impl Client {
         }
     }
 
-    /// Reads so many bytes, each by itself.
+    /// Reads this many bytes, each by itself.
     #[track_caller]
     pub(crate) fn read_bytes_one_by_one(&mut self, count: usize) {
         for _ in 0..count {

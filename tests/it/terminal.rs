@@ -627,7 +627,7 @@ fn a_name_that_is_none_or_taken_is_asked_for_again() {
     );
     terminal.types("bob\r");
     terminal.shows(
-        "bob is taken. If that was you: after a break it is for a minute",
+        "bob is taken. If that was you: after a break a name stays taken for a while",
         "Your name (Ctrl-D leaves): ",
     );
     terminal.types("alice\r");
@@ -636,7 +636,7 @@ fn a_name_that_is_none_or_taken_is_asked_for_again() {
     user.shows("hh:mm * 3 online: alice bob somebody", "somebody> ");
     let mut nobody = Terminal::start(server.address, "-n bob", |_| {});
     nobody.shows(
-        "bob is taken. If that was you: after a break it is for a minute",
+        "bob is taken. If that was you: after a break a name stays taken for a while",
         "Your name (Ctrl-D leaves): ",
     );
     nobody.types("\x04");

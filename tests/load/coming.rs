@@ -12,7 +12,7 @@ use super::protocol::Said;
 /// ngIRCd closes a connection for which more than 32 KiB wait.
 const JOINS_AT_ONCE: usize = 16;
 
-/// Has so many clients log in and hear broadcasts.
+/// Has this many clients log in and hear broadcasts.
 pub(crate) fn all_come(engine: &mut Engine, clients: usize) -> Result<(), Failure> {
     log_in(engine, clients, engine.manners.logins_at_once)?;
     let mut entering = Entering::default();

@@ -336,7 +336,7 @@ impl Connection {
 }
 
 /// Ends a wait to the microsecond, where epoll's own timeout counts milliseconds: a load
-/// of so many a second would come in bursts.
+/// of a given rate would come in bursts.
 struct Timer(OwnedFd);
 
 impl Timer {

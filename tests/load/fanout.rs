@@ -26,16 +26,16 @@ pub(crate) struct Fanout {
 /// When the next broadcast goes out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// As soon as fewer than so many are in flight, dealt out to the senders: a closed
+    /// As soon as fewer than this many are in flight, dealt out to the senders: a closed
     /// loop. A broadcast is in flight until the last recipient has it.
     InFlight(usize),
-    /// So many a second by the clock, whether the server keeps up or not: an open loop.
+    /// This many a second by the clock, whether the server keeps up or not: an open loop.
     /// Latencies count from when a broadcast was to go out, so that a server that stalls
     /// does not hide what it delays.
     PerSecond(f64),
 }
 
-/// One in so many broadcasts goes before the counted ones, to warm up.
+/// One in this many broadcasts goes before the counted ones, to warm up.
 const WARM_UP: u64 = 20;
 
 impl Fanout {
@@ -131,7 +131,7 @@ impl Broadcasting {
         }
     }
 
-    /// So many broadcasts from now on.
+    /// This many broadcasts from now on.
     fn begin(&mut self, count: u64) {
         self.latencies.clear();
         self.began = Instant::now();

@@ -94,7 +94,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// Of so many logins, including what the server does after the answer.
+    /// Of this many logins, including what the server does after the answer.
     fn of_next(
         sample: usize,
         engine: &mut Engine,

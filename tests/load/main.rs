@@ -154,7 +154,7 @@ fn options() -> Options {
         .optopt("", "rate", "fanout: broadcasts a second, instead", "R")
         .optopt("", "pairs", "ping: how many (1)", "P")
         .optopt("", "messages", "fanout, ping: how many in all (1000)", "M")
-        .optopt("", "stay", "hold: for so many seconds (3)", "S")
+        .optopt("", "stay", "hold: for this many seconds (3)", "S")
         .optopt("", "text", "bytes of a text (100)", "BYTES")
         .optflag(
             "",

@@ -30,7 +30,7 @@ pub(crate) struct Texts {
 }
 
 impl Texts {
-    /// Texts of so many bytes, at least [`SHORTEST`].
+    /// Texts of this many bytes, at least [`SHORTEST`].
     pub(crate) fn new(length: usize) -> Texts {
         let filler = (b'a'..=b'z').cycle();
         Texts {

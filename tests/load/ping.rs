@@ -20,7 +20,7 @@ pub(crate) struct Ping {
     pub(crate) text: usize,
 }
 
-/// One in so many messages goes before the counted ones, to warm up.
+/// One in this many messages goes before the counted ones, to warm up.
 const WARM_UP: u64 = 20;
 
 impl Ping {
@@ -107,7 +107,7 @@ impl Bouncing {
         }
     }
 
-    /// So many messages from now on, of all pairs.
+    /// This many messages from now on, of all pairs.
     fn begin(&mut self, count: u64) {
         self.latencies.clear();
         self.turns.clear();

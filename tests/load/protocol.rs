@@ -22,7 +22,7 @@ pub(crate) enum Protocol {
 pub(crate) enum Said<'a> {
     /// Somebody's message.
     Message { sender: &'a [u8], text: &'a [u8] },
-    /// A message has been sent on, to this name or to so many (CP only).
+    /// A message has been sent on, to this name or to this many (CP only).
     Sent { to: &'a [u8] },
     /// The name is ours.
     LoggedIn,
