@@ -53,8 +53,14 @@ pub fn timestamp() -> String {
 pub const BEFORE_NAME: usize = "14:02 ".len();
 
 impl Style {
+    /// Nothing but the characters.
+    pub const PLAIN: Style = Style {
+        colours: false,
+        columns: None,
+    };
+
     /// The same for a terminal of this many columns.
-    pub fn of(self, columns: Option<usize>) -> Style {
+    pub fn with_columns(self, columns: Option<usize>) -> Style {
         Style { columns, ..self }
     }
 
@@ -73,11 +79,7 @@ impl Style {
 
     /// A message of one's own.
     pub fn own(self, time: &str, me: &Username, to: Option<&Username>, text: &str) -> String {
-        let plain = Style {
-            colours: false,
-            columns: None,
-        };
-        let width = plain.before_own(time, me, to).len();
+        let width = Style::PLAIN.before_own(time, me, to).len();
         self.before_own(time, me, to) + &self.in_rows(width, text)
     }
 
@@ -169,8 +171,7 @@ impl Style {
 
 /// Whether a text speaks of this name, in any case, as a word of its own.
 pub fn mentions(text: &str, name: &Username) -> bool {
-    let of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    text.split(|c| !of_a_name(c))
+    text.split(|c| !Username::may_contain(c))
         .any(|word| word.eq_ignore_ascii_case(name.as_str()))
 }
 
@@ -179,13 +180,10 @@ mod tests {
     use super::*;
     use crate::protocol::text::Printable;
 
-    const PLAIN: Style = Style {
-        colours: false,
-        columns: None,
-    };
+    const PLAIN: Style = Style::PLAIN;
     const COLOURED: Style = Style {
         colours: true,
-        columns: None,
+        ..PLAIN
     };
 
     fn name(name: &str) -> Username {
@@ -243,10 +241,7 @@ mod tests {
 
     #[test]
     fn no_row_but_the_first_begins_where_the_time_stands() {
-        let style = Style {
-            colours: false,
-            columns: Some(30),
-        };
+        let style = PLAIN.with_columns(Some(30));
         let spaces = " ".repeat(16);
         let fake = message(
             Scope::Broadcast,
@@ -278,10 +273,7 @@ mod tests {
             style.own("14:02", &name("alice"), None, &"y".repeat(20)),
             "14:02 alice: yyyyyyyyyyyyyyyyy\n      yyy"
         );
-        let narrow = Style {
-            columns: Some(10),
-            ..style
-        };
+        let narrow = PLAIN.with_columns(Some(10));
         let text = "y".repeat(20);
         let shown = narrow.own("14:02", &name("alice"), None, &text);
         assert_eq!(shown, format!("14:02 alice: {text}"));

@@ -48,8 +48,13 @@ pub enum Input {
     End,
 }
 
-/// How an accepted line is to look: the prompt and the text.
-pub type Looks = (String, String);
+/// How an accepted line is to look.
+pub struct Looks {
+    /// What stands where the prompt was.
+    pub prompt: String,
+    /// What stands where the line was.
+    pub text: String,
+}
 
 /// What the editor asks back while a line is being edited, on its own thread.
 pub trait Chat {
@@ -251,7 +256,7 @@ impl Highlighter for Answering {
             return prompt.into();
         }
         match &*self.looks.borrow() {
-            Some((prompt, _)) => prompt.clone().into(),
+            Some(looks) => looks.prompt.clone().into(),
             None => self.prompt.borrow().clone().into(),
         }
     }
@@ -263,7 +268,7 @@ impl Highlighter for Answering {
             self.screen.painted();
         }
         match &*self.looks.borrow() {
-            Some((_, text)) => text.clone().into(),
+            Some(looks) => looks.text.clone().into(),
             None => line.into(),
         }
     }

@@ -9,7 +9,8 @@
 //! | [`display`] | how what happens looks |
 //! | [`screen`] | what is printed while somebody types |
 //! | [`editor`] | the line being typed |
-//! | [`terminal`] | the conversation at a terminal |
+//! | [`terminal`] | the conversation at a terminal: the typing side |
+//! | [`show`] | and the reading side |
 //! | [`script`] | sending and listening without one |
 //! | [`options`] | the command line |
 //!
@@ -39,6 +40,7 @@ pub mod link;
 pub mod options;
 pub mod screen;
 pub mod script;
+pub mod show;
 pub mod terminal;
 pub mod typed;
 

@@ -82,7 +82,7 @@ pub fn parse<A: AsRef<OsStr>>(
             bell: matches.opt_present("bell"),
             style: Style {
                 colours: !surroundings.no_color,
-                columns: None,
+                ..Style::PLAIN
             },
         }));
     }
@@ -226,7 +226,7 @@ mod tests {
                 bell,
                 style: Style {
                     colours,
-                    columns: None,
+                    ..Style::PLAIN
                 },
             }))
         };

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
+use rustix::termios::tcgetwinsize;
 use rustyline::ExternalPrinter;
 
 use super::spawn;
@@ -92,6 +93,12 @@ impl Screen {
     /// Prints a line at once, for the thread that edits, between two lines.
     pub fn say(&self, line: &str) {
         write_line(line);
+    }
+
+    /// How many columns the terminal has now, if it says so.
+    pub fn columns(&self) -> Option<usize> {
+        let size = tcgetwinsize(io::stdout()).ok()?;
+        Some(size.ws_col.into()).filter(|&columns| columns > 0)
     }
 
     /// A line is being edited from now on.

@@ -1,5 +1,5 @@
 //! The conversation at a terminal: what is typed goes to the server, what happens is
-//! shown.
+//! shown ([`Show`]).
 //!
 //! Knows no bytes: the [`Link`] keeps up the connection, the [`Editor`] the line. What
 //! they are to do with each other is decided here.
@@ -10,20 +10,19 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 use parking_lot::Mutex;
-use rustix::termios::tcgetwinsize;
 use unicode_width::UnicodeWidthStr;
 
-use super::connection::{Answer, Connection, Event, reason};
+use super::connection::Connection;
 use super::display::{self, BEFORE_NAME, Style};
 use super::editor::{self, Editor, Input, Looks};
-use super::link::{Happening, Link, LogIn, Stage, Standing, log_in};
+use super::link::{Link, LogIn, Stage, Standing, log_in};
 use super::screen::Screen;
+use super::show::{People, Show, described};
 use super::typed::{COMMANDS, To, Typed};
-use crate::limits::{COMPLETION_TIME, KNOWN_NAMES, NAME_ANSWER_TIME};
-use crate::protocol::from_server::{Message, names_listed};
-use crate::protocol::reply::{Response, Scope};
+use crate::limits::{COMPLETION_TIME, NAME_ANSWER_TIME};
+use crate::protocol::from_server::names_listed;
 use crate::protocol::request::Command;
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::username::Username;
@@ -54,7 +53,7 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
     };
     let screen = editor.screen().clone();
     let greeting = format!("You are {name}; /help lists the commands, /quit leaves");
-    let style = config.style.of(columns());
+    let style = config.style.with_columns(screen.columns());
     screen.say(&style.info(&display::time(), greeting));
 
     let standing = Standing::online(name);
@@ -75,6 +74,7 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
     });
     let talk = Rc::new(Talk {
         link,
+        screen,
         style: config.style,
         people,
         planned: RefCell::default(),
@@ -90,7 +90,7 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
             Input::Lines { text, shown } => {
                 about_to_leave = false;
                 let _ = name_answered.try_recv();
-                match talk.carry_out(&text, shown, &screen) {
+                match talk.carry_out(&text, shown) {
                     Next::Line => {}
                     Next::LineWithName => {
                         let _ = name_answered.recv_timeout(NAME_ANSWER_TIME);
@@ -101,16 +101,16 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
             Input::Interrupt { cleared: true } => about_to_leave = false,
             Input::Interrupt { cleared: false } if !about_to_leave => {
                 about_to_leave = true;
-                screen.say(&talk.info("Ctrl-C once more leaves"));
+                talk.say_info("Ctrl-C once more leaves");
             }
-            Input::Garbled => screen.say(&talk.error("That was not UTF-8, and is lost")),
+            Input::Garbled => talk.say_error("That was not UTF-8, and is lost"),
             Input::Interrupt { cleared: false } | Input::End => break,
         }
     }
     drop(editor);
-    screen.plain();
+    talk.screen.plain();
     let talk = Rc::into_inner(talk).expect("the editor had the other");
-    Ok(leave(talk, &screen))
+    Ok(leave(talk))
 }
 
 /// Takes the name that was wished for, or asks for others until one is taken. `None` if
@@ -143,8 +143,9 @@ fn first_log_in(
     }
 }
 
-fn leave(talk: Talk, screen: &Screen) -> ExitCode {
-    let Talk { link, style, .. } = talk;
+fn leave(talk: Talk) -> ExitCode {
+    let style = talk.style();
+    let Talk { link, screen, .. } = talk;
     let left = link.leave(|| {
         let waiting = "Waiting until the server has taken everything; Ctrl-C leaves at once";
         screen.say(&style.info(&display::time(), waiting));
@@ -159,28 +160,10 @@ fn leave(talk: Talk, screen: &Screen) -> ExitCode {
     }
 }
 
-/// Whom one may write to, as far as it is known without asking. Its lock is held for a
-/// moment, by the two threads that type and that read.
-#[derive(Debug, Default)]
-struct People {
-    /// Who wrote privately last.
-    last_private: Option<Username>,
-    /// Who was seen.
-    seen: Vec<Username>,
-}
-
-impl People {
-    fn see(&mut self, name: &Username) {
-        if !self.seen.iter().any(|seen| seen.is_same_as(name)) {
-            self.seen.truncate(KNOWN_NAMES - 1);
-            self.seen.insert(0, name.clone());
-        }
-    }
-}
-
 /// The typing side.
 struct Talk {
     link: Link,
+    screen: Screen,
     style: Style,
     people: Arc<Mutex<People>>,
     /// What is going to be done for the line that has just been accepted. It has been
@@ -289,14 +272,10 @@ impl Talk {
         };
         let text = &typed[*before..];
         let name = self.link.standing().name;
-        let plain = Style {
-            colours: false,
-            columns: None,
-        };
-        let width = plain.before_own(NOT_YET, &name, to.as_ref()).len();
+        let width = Style::PLAIN.before_own(NOT_YET, &name, to.as_ref()).len();
         let typed_width = BEFORE_NAME + name.as_str().len() + "> ".len() + before;
         if width != typed_width {
-            let columns = columns().unwrap_or(0);
+            let columns = self.screen.columns().unwrap_or(0);
             let most = width.max(typed_width) + text.width();
             // It has to be one row before and after. What is wider than its characters
             // are, a TAB or a line end, cannot be told.
@@ -304,7 +283,10 @@ impl Talk {
                 return None;
             }
         }
-        Some((self.before_own(to.as_ref(), *late), text.to_owned()))
+        Some(Looks {
+            prompt: self.before_own(to.as_ref(), *late),
+            text: text.to_owned(),
+        })
     }
 
     fn before_own(&self, to: Option<&Username>, late: bool) -> String {
@@ -314,7 +296,7 @@ impl Talk {
 
     /// Does what the line says. What is to be seen of it is printed at once, unless it has
     /// been shown already.
-    fn carry_out(&self, typed: &str, shown: bool, screen: &Screen) -> Next {
+    fn carry_out(&self, typed: &str, shown: bool) -> Next {
         let plan = self.planned.take().unwrap_or_else(|| self.plan(typed));
         match plan {
             Plan::Nothing => {}
@@ -325,31 +307,31 @@ impl Talk {
                     if !shown {
                         let name = self.link.standing().name;
                         let (time, to) = (time_of_own(late), to.as_ref());
-                        let style = self.style.of(columns());
-                        screen.say(&style.own(&time, &name, to, text.as_str()));
+                        let line = self.style().own(&time, &name, to, text.as_str());
+                        self.screen.say(&line);
                     }
-                    self.say(to.clone(), text, late);
+                    self.send(to.clone(), text, late);
                 }
             }
             Plan::Names(prefix) if self.link.standing().stage == Stage::Online => {
                 self.link.send(Command::ListNames { prefix });
             }
-            Plan::Names(_) => screen.say(&self.error("There is no connection now")),
+            Plan::Names(_) => self.say_error("There is no connection now"),
             Plan::Name(name) => {
                 if self.link.set_name(name.clone()) != Stage::Offline {
                     return Next::LineWithName;
                 }
                 let name = self.style.name(&name);
-                screen.say(&self.info(&format!("You will be {name} when you are back")));
+                self.say_info(&format!("You will be {name} when you are back"));
             }
-            Plan::Help => screen.say(&help()),
+            Plan::Help => self.screen.say(&help()),
             Plan::Leave => return Next::Leave,
-            Plan::Fail(problem) => screen.say(&self.error(&problem)),
+            Plan::Fail(problem) => self.say_error(&problem),
         }
         Next::Line
     }
 
-    fn say(&self, to: Option<Username>, text: Text, late: bool) {
+    fn send(&self, to: Option<Username>, text: Text, late: bool) {
         let request = Command::message(to, text);
         match late {
             true => self.link.send_late(request),
@@ -357,12 +339,17 @@ impl Talk {
         }
     }
 
-    fn info(&self, text: &str) -> String {
-        self.style.of(columns()).info(&display::time(), text)
+    fn say_info(&self, text: &str) {
+        self.screen.say(&self.style().info(&display::time(), text));
     }
 
-    fn error(&self, text: &str) -> String {
-        self.style.of(columns()).error(&display::time(), text)
+    fn say_error(&self, text: &str) {
+        self.screen.say(&self.style().error(&display::time(), text));
+    }
+
+    /// For the terminal as wide as it is now.
+    fn style(&self) -> Style {
+        self.style.with_columns(self.screen.columns())
     }
 }
 
@@ -372,12 +359,6 @@ fn time_of_own(late: bool) -> String {
         true => NOT_YET.to_owned(),
         false => display::time(),
     }
-}
-
-/// The columns of the terminal now.
-fn columns() -> Option<usize> {
-    let size = tcgetwinsize(io::stdout()).ok()?;
-    Some(size.ws_col.into()).filter(|&columns| columns > 0)
 }
 
 /// What `/help` shows.
@@ -402,157 +383,4 @@ fn help() -> String {
         .map(|(what, does)| format!("  {what:<16} {does}"))
         .collect();
     rows.join("\n")
-}
-
-/// A request that may not have been carried out, as an addition to the words for that;
-/// `None` if nobody minds.
-fn described(request: &Command) -> Option<String> {
-    match request {
-        Command::BroadcastMessage(text) => Some(format!(": {}", text.as_str())),
-        Command::PrivateMessage { to, text } => Some(format!(" to {to}: {}", text.as_str())),
-        Command::SetName(name) => Some(format!(": /name {name}")),
-        Command::ListNames { .. } | Command::Ping(_) | Command::Help | Command::Quit => None,
-    }
-}
-
-/// The reading side: shows what happens, on whichever thread it happens.
-#[derive(Clone)]
-struct Show {
-    screen: Screen,
-    style: Style,
-    bell: bool,
-    standing: Arc<Mutex<Standing>>,
-    people: Arc<Mutex<People>>,
-    /// Tells the typing side that the prompt may change.
-    name_answered: Sender<()>,
-}
-
-impl Show {
-    fn show(&self, happening: Happening) {
-        match happening {
-            Happening::Event(Event::Message(message)) => self.message(&message),
-            Happening::Event(Event::Answer(answer)) => self.answer(&answer),
-            Happening::Event(Event::Notice(notice)) => self.error(notice),
-            Happening::Lost {
-                problem,
-                unconfirmed,
-            } => {
-                self.error(format!("The connection ended: {problem}"));
-                for what in unconfirmed.iter().filter_map(described) {
-                    self.error(format!("Perhaps not sent{what}"));
-                }
-            }
-            Happening::Unreachable(e) => {
-                let reason = reason(&e);
-                self.error(format!(
-                    "No connection yet ({reason}); trying on, /quit leaves"
-                ));
-            }
-            Happening::Back { name, resumed } => {
-                let how = match resumed {
-                    true => "what was sent to you meanwhile follows",
-                    false => "with a new session: what was said meanwhile is missing",
-                };
-                self.info(format!("Back as {}, {how}", self.style.name(&name)));
-                self.name_has_been_answered();
-            }
-            Happening::Refused(text) => {
-                self.error(format!("{}; /name NEW takes another name", text.as_str()));
-                self.name_has_been_answered();
-            }
-            Happening::Taken => self.error("/name NEW begins another session here, /quit leaves"),
-            Happening::SentLate(request) => {
-                if let Some((to, text)) = request.as_message() {
-                    let name = self.standing.lock().name.clone();
-                    let style = self.style.of(columns());
-                    let line = style.own(&display::time(), &name, to, text.as_str());
-                    self.screen.print(line);
-                }
-            }
-        }
-    }
-
-    fn message(&self, message: &Message) {
-        let private = message.scope == Scope::Private;
-        {
-            let mut people = self.people.lock();
-            people.see(&message.sender);
-            if private {
-                people.last_private = Some(message.sender.clone());
-            }
-        }
-        let style = self.style.of(columns());
-        let mut line = style.message(&display::time(), message);
-        let rings = private || display::mentions(message.text.as_str(), &self.standing.lock().name);
-        if self.bell && rings {
-            line.push('\x07');
-        }
-        self.screen.print(line);
-    }
-
-    fn answer(&self, answer: &Answer) {
-        let text = answer.text.as_str();
-        let good = answer.status.is_success();
-        match &answer.request {
-            Some(Command::BroadcastMessage(_)) if good => {
-                if text == Response::DeliveredTo(0).to_string() {
-                    self.info("Nobody has got that: nobody else is here, or none can take it");
-                }
-            }
-            Some(Command::PrivateMessage { .. }) if good => {}
-            Some(Command::ListNames { prefix }) if good => self.names(prefix, &answer.text),
-            Some(Command::SetName(_)) => {
-                if good {
-                    self.info(text);
-                } else {
-                    self.error(text);
-                }
-                self.name_has_been_answered();
-            }
-            _ if good => self.info(text),
-            request => match request.as_ref().and_then(described) {
-                Some(what) => self.error(format!("{text}; not sent{what}")),
-                None => self.error(text),
-            },
-        }
-    }
-
-    /// The answer to `/names`, with the names in their colours.
-    fn names(&self, prefix: &Printable, answer: &Printable) {
-        let names = names_listed(answer);
-        let mut people = self.people.lock();
-        names.iter().for_each(|name| people.see(name));
-        drop(people);
-        let (count, _) = answer.split_word();
-        let count = count.as_str();
-        let others = count
-            .parse()
-            .map_or(0, |count: usize| count - names.len().min(count));
-        let painted: Vec<String> = names.iter().map(|name| self.style.name(name)).collect();
-        let painted = painted.join(" ");
-        let who = match prefix.as_str() {
-            "" => format!("{count} online"),
-            prefix => format!("{count} online whose name begins with {prefix}"),
-        };
-        self.info(match (names.is_empty(), others) {
-            (true, _) => who,
-            (false, 0) => format!("{who}: {painted}"),
-            (false, others) => format!("{who}: {painted} and {others} more"),
-        });
-    }
-
-    fn name_has_been_answered(&self) {
-        // One place: more than that it has been answered need not be known.
-        let _ = self.name_answered.try_send(());
-    }
-
-    fn info(&self, text: impl std::fmt::Display) {
-        let style = self.style.of(columns());
-        self.screen.print(style.info(&display::time(), text));
-    }
-
-    fn error(&self, text: impl std::fmt::Display) {
-        let style = self.style.of(columns());
-        self.screen.print(style.error(&display::time(), text));
-    }
 }

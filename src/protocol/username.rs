@@ -25,13 +25,17 @@ pub struct BadName;
 impl Username {
     /// The name that is spelled so.
     pub fn new(spelling: &str) -> Result<Username, BadName> {
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         let fits = (NAME_MIN..=NAME_MAX).contains(&spelling.len());
-        if fits && spelling.bytes().all(good) {
+        if fits && spelling.chars().all(Username::may_contain) {
             Ok(Username(spelling.into()))
         } else {
             Err(BadName)
         }
+    }
+
+    /// Whether this character may stand in a name.
+    pub fn may_contain(c: char) -> bool {
+        c.is_ascii_alphanumeric() || c == '_' || c == '-'
     }
 
     /// What this name has in common with its other spellings.
