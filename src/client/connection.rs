@@ -308,6 +308,9 @@ impl Requests {
     }
 }
 
+/// What an orderly end is told as.
+pub const CLOSED: &str = "the server closed the connection";
+
 /// What an error is about, without its number, which says nothing to most people.
 pub fn reason(e: &io::Error) -> String {
     let reason = e.to_string();

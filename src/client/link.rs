@@ -19,12 +19,12 @@ use crossbeam_channel::{
 };
 use parking_lot::Mutex;
 
-use super::connection::{Answer, Connection, Event, Requests, reason};
+use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
+use super::log_in::{LogIn, log_in};
 use super::spawn;
-use crate::limits::{GOODBYE_TIME, LOG_IN_TIME, RECONNECT, RECONNECT_MAX};
+use crate::limits::{GOODBYE_TIME, RECONNECT, RECONNECT_MAX};
 use crate::protocol::reply::Notice;
 use crate::protocol::request::Command;
-use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
@@ -60,19 +60,6 @@ pub enum Happening {
     SentLate(Command),
 }
 
-/// What became of an attempt to take a name.
-pub enum LogIn {
-    /// There is a session.
-    Done {
-        /// Its connection.
-        connection: Connection,
-        /// It is the one that the token stood for.
-        resumed: bool,
-    },
-    /// The server refuses the name.
-    Refused(Printable),
-}
-
 /// The link, for the thread that types.
 #[derive(Debug)]
 pub struct Link {
@@ -93,9 +80,6 @@ pub struct Left {
     /// Everything that was sent has been answered.
     pub answered: bool,
 }
-
-/// What an orderly end is told as.
-pub const CLOSED: &str = "the server closed the connection";
 
 /// Where things stand.
 #[derive(Clone, Debug)]
@@ -126,60 +110,6 @@ struct Outgoing {
     waiting: Option<Sender<Answer>>,
     /// It is to be told when it is sent.
     tell: bool,
-}
-
-/// Connects and takes a name: with the session of a token, if it is still there, else
-/// with a new one.
-pub fn log_in(address: &str, name: &Username, token: Option<Token>) -> io::Result<LogIn> {
-    let mut connection = Connection::connect(address)?;
-    let mut resuming = token.is_some();
-    if let Some(token) = token {
-        connection.resume(token);
-    }
-    // What listens there need not be a chat server, and may say nothing for ever.
-    connection.wait_at_most(Some(LOG_IN_TIME))?;
-    connection.request(&Command::SetName(name.clone()))?;
-    loop {
-        match connection.next_event().map_err(no_answer)? {
-            Some(Event::Answer(answer)) => match answer.status {
-                status if status.is_success() => {
-                    connection.wait_at_most(None)?;
-                    return Ok(LogIn::Done {
-                        connection,
-                        resumed: resuming,
-                    });
-                }
-                Status::Unauthorized if resuming => {
-                    resuming = false;
-                    connection.forget_token();
-                    connection.request(&Command::SetName(name.clone()))?;
-                }
-                // It is about the name.
-                Status::Forbidden | Status::BadRequest => {
-                    return Ok(LogIn::Refused(answer.text));
-                }
-                _ => return Err(io::Error::other(answer.text.as_str().to_owned())),
-            },
-            Some(Event::Notice(notice)) => return Err(io::Error::other(notice.to_string())),
-            Some(Event::Message(_)) => {}
-            None => {
-                return Err(io::Error::other(
-                    "it closes the connection without an answer; is that a chat server?",
-                ));
-            }
-        }
-    }
-}
-
-/// An error of the first read, which has a timeout.
-fn no_answer(e: io::Error) -> io::Error {
-    match e.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::other(format!(
-            "no answer within {} s; is that a chat server?",
-            LOG_IN_TIME.as_secs()
-        )),
-        _ => e,
-    }
 }
 
 impl Standing {
@@ -608,14 +538,6 @@ mod tests {
         assert!(try_send(Some(&requests), &outgoing()));
         assert!(!try_send(Some(&requests), &outgoing()));
         assert_eq!(requests.close().len(), 1);
-    }
-
-    #[test]
-    fn a_quiet_connection_is_not_broken_by_the_deadline_of_logging_in() {
-        let (keep, kept) = bounded::<()>(0);
-        let address = server(move |_socket| assert!(kept.recv().is_err()));
-        assert_eq!(logged_in(&address).read_timeout().unwrap(), None);
-        drop(keep);
     }
 
     #[test]

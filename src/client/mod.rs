@@ -4,6 +4,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`connection`] | the wire side: requests out, events in |
+//! | [`log_in`](mod@log_in) | from an address and a name to a connection with a session |
 //! | [`link`](mod@link) | a connection that comes back when it breaks |
 //! | [`typed`] | what a typed line means, and how a long one is cut |
 //! | [`display`] | how what happens looks |
@@ -37,6 +38,7 @@ pub mod connection;
 pub mod display;
 pub mod editor;
 pub mod link;
+pub mod log_in;
 pub mod options;
 pub mod screen;
 pub mod script;

@@ -13,9 +13,9 @@ use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::connection::{Answer, Connection, Event, Requests, reason};
+use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
 use super::display::timestamp;
-use super::link::{CLOSED, LogIn, log_in};
+use super::log_in::{LogIn, log_in};
 use super::{spawn, typed};
 use crate::limits::INPUT_PIECE;
 use crate::protocol::from_server::Message;

@@ -1,0 +1,107 @@
+//! Logging in: from an address and a name to a connection that has a session.
+//!
+//! Whether the server refuses the name or the connection fails is told apart here: another
+//! name helps against the one, and time against the other.
+
+use std::io;
+
+use super::connection::{Connection, Event};
+use crate::limits::LOG_IN_TIME;
+use crate::protocol::request::Command;
+use crate::protocol::status::Status;
+use crate::protocol::text::Printable;
+use crate::protocol::token::Token;
+use crate::protocol::username::Username;
+
+/// What became of an attempt to take a name.
+pub enum LogIn {
+    /// There is a session.
+    Done {
+        /// Its connection.
+        connection: Connection,
+        /// It is the one that the token stood for.
+        resumed: bool,
+    },
+    /// The server refuses the name.
+    Refused(Printable),
+}
+
+/// Connects and takes a name: with the session of a token, if it is still there, else
+/// with a new one.
+pub fn log_in(address: &str, name: &Username, token: Option<Token>) -> io::Result<LogIn> {
+    let mut connection = Connection::connect(address)?;
+    let mut resuming = token.is_some();
+    if let Some(token) = token {
+        connection.resume(token);
+    }
+    // What listens there need not be a chat server, and may say nothing for ever.
+    connection.wait_at_most(Some(LOG_IN_TIME))?;
+    connection.request(&Command::SetName(name.clone()))?;
+    loop {
+        match connection.next_event().map_err(no_answer)? {
+            Some(Event::Answer(answer)) => match answer.status {
+                status if status.is_success() => {
+                    connection.wait_at_most(None)?;
+                    return Ok(LogIn::Done {
+                        connection,
+                        resumed: resuming,
+                    });
+                }
+                Status::Unauthorized if resuming => {
+                    resuming = false;
+                    connection.forget_token();
+                    connection.request(&Command::SetName(name.clone()))?;
+                }
+                // It is about the name.
+                Status::Forbidden | Status::BadRequest => {
+                    return Ok(LogIn::Refused(answer.text));
+                }
+                _ => return Err(io::Error::other(answer.text.as_str().to_owned())),
+            },
+            Some(Event::Notice(notice)) => return Err(io::Error::other(notice.to_string())),
+            Some(Event::Message(_)) => {}
+            None => {
+                return Err(io::Error::other(
+                    "it closes the connection without an answer; is that a chat server?",
+                ));
+            }
+        }
+    }
+}
+
+/// An error of the first read, which has a timeout.
+fn no_answer(e: io::Error) -> io::Error {
+    match e.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::other(format!(
+            "no answer within {} s; is that a chat server?",
+            LOG_IN_TIME.as_secs()
+        )),
+        _ => e,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread;
+
+    #[test]
+    fn a_quiet_connection_is_not_broken_by_the_deadline_of_logging_in() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let mut socket = listener.accept().unwrap().0;
+            let token = "0".repeat(Token::DIGITS);
+            write!(socket, "200 OK\r\n{token}\r\nYou are alice\r\n").unwrap();
+            socket
+        });
+        let alice = Username::new("alice").unwrap();
+        let LogIn::Done { connection, .. } = log_in(&address, &alice, None).unwrap() else {
+            panic!("it is refused");
+        };
+        assert_eq!(connection.read_timeout().unwrap(), None);
+        drop(server.join().unwrap());
+    }
+}
