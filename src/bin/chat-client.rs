@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use chat::client::connection::reason;
 use chat::client::options::{self, Operation, Surroundings};
-use chat::client::{script, terminal};
+use chat::client::{exit, script, terminal};
 
 fn main() -> ExitCode {
     let surroundings = Surroundings {
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     match options::parse(std::env::args_os().skip(1), surroundings) {
         Ok(Operation::Converse(config)) => terminal::converse(&config).unwrap_or_else(|e| {
             let problem = format!("cannot talk to {}: {}", config.address, reason(&e));
-            script::fail(script::FAILED, &problem)
+            exit::fail(exit::FAILED, &problem)
         }),
         Ok(Operation::Send(sending)) => script::send(sending),
         Ok(Operation::Listen { address, name }) => script::listen(&address, &name),
@@ -27,10 +27,10 @@ fn main() -> ExitCode {
             let _ = stdout
                 .write_all(text.as_bytes())
                 .and_then(|()| stdout.flush());
-            ExitCode::SUCCESS
+            ExitCode::from(exit::DONE)
         }
-        Err(problem) => script::fail(
-            script::BAD_USAGE,
+        Err(problem) => exit::fail(
+            exit::BAD_USAGE,
             &format!("{problem} (chat-client --help lists the options)"),
         ),
     }

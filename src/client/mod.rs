@@ -14,6 +14,7 @@
 //! | [`show`] | and the reading side |
 //! | [`script`] | sending and listening without one |
 //! | [`options`] | the command line |
+//! | [`exit`] | how it ends: exit codes |
 //!
 //! Other programs take [`Connection`], which has an example.
 //!
@@ -37,6 +38,7 @@ use crate::threads::spawn;
 pub mod connection;
 pub mod display;
 pub mod editor;
+pub mod exit;
 pub mod link;
 pub mod log_in;
 pub mod options;

@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use getopts::Options;
 
 use super::display::Style;
-use super::script::{self, Sending};
+use super::exit;
+use super::script::Sending;
 use super::terminal;
 use super::typed;
 use crate::limits;
@@ -140,15 +141,15 @@ down. The server is at {} unless ADDR:PORT says otherwise.",
 by tabs. NO_COLOR=1 in the environment turns colours off.
 
 Exit codes:
-    {}  all was sent; or one stopped listening
+    {}  all was sent; or you stopped listening
     {}  the connection failed or broke
     {}  bad usage
     {}  something was refused, which stderr tells
 ",
-        script::SENT,
-        script::FAILED,
-        script::BAD_USAGE,
-        script::REFUSED
+        exit::DONE,
+        exit::FAILED,
+        exit::BAD_USAGE,
+        exit::REFUSED
     );
     table.usage(&brief) + &notes
 }

@@ -15,6 +15,7 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
 use super::display::timestamp;
+use super::exit::{BAD_USAGE, DONE, FAILED, REFUSED, fail, say};
 use super::log_in::{LogIn, log_in};
 use super::{spawn, typed};
 use crate::limits::INPUT_PIECE;
@@ -22,16 +23,6 @@ use crate::protocol::from_server::Message;
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
 use crate::protocol::username::Username;
-
-/// The exit codes, as `--help` lists them: everything was sent, or one stopped
-/// listening.
-pub const SENT: u8 = 0;
-/// There was no connection, or it broke.
-pub const FAILED: u8 = 1;
-/// The command line or the input cannot be used.
-pub const BAD_USAGE: u8 = 2;
-/// The server refused something.
-pub const REFUSED: u8 = 3;
 
 /// What to send, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +98,7 @@ pub fn listen(address: &str, name: &Username) -> ExitCode {
                     Ok(()) => {}
                     // Whoever read it has had enough.
                     Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
-                        return ExitCode::from(SENT);
+                        return ExitCode::from(DONE);
                     }
                     Err(e) => break format!("cannot write: {}", reason(&e)),
                 }
@@ -119,7 +110,7 @@ pub fn listen(address: &str, name: &Username) -> ExitCode {
         }
     };
     match interrupted.load(Ordering::SeqCst) {
-        true => ExitCode::from(SENT),
+        true => ExitCode::from(DONE),
         false => fail(FAILED, &problem),
     }
 }
@@ -172,7 +163,7 @@ fn send_lines(
     to: Option<&Username>,
     mut input: impl BufRead,
 ) -> io::Result<Input> {
-    let mut code = SENT;
+    let mut code = DONE;
     let (mut number, mut line) = (1, Vec::new());
     while read_piece(&mut input, &mut line)? {
         let (piece, rest) = cut_piece(&line);
@@ -248,7 +239,7 @@ fn report_refusal(answer: &Answer) -> bool {
 fn exit_code(refused: bool, input: JoinHandle<Input>) -> ExitCode {
     // It has sent its last request, which has just been answered.
     ExitCode::from(match input.join() {
-        Ok(Input { code: SENT, .. }) if refused => REFUSED,
+        Ok(Input { code: DONE, .. }) if refused => REFUSED,
         Ok(Input { code, .. }) => code,
         Err(_) => FAILED,
     })
@@ -280,17 +271,6 @@ fn close_on_interrupt(requests: Requests) -> io::Result<Arc<AtomicBool>> {
         }
     })?;
     Ok(interrupted)
-}
-
-/// The problem on stderr, and the code.
-pub fn fail(code: u8, problem: &str) -> ExitCode {
-    say(problem);
-    ExitCode::from(code)
-}
-
-/// A line on stderr; not by eprintln, which panics where nobody reads any more.
-fn say(problem: &str) {
-    let _ = writeln!(io::stderr(), "chat-client: {problem}");
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use unicode_width::UnicodeWidthStr;
 use super::connection::Connection;
 use super::display::{self, BEFORE_NAME, Style};
 use super::editor::{self, Editor, Input, Looks};
+use super::exit;
 use super::link::{Link, Stage, Standing};
 use super::log_in::{LogIn, log_in};
 use super::screen::Screen;
@@ -44,13 +45,13 @@ pub struct Config {
 /// The time of a message that waits for a connection.
 const NOT_YET: &str = "--:--";
 
-/// Holds a conversation until the user leaves: exit code 0 if everything was sent and
-/// answered, 1 if not, or if there was no connection then. Fails if there is no server to
-/// begin with.
+/// Holds a conversation until the user leaves: [`DONE`](exit::DONE) if everything was sent
+/// and answered, [`FAILED`](exit::FAILED) if not, or if there was no connection then. An
+/// error if there is no server to begin with.
 pub fn converse(config: &Config) -> io::Result<ExitCode> {
     let mut editor = Editor::new()?;
     let Some((name, connection)) = first_log_in(config, &mut editor)? else {
-        return Ok(ExitCode::FAILURE);
+        return Ok(ExitCode::from(exit::FAILED));
     };
     let screen = editor.screen().clone();
     let greeting = format!("You are {name}; /help lists the commands, /quit leaves");
@@ -155,10 +156,10 @@ fn leave(talk: Talk) -> ExitCode {
     for what in left.unsent.iter().filter_map(described) {
         screen.say(&style.error(&display::time(), format!("Not sent{what}")));
     }
-    match left.answered && left.unsent.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
+    ExitCode::from(match left.answered && left.unsent.is_empty() {
+        true => exit::DONE,
+        false => exit::FAILED,
+    })
 }
 
 /// The typing side.
