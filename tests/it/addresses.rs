@@ -67,9 +67,7 @@ fn own_address() -> Option<IpAddr> {
 fn server_for_two(listen: &str) -> Server {
     let mut server = Server::start(&["-l", listen, "--max-per-address", "2"]);
     // The first is 127.0.0.1, where every server of the tests listens.
-    let line = server.stdout_line();
-    let address = line.trim_end().strip_prefix("listening on ");
-    server.address = address.expect(&line).parse().expect("an address");
+    server.address = server.next_address();
     server
 }
 

@@ -1,5 +1,5 @@
-use crate::support::{Client, Server};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::support::{Client, Server, signal, status_of};
+use rustix::process::Signal;
 use std::io::{self, BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -77,9 +77,7 @@ fn it_listens_on_every_address_and_says_so() {
     let mut server = Server::start(&["-l", "127.0.0.1:0", "-l", "localhost:0"]);
     let mut clients = vec![server.named("user0")];
     for n in 1..3 {
-        let line = server.stdout_line();
-        let address = line.trim_end().strip_prefix("listening on ").expect(&line);
-        let mut client = Client::connect(address.parse().expect("an address"));
+        let mut client = Client::connect(server.next_address());
         client.set_name(&format!("user{n}"));
         clients.push(client);
     }
@@ -113,7 +111,6 @@ fn a_stdout_that_nobody_reads_is_no_reason_to_fail() {
     let mut line = String::new();
     log.read_line(&mut line).expect("its log");
     assert!(line.contains("room for"), "{line}");
-    let pid = Pid::from_raw(server.id().try_into().expect("a process id"));
-    kill_process(pid.expect("a process id"), Signal::TERM).expect("it serves");
-    assert_eq!(server.wait().expect("its status").code(), Some(0));
+    signal(server.id(), Signal::TERM);
+    assert_eq!(status_of(&mut server).code(), Some(0));
 }

@@ -1,3 +1,4 @@
+use crate::support::is_token;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -70,11 +71,9 @@ impl Lines {
                     return;
                 }
                 Ok(count) => {
-                    for word in buffer[..count].split(u8::is_ascii_whitespace) {
-                        if word.len() == 32 && word.iter().all(u8::is_ascii_hexdigit) {
-                            *self.token.lock().expect("no panic") =
-                                String::from_utf8_lossy(word).into_owned();
-                        }
+                    let text = String::from_utf8_lossy(&buffer[..count]);
+                    for word in text.split_ascii_whitespace().filter(|word| is_token(word)) {
+                        word.clone_into(&mut self.token.lock().expect("no panic"));
                     }
                     if to.write_all(&buffer[..count]).is_err() {
                         return;

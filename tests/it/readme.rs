@@ -1,4 +1,4 @@
-use crate::support::{Client, Server, has_tool, output_of};
+use crate::support::{Client, Server, has_tool, is_token, output_of};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -44,7 +44,6 @@ impl Tokens {
     /// Whether a line is what the README shows; a token has to be the same
     /// wherever the README has the same.
     fn matches(&mut self, shown: &str, line: &str) -> bool {
-        let is_token = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
         if is_token(shown) && is_token(line) {
             self.0.entry(shown.to_owned()).or_insert(line.to_owned()) == line
         } else {

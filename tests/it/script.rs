@@ -1,6 +1,6 @@
 use crate::network::Network;
-use crate::support::{Client, Server, has_tool, has_unread, output_of, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::support::{self, Client, Server, has_tool, has_unread, output_of, status_of, wait_for};
+use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -54,9 +54,9 @@ impl Script {
         self.child.stdin.take().expect("a pipe")
     }
 
+    #[track_caller]
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().try_into().expect("a process id"));
-        kill_process(pid.expect("a process id"), signal).expect("it is there");
+        support::signal(self.child.id(), signal);
     }
 
     /// Waits for it to end. Its input need not.
@@ -64,16 +64,12 @@ impl Script {
     fn ends(mut self) -> Ended {
         let errors = self.child.stderr.take().map(text_of_pipe);
         let output = self.child.stdout.take().map(text_of_pipe);
-        let mut status = None;
-        wait_for("its exit", || {
-            status = self.child.try_wait().expect("its status");
-            status.is_some()
-        });
+        let status = status_of(&mut self.child);
         let text = |pipe: Option<JoinHandle<String>>| {
             pipe.map_or(String::new(), |pipe| pipe.join().expect("no panic"))
         };
         Ended {
-            code: status.expect("just seen").code(),
+            code: status.code(),
             stdout: text(output),
             stderr: text(errors),
         }
@@ -410,12 +406,7 @@ fn a_second_sigint_ends_a_listener_whose_output_nobody_reads() {
     // The connection is closed, and the client still writes.
     server.expect_log(" as logger");
     script.signal(Signal::INT);
-    let mut status = None;
-    wait_for("its end", || {
-        status = script.child.try_wait().expect("its status");
-        status.is_some()
-    });
-    let signal = status.and_then(|status| status.signal());
+    let signal = status_of(&mut script.child).signal();
     assert_eq!(signal, Some(Signal::INT.as_raw()));
 }
 

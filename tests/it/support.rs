@@ -1,8 +1,8 @@
 //! A server to talk to and clients that talk to it.
 //!
 //! Everything that waits has a deadline; a failure prints the client's dialogue
-//! and the server's log; and nothing sleeps: that something has happened, or not,
-//! is known by a `Ping`, first on the sender, then on the receiver.
+//! and the server's log. That something has happened, or not, is known by a `Ping`, first
+//! on the sender, then on the receiver; what has no message to wait for is polled.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,6 +11,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,14 +67,8 @@ impl Server {
         prepare(&mut command);
         let mut child = command.spawn().expect("the server starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut line = String::new();
-        stdout.read_line(&mut line).expect("its first line");
-        let address = line
-            .strip_prefix("listening on ")
-            .and_then(|rest| rest.trim_end().parse().ok());
-        let address = address.unwrap_or_else(|| panic!("it says {line:?} first"));
         Server {
-            address,
+            address: next_address(&mut stdout),
             child,
             stdout,
             log,
@@ -93,11 +88,10 @@ impl Server {
         Server::start_by(command, options, prepare)
     }
 
-    /// The next line on its stdout.
-    pub(crate) fn stdout_line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("a line");
-        line
+    /// The next address after [`Server::address`] on which it says that it listens.
+    #[track_caller]
+    pub(crate) fn next_address(&mut self) -> SocketAddr {
+        next_address(&mut self.stdout)
     }
 
     /// What it has logged so far.
@@ -141,16 +135,18 @@ impl Server {
         client
     }
 
+    #[track_caller]
     pub(crate) fn pid(&self) -> Pid {
-        let pid = Pid::from_raw(self.child.id().try_into().expect("a process id"));
-        pid.expect("a process id")
+        pid_of(self.child.id())
     }
 
+    #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("it is there");
+        self::signal(self.child.id(), signal);
     }
 
     /// How it ended, if it has.
+    #[allow(dead_code, reason = "the soak asks")]
     pub(crate) fn has_exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("its status")
     }
@@ -158,12 +154,7 @@ impl Server {
     /// Waits for the process to end by itself.
     #[track_caller]
     pub(crate) fn expect_exit(&mut self) -> ExitStatus {
-        let mut status = None;
-        wait_for("the server's exit", || {
-            status = self.has_exited();
-            status.is_some()
-        });
-        status.expect("just seen")
+        status_of(&mut self.child)
     }
 
     /// What it printed on stdout after the first line, once it has ended.
@@ -186,6 +177,7 @@ impl Server {
     }
 
     /// The processor's time that it has used, of all its threads.
+    #[track_caller]
     pub(crate) fn cpu_time(&self) -> Duration {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("Linux");
         // The second field, in brackets, may contain anything; utime is the 14th, and
@@ -379,8 +371,7 @@ impl Client {
         if message.status != "200 OK" || message.data != format!("You are {name}") {
             self.fail(&format!("wanted the name {name}, got {message:?}"));
         }
-        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        if message.header.len() != 32 || !message.header.bytes().all(digit) {
+        if !is_token(&message.header) {
             self.fail("that is not a token");
         }
         self.token = message.header;
@@ -652,6 +643,21 @@ pub(crate) fn missed_by(data: &str) -> Option<usize> {
     Some(count.parse().expect("a count"))
 }
 
+/// Whether this could be a token.
+pub(crate) fn is_token(text: &str) -> bool {
+    text.len() == 32 && text.chars().all(|c| "0123456789abcdef".contains(c))
+}
+
+/// The next address on which a server says that it listens.
+#[track_caller]
+fn next_address(stdout: &mut impl BufRead) -> SocketAddr {
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a line");
+    line.strip_prefix("listening on ")
+        .and_then(|rest| rest.trim_end().parse().ok())
+        .unwrap_or_else(|| panic!("it says {line:?}, and not where it listens"))
+}
+
 /// Waits until something holds that has no message to wait for.
 #[track_caller]
 pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
@@ -694,23 +700,114 @@ pub(crate) fn has_unread(port: u16) -> bool {
     })
 }
 
+#[track_caller]
+fn pid_of(process: u32) -> Pid {
+    let process = process.try_into().expect("a process id");
+    Pid::from_raw(process).expect("a process id")
+}
+
+/// Sends a process a signal.
+#[track_caller]
+pub(crate) fn signal(process: u32, signal: Signal) {
+    kill_process(pid_of(process), signal).expect("it is there");
+}
+
+/// Waits for a child to end by itself.
+#[track_caller]
+pub(crate) fn status_of(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    wait_for("its exit", || {
+        status = child.try_wait().expect("its status");
+        status.is_some()
+    });
+    status.expect("just seen")
+}
+
 /// Waits for a child to end, and gives what it printed.
 #[track_caller]
 pub(crate) fn output_of(mut child: Child) -> String {
-    let mut stdout = child.stdout.take().expect("a pipe");
-    let reader = thread::spawn(move || {
-        let mut bytes = Vec::new();
-        stdout
-            .read_to_end(&mut bytes)
-            .map(|_| String::from_utf8_lossy(&bytes).into_owned())
-    });
-    let deadline = Instant::now() + DEADLINE;
-    while child.try_wait().expect("its status").is_none() {
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            panic!("it does not end; it printed {:?}", reader.join());
+    let output = chunks_of(child.stdout.take().expect("a pipe"));
+    let (deadline, mut printed) = (Instant::now() + DEADLINE, Vec::new());
+    let end = loop {
+        match next_chunk(&output, deadline) {
+            Ok(chunk) => printed.extend(chunk),
+            Err(end) => break end,
         }
-        thread::sleep(Duration::from_millis(5));
+    };
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    if end == RecvTimeoutError::Timeout {
+        let _ = child.kill();
+        panic!("it does not end; it printed {printed:?}");
     }
-    reader.join().expect("no panic").expect("its output")
+    status_of(&mut child);
+    printed
+}
+
+/// Reads a pipe to its end on another thread, so that waiting for it can have a deadline.
+fn chunks_of(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, chunks) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+            let _ = sender.send(buffer[..count].to_vec());
+        }
+    });
+    chunks
+}
+
+fn next_chunk(chunks: &Receiver<Vec<u8>>, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
+    chunks.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+}
+
+/// A program that is typed into and looked at, as a person does it, until it is dropped.
+pub(crate) struct Program {
+    child: Child,
+    output: Receiver<Vec<u8>>,
+}
+
+impl Program {
+    #[track_caller]
+    pub(crate) fn start(command: &mut Command) -> Program {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let output = chunks_of(child.stdout.take().expect("a pipe"));
+        Program { child, output }
+    }
+
+    #[track_caller]
+    pub(crate) fn types(&mut self, keys: &[u8]) {
+        let stdin = self.child.stdin.as_mut().expect("a pipe");
+        stdin
+            .write_all(keys)
+            .and_then(|()| stdin.flush())
+            .expect("it reads");
+    }
+
+    /// What it shows next; an error at its end, or when the time is over.
+    pub(crate) fn next_output(&self, deadline: Instant) -> Result<Vec<u8>, RecvTimeoutError> {
+        next_chunk(&self.output, deadline)
+    }
+
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        self::signal(self.child.id(), signal);
+    }
+
+    /// Types nothing more, and waits for it to end.
+    #[cfg(feature = "client")]
+    #[track_caller]
+    pub(crate) fn ends(&mut self) -> ExitStatus {
+        self.child.stdin = None;
+        status_of(&mut self.child)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

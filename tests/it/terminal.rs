@@ -1,11 +1,10 @@
 use crate::network::Network;
-use crate::support::{Client, DEADLINE, Server, has_tool, has_unread, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{self, Read, Write};
+use crate::support::{Client, DEADLINE, Program, Server, has_tool, has_unread, signal, wait_for};
+use rustix::process::Signal;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
@@ -14,9 +13,8 @@ const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 
 /// The client in a pseudo-terminal, which script(1) gives it, and what it shows there.
 struct Terminal {
-    child: Child,
+    program: Program,
     screen: vt100::Parser,
-    output: Receiver<Vec<u8>>,
     /// All that came, as it came.
     raw: Vec<u8>,
 }
@@ -41,23 +39,11 @@ impl Terminal {
             .env("TERM", "xterm-256color")
             .env("SHELL", "/bin/sh")
             .env("USER", "somebody")
-            .env_remove("NO_COLOR")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .env_remove("NO_COLOR");
         prepare(&mut command);
-        let mut child = command.spawn().expect("it starts");
-        let mut stdout = child.stdout.take().expect("a pipe");
-        let (sender, output) = channel();
-        thread::spawn(move || {
-            let mut buffer = [0; 4_096];
-            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
-                let _ = sender.send(buffer[..count].to_vec());
-            }
-        });
         Terminal {
-            child,
+            program: Program::start(&mut command),
             screen: vt100::Parser::new(ROWS, COLUMNS, 0),
-            output,
             raw: Vec::new(),
         }
     }
@@ -65,11 +51,12 @@ impl Terminal {
     /// One that has logged in.
     #[track_caller]
     fn named(server: &Server, name: &str) -> Terminal {
-        Terminal::started(server.address, name, "")
+        Terminal::named_at(server.address, name, "")
     }
 
+    /// The same, through a network perhaps.
     #[track_caller]
-    fn started(address: SocketAddr, name: &str, arguments: &str) -> Terminal {
+    fn named_at(address: SocketAddr, name: &str, arguments: &str) -> Terminal {
         let mut terminal = Terminal::start(address, &format!("-n {name} {arguments}"), |_| {});
         terminal.shows(&format!("hh:mm * 1 online: {name}"), &format!("{name}> "));
         terminal
@@ -77,16 +64,7 @@ impl Terminal {
 
     #[track_caller]
     fn types(&mut self, keys: &str) {
-        self.types_raw(keys.as_bytes());
-    }
-
-    #[track_caller]
-    fn types_raw(&mut self, keys: &[u8]) {
-        let stdin = self.child.stdin.as_mut().expect("a pipe");
-        stdin
-            .write_all(keys)
-            .and_then(|()| stdin.flush())
-            .expect("it reads");
+        self.program.types(keys.as_bytes());
     }
 
     /// Waits until a row shows this, and the one with the cursor ends with that.
@@ -105,8 +83,7 @@ impl Terminal {
     fn waits_for(&mut self, what: &str, holds: impl Fn(&Terminal) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !holds(self) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.output.recv_timeout(left) {
+            match self.program.next_output(deadline) {
                 Ok(bytes) => {
                     self.screen.process(&bytes);
                     self.raw.extend(bytes);
@@ -135,23 +112,12 @@ impl Terminal {
     #[track_caller]
     fn ends(mut self) -> (Option<i32>, Vec<String>) {
         // script(1) waits for the end of its own input too.
-        self.child.stdin = None;
-        let mut status = None;
-        wait_for("its exit", || {
-            status = self.child.try_wait().expect("its status");
-            status.is_some()
-        });
-        while let Ok(bytes) = self.output.recv_timeout(DEADLINE) {
+        let status = self.program.ends();
+        let deadline = Instant::now() + DEADLINE;
+        while let Ok(bytes) = self.program.next_output(deadline) {
             self.screen.process(&bytes);
         }
-        (status.expect("just seen").code(), self.rows())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        (status.code(), self.rows())
     }
 }
 
@@ -518,7 +484,7 @@ fn after_a_reset_the_session_is_resumed() {
     }
     let server = Server::start(&[]);
     let network = Network::to(server.address);
-    let mut alice = Terminal::started(network.address, "alice", "");
+    let mut alice = Terminal::named_at(network.address, "alice", "");
     let mut bob = server.named("bob");
     alice.types("before\r");
     bob.expect_delivery("broadcast", "alice", "before");
@@ -555,7 +521,7 @@ fn who_is_taken_over_does_not_take_it_back() {
     }
     let server = Server::start(&[]);
     let network = Network::to(server.address);
-    let mut alice = Terminal::started(network.address, "alice", "");
+    let mut alice = Terminal::named_at(network.address, "alice", "");
     let mut other = server.connect();
     let token = network.token();
     other.send_as(&token, "Set-name alice");
@@ -701,7 +667,7 @@ fn bytes_that_are_not_utf_8_cost_the_line_and_no_more() {
     let mut bob = server.named("bob");
     alice.types("hello ");
     alice.shows("", "alice> hello ");
-    alice.types_raw(b"\xFF");
+    alice.program.types(b"\xFF");
     alice.shows("hh:mm ! That was not UTF-8, and is lost", "alice> ");
     alice.types("again\r");
     bob.expect_delivery("broadcast", "alice", "again");
@@ -721,15 +687,15 @@ fn the_terminal_is_given_back_to_who_is_killed() {
     );
     let mut alice = Terminal::run(&shell, |_| {});
     alice.shows("hh:mm * 1 online: alice", "alice> ");
-    let threads = std::fs::read_dir("/proc").expect("Linux");
-    let pids = threads.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let entries = std::fs::read_dir("/proc").expect("Linux");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let is_ours = |pid: &String| {
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         command.starts_with(client) && command.contains(&server.address.to_string())
     };
-    let pid = pids.filter(|pid| pid.parse::<i32>().is_ok()).find(is_ours);
-    let pid = Pid::from_raw(pid.expect("the client").parse().expect("a number"));
-    kill_process(pid.expect("a process id"), Signal::TERM).expect("it is there");
+    let pid = pids.filter(|pid| pid.parse::<u32>().is_ok()).find(is_ours);
+    let pid = pid.expect("the client").parse().expect("a number");
+    signal(pid, Signal::TERM);
     alice.shows("echo", "");
     alice.shows("icanon", "");
 }

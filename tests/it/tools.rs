@@ -1,47 +1,32 @@
-use crate::support::{Server, has_tool, has_unread, output_of, wait_for};
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
+use crate::support::{DEADLINE, Program, Server, has_tool, has_unread, output_of, wait_for};
+use rustix::process::Signal;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// A program that talks to the server, as a person with a terminal would use it.
 struct Tool {
-    child: Child,
-    seen: String,
-    output: Receiver<String>,
+    program: Program,
+    /// What it has shown since the last that was expected.
+    seen: Vec<u8>,
 }
 
 impl Tool {
     #[track_caller]
     fn start(command: &mut Command) -> Tool {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
-        let mut stdout = child.stdout.take().expect("a pipe");
-        let (sender, output) = channel();
-        thread::spawn(move || {
-            let mut buffer = [0; 4_096];
-            while let Ok(count @ 1..) = std::io::Read::read(&mut stdout, &mut buffer) {
-                let _ = sender.send(String::from_utf8_lossy(&buffer[..count]).into_owned());
-            }
-        });
         Tool {
-            child,
-            seen: String::new(),
-            output,
+            program: Program::start(command.stderr(Stdio::null())),
+            seen: Vec::new(),
         }
     }
 
+    #[track_caller]
     fn nc(server: &Server) -> Tool {
         let port = server.address.port().to_string();
         Tool::start(Command::new("nc").args(["127.0.0.1", &port]))
     }
 
     /// Telnet wants a terminal for Ctrl-C, which script(1) gives it.
+    #[track_caller]
     fn telnet(server: &Server) -> Tool {
         let telnet = format!("telnet 127.0.0.1 {}", server.address.port());
         Tool::start(Command::new("script").args(["-q", "-f", "-c", &telnet, "/dev/null"]))
@@ -49,33 +34,30 @@ impl Tool {
 
     #[track_caller]
     fn types(&mut self, keys: &str) {
-        let stdin = self.child.stdin.as_mut().expect("a pipe");
-        stdin
-            .write_all(keys.as_bytes())
-            .and_then(|()| stdin.flush())
-            .expect("it reads");
+        self.program.types(keys.as_bytes());
     }
 
     /// Waits until this has appeared since the last time, and gives what was before it.
     #[track_caller]
     fn shows(&mut self, text: &str) -> String {
-        while !self.seen.contains(text) {
-            match self.output.recv_timeout(crate::support::DEADLINE) {
-                Ok(more) => self.seen.push_str(&more),
-                Err(e) => panic!("{e}; expected {text:?} in {:?}", self.seen),
+        let deadline = Instant::now() + DEADLINE;
+        let text = text.as_bytes();
+        loop {
+            let begin = self.seen.windows(text.len()).position(|part| part == text);
+            if let Some(begin) = begin {
+                let rest = self.seen.split_off(begin + text.len());
+                let before = std::mem::replace(&mut self.seen, rest);
+                return String::from_utf8_lossy(&before[..begin]).into_owned();
+            }
+            match self.program.next_output(deadline) {
+                Ok(more) => self.seen.extend(more),
+                Err(e) => panic!(
+                    "{e}; expected {} in {}",
+                    text.escape_ascii(),
+                    self.seen.escape_ascii()
+                ),
             }
         }
-        let begin = self.seen.find(text).expect("just seen");
-        let before = self.seen[..begin].to_owned();
-        self.seen.drain(..begin + text.len());
-        before
-    }
-}
-
-impl Drop for Tool {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -137,8 +119,7 @@ fn who_was_in_a_netcat_that_was_killed_comes_back_in_another() {
     dora.types(&format!("\n{token}\nPing\n"));
     dora.shows("Pong\r\n");
 
-    let pid = Pid::from_raw(dora.child.id().try_into().expect("a process id")).expect("one");
-    kill_process(pid, Signal::STOP).expect("it is there");
+    dora.program.signal(Signal::STOP);
     alice.ask(
         "Private-message dora are you there?",
         "200 OK",
@@ -147,7 +128,7 @@ fn who_was_in_a_netcat_that_was_killed_comes_back_in_another() {
     wait_for("the message to reach its machine", || {
         has_unread(server.address.port())
     });
-    kill_process(pid, Signal::KILL).expect("it is there");
+    dora.program.signal(Signal::KILL);
     server.expect_log("broken as dora, lingers");
     alice.ask(
         "Private-message dora and now?",
