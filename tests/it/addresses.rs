@@ -1,3 +1,5 @@
+//! How many may come from one address.
+
 use crate::support::{Client, Server, is_skipped, wait_for};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;

@@ -1,3 +1,5 @@
+//! Bad input: what is answered, in which order, and what it costs (6).
+
 use crate::support::{Client, Server};
 
 const STRAY: &str = "A request is an empty line, a token line and a request line";

@@ -1,3 +1,5 @@
+//! The command line: options, its errors, what is printed where.
+
 use crate::support::{Client, Server, signal, status_of};
 use rustix::process::Signal;
 use std::io::{self, BufRead, BufReader};

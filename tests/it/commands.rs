@@ -1,3 +1,5 @@
+//! The seven commands, and each status code (2, 5).
+
 use crate::support::Server;
 
 #[test]

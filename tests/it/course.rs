@@ -1,3 +1,5 @@
+//! The course: its code is what its experiments run.
+
 use std::fs;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Order, bounds and gaps of what is delivered (7).
+
 use crate::support::{Client, Message, Server, missed_by, number_of, wait_for};
 use std::collections::HashMap;
 use std::io::Write;

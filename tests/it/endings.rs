@@ -1,3 +1,5 @@
+//! How connections and the server end (4, and the signals).
+
 use crate::support::{Client, Server, wait_for};
 use chat::options::{self, Operation};
 use rustix::process::Signal;

@@ -1,3 +1,5 @@
+//! What bad clients leave behind: nothing.
+
 use crate::fault_client::Fault;
 use crate::support::{Server, wait_for};
 

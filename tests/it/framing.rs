@@ -1,3 +1,5 @@
+//! Lines and requests, however they are cut (1).
+
 use crate::support::Server;
 use std::io::Write;
 use std::thread;

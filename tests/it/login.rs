@@ -1,3 +1,5 @@
+//! The time there is for a first name (3).
+
 use crate::support::{Client, DEADLINE, Server};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,3 +1,5 @@
+//! What is logged, and what is not.
+
 use crate::support::{Client, Server, wait_for};
 use parking_lot::Mutex;
 use rustix::process::Signal;

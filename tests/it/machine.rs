@@ -1,3 +1,5 @@
+//! Where the machine ends: descriptors, threads, memory maps.
+
 use crate::support::{Client, ForOthers, Server, has_tool, is_skipped, wait_for};
 use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
 use std::fs;

@@ -1,3 +1,5 @@
+//! A network that can break.
+
 use crate::support::is_token;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{self, Read, Write};

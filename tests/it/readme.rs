@@ -1,3 +1,5 @@
+//! The README's conversation, the demo and the Makefile, replayed.
+
 use crate::support::{Client, Server, has_tool, is_token, output_of};
 use std::collections::HashMap;
 use std::fs;

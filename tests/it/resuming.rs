@@ -1,3 +1,5 @@
+//! Breaking, lingering, resuming, taking over (4).
+
 use crate::support::{Client, Filled, Message, Server, missed_by, number_of, wait_for};
 use rustix::process::Signal;
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+//! The client in pipes.
+
 use crate::network::Network;
 use crate::support::{self, Client, Server, has_tool, has_unread, output_of, status_of, wait_for};
 use rustix::process::Signal;

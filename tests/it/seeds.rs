@@ -1,3 +1,5 @@
+//! The server against the model.
+
 use std::env;
 use std::io::{self, Write};
 

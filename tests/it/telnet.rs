@@ -1,3 +1,5 @@
+//! Telnet's bytes (1).
+
 use crate::support::Server;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;

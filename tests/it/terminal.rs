@@ -1,3 +1,5 @@
+//! The client at a terminal.
+
 use crate::network::Network;
 use crate::support::{Client, DEADLINE, Program, Server, has_tool, has_unread, signal, wait_for};
 use rustix::process::Signal;

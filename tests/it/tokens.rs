@@ -1,3 +1,5 @@
+//! Acting for a session by its token (4).
+
 use crate::support::Server;
 use std::collections::HashSet;
 use std::io::Write;

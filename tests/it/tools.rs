@@ -1,3 +1,5 @@
+//! The real netcat, telnet and curl.
+
 use crate::support::{DEADLINE, Program, Server, has_tool, has_unread, output_of, wait_for};
 use rustix::process::Signal;
 use std::process::{Command, Stdio};
