@@ -9,6 +9,12 @@ use super::hold::{FEWEST, Hold};
 use super::ping::Ping;
 use super::process::Process;
 
+/// How many clients a `fanout` or a `hold` has, where nothing else is said.
+pub(crate) const CLIENTS: usize = 100;
+
+/// How many messages a `fanout` or a `ping` sends in all, where nothing else is said.
+pub(crate) const MESSAGES: u64 = 1_000;
+
 /// Bytes of a text, where nothing else is said.
 pub(crate) const TEXT: usize = 100;
 

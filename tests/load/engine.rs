@@ -274,21 +274,22 @@ impl Wire {
             let connection = &mut self.connections[client];
             let begun = connection.begun.len();
             buffer[..begun].copy_from_slice(&connection.begun);
-            let room = &mut buffer[begun..];
-            if room.is_empty() {
+            let free = &mut buffer[begun..];
+            let room = free.len();
+            if room == 0 {
                 return Err(Failure(format!(
                     "client {client}: a message without an end"
                 )));
             }
-            let (room, count) = match (room.len(), connection.socket.read(room)) {
-                (_, Ok(0)) => {
+            let count = match connection.socket.read(free) {
+                Ok(0) => {
                     load.closed(client)?;
                     return self.close(client);
                 }
-                (room, Ok(count)) => (room, count),
-                (_, Err(e)) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
-                (_, Err(e)) if e.kind() == ErrorKind::Interrupted => continue,
-                (_, Err(e)) => return Err(Failure(format!("client {client}: {e}"))),
+                Ok(count) => count,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Failure(format!("client {client}: {e}"))),
             };
             let now = Instant::now();
             let mut bytes = &buffer[..begun + count];

@@ -21,7 +21,7 @@ pub(crate) struct Hold {
 /// There have to be a few early logins, a few in between, and a few late ones.
 pub(crate) const FEWEST: usize = 10;
 
-/// The cost of a login is the mean of so many: of the first hundred and twenty without
+/// The cost of a login is the mean of this many: of the first hundred and twenty without
 /// the first forty, so around the 80th, and of the last.
 const SAMPLE: usize = 80;
 

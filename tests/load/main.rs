@@ -141,9 +141,16 @@ without one it is all standard ones. The server is ours, started for each case w
 SERVER-OPTIONs behind `--`, unless --address names another.";
 
 fn options() -> Options {
+    let (clients, messages, text) = (cases::CLIENTS, cases::MESSAGES, cases::TEXT);
+    let (stay, patience) = (cases::STAY.as_secs(), PATIENCE.as_secs());
     let mut table = Options::new();
     table
-        .optopt("", "clients", "fanout, hold: how many (100)", "N")
+        .optopt(
+            "",
+            "clients",
+            &format!("fanout, hold: how many ({clients})"),
+            "N",
+        )
         .optopt("", "senders", "fanout: how many of them send (1)", "S")
         .optopt(
             "",
@@ -153,9 +160,19 @@ fn options() -> Options {
         )
         .optopt("", "rate", "fanout: broadcasts a second, instead", "R")
         .optopt("", "pairs", "ping: how many (1)", "P")
-        .optopt("", "messages", "fanout, ping: how many in all (1000)", "M")
-        .optopt("", "stay", "hold: for this many seconds (3)", "S")
-        .optopt("", "text", "bytes of a text (100)", "BYTES")
+        .optopt(
+            "",
+            "messages",
+            &format!("fanout, ping: how many in all ({messages})"),
+            "M",
+        )
+        .optopt(
+            "",
+            "stay",
+            &format!("hold: for this many seconds ({stay})"),
+            "S",
+        )
+        .optopt("", "text", &format!("bytes of a text ({text})"), "BYTES")
         .optflag(
             "",
             "quick",
@@ -168,10 +185,15 @@ fn options() -> Options {
         .optopt(
             "",
             "patience",
-            "fail when nothing has come for so long (30)",
+            &format!("fail when nothing has come for so long ({patience})"),
             "S",
         )
-        .optopt("", "logins-at-once", "how many log in at a time (64)", "N")
+        .optopt(
+            "",
+            "logins-at-once",
+            &format!("how many log in at a time ({LOGINS_AT_ONCE})"),
+            "N",
+        )
         .optopt("", "json", "write the report there, too", "FILE")
         .optflag("", "list", "print the names of the standard cases")
         .optflag("h", "help", "print this");
@@ -229,8 +251,8 @@ impl Plan {
 
 /// A case of this kind, as the options have it.
 fn case_of(kind: &str, matches: &Matches) -> Result<Case, Error> {
-    let clients = value(matches, "clients")?.unwrap_or(100);
-    let messages = value(matches, "messages")?.unwrap_or(1_000);
+    let clients = value(matches, "clients")?.unwrap_or(cases::CLIENTS);
+    let messages = value(matches, "messages")?.unwrap_or(cases::MESSAGES);
     let text = value(matches, "text")?.unwrap_or(cases::TEXT);
     if text < message::SHORTEST {
         let least = message::SHORTEST;
