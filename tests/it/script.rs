@@ -52,6 +52,7 @@ impl Script {
         ended
     }
 
+    #[track_caller]
     fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("a pipe")
     }

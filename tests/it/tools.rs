@@ -43,9 +43,9 @@ impl Tool {
     #[track_caller]
     fn shows(&mut self, text: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
-        let text = text.as_bytes();
         loop {
-            let begin = self.seen.windows(text.len()).position(|part| part == text);
+            let mut parts = self.seen.windows(text.len());
+            let begin = parts.position(|part| part == text.as_bytes());
             if let Some(begin) = begin {
                 let rest = self.seen.split_off(begin + text.len());
                 let before = std::mem::replace(&mut self.seen, rest);
@@ -53,11 +53,10 @@ impl Tool {
             }
             match self.program.next_output(deadline) {
                 Ok(more) => self.seen.extend(more),
-                Err(e) => panic!(
-                    "{e}; expected {} in {}",
-                    text.escape_ascii(),
-                    self.seen.escape_ascii()
-                ),
+                Err(e) => {
+                    let seen = String::from_utf8_lossy(&self.seen);
+                    panic!("{e}; expected {text:?} in {seen:?}")
+                }
             }
         }
     }
