@@ -406,10 +406,7 @@ impl LinkThread {
                 }) => {
                     self.standing.lock().name = name.clone();
                     self.happens(Happening::Back { name, resumed });
-                    while let Some(late) = self.late_wish_or_online(&connection) {
-                        // If it fails, the connection has broken, which is noticed next.
-                        let _ = connection.request(&Command::SetName(late));
-                    }
+                    self.go_online(&connection);
                     return Some(connection);
                 }
                 Ok(LogIn::Refused(text)) => {
@@ -439,18 +436,22 @@ impl LinkThread {
         }
     }
 
-    /// The name that was wished for while another was being taken, or, if there is none,
-    /// `None`, and from now on there is a connection. The lock is held from the one to the
-    /// other, so that no wish is left for the next time.
-    fn late_wish_or_online(&self, connection: &Connection) -> Option<Username> {
-        let mut standing = self.standing.lock();
-        if standing.wish.is_none() {
-            // Before anyone can know that there is one, so that who leaves then still has
-            // it.
-            let _ = self.connections.send(connection.requests());
-            standing.stage = Stage::Online;
+    /// From now on there is a connection, and another name is a request. One that was
+    /// wished for while the last was being taken is requested before anything else.
+    fn go_online(&self, connection: &Connection) {
+        loop {
+            let mut standing = self.standing.lock();
+            let Some(late) = standing.wish.take() else {
+                // Before anyone can know that there is one, so that who leaves then still
+                // has it.
+                let _ = self.connections.send(connection.requests());
+                standing.stage = Stage::Online;
+                return;
+            };
+            drop(standing);
+            // If it fails, the connection has broken, which is noticed next.
+            let _ = connection.request(&Command::SetName(late));
         }
-        standing.wish.take()
     }
 
     /// Waits for a while, or for another name where nothing goes on without. `None` if

@@ -166,7 +166,7 @@ impl Show {
             .print(self.style().error(&display::time(), text));
     }
 
-    /// For the terminal as wide as it is now.
+    /// The style for the terminal as wide as it is now.
     fn style(&self) -> Style {
         self.style.with_columns(self.screen.columns())
     }

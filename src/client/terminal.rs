@@ -349,7 +349,7 @@ impl Talk {
         self.screen.say(&self.style().error(&display::time(), text));
     }
 
-    /// For the terminal as wide as it is now.
+    /// The style for the terminal as wide as it is now.
     fn style(&self) -> Style {
         self.style.with_columns(self.screen.columns())
     }
