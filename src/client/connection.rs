@@ -332,13 +332,10 @@ impl Read for Input {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::literals::{name, printable};
     use std::io::BufRead;
     use std::net::TcpListener;
     use std::thread;
-
-    fn printable(text: &str) -> Printable {
-        Printable::new(text.as_bytes()).unwrap()
-    }
 
     fn ping(text: &str) -> Command {
         Command::Ping(Some(printable(text)))
@@ -448,13 +445,14 @@ mod tests {
     fn the_token_is_that_of_the_last_name_that_was_given() {
         let (mut connection, mut socket) = pair();
         let [first, second] = [1, 2].map(|bits| Token::from_bits([bits; 16]));
-        let name = crate::protocol::username::Username::new("alice").unwrap();
         for (status, given, expected) in [
             (Status::Ok, first, first),
             (Status::Forbidden, second, first),
             (Status::NotModified, second, second),
         ] {
-            connection.request(&Command::SetName(name.clone())).unwrap();
+            connection
+                .request(&Command::SetName(name("alice")))
+                .unwrap();
             let header = String::from_utf8(given.hex().to_vec()).unwrap();
             write!(socket, "{status}\r\n{header}\r\nwhatever\r\n").unwrap();
             connection.next_event().unwrap();

@@ -178,7 +178,7 @@ pub fn mentions(text: &str, name: &Username) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::text::Printable;
+    use crate::protocol::literals::{name, printable};
 
     const PLAIN: Style = Style::PLAIN;
     const COLOURED: Style = Style {
@@ -186,15 +186,11 @@ mod tests {
         ..PLAIN
     };
 
-    fn name(name: &str) -> Username {
-        Username::new(name).unwrap()
-    }
-
     fn message(scope: Scope, text: &str) -> Message {
         Message {
             scope,
             sender: name("alice"),
-            text: Printable::new(text.as_bytes()).unwrap(),
+            text: printable(text),
         }
     }
 

@@ -484,6 +484,7 @@ impl LinkThread {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::literals::name;
     use std::io::{BufRead, BufReader, Read, Write};
     use std::net::{TcpListener, TcpStream};
 
@@ -503,8 +504,7 @@ mod tests {
     }
 
     fn logged_in(address: &str) -> Connection {
-        let name = Username::new("alice").unwrap();
-        match log_in(address, &name, None).unwrap() {
+        match log_in(address, &name("alice"), None).unwrap() {
             LogIn::Done { connection, .. } => connection,
             LogIn::Refused(text) => panic!("{text:?}"),
         }
@@ -565,13 +565,12 @@ mod tests {
             second.write_all(answer.as_bytes()).unwrap();
             heard.send(request(&mut second)).unwrap();
         });
-        let [alice, bob] = ["alice", "bob"].map(|name| Username::new(name).unwrap());
-        let standing = Standing::online(alice);
+        let standing = Standing::online(name("alice"));
         let link = Link::start(logged_in(&address), address, standing, |_| {}).unwrap();
         let deadline = Duration::from_secs(20);
         let request = comes_back.recv_timeout(deadline).unwrap();
         assert_eq!(request, "Set-name alice");
-        assert_eq!(link.set_name(bob), Stage::Offline);
+        assert_eq!(link.set_name(name("bob")), Stage::Offline);
         go_on.send(()).unwrap();
         let request = next_heard.recv_timeout(deadline).unwrap();
         assert_eq!(request, "Set-name bob");
@@ -593,7 +592,7 @@ mod tests {
             let link = Link::start(
                 logged_in(&address),
                 address,
-                Standing::online(Username::new("alice").unwrap()),
+                Standing::online(name("alice")),
                 move |happening| {
                     if let Happening::Lost { unconfirmed, .. } = happening {
                         happened.lock().extend(unconfirmed);

@@ -83,6 +83,7 @@ fn no_answer(e: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::literals::name;
     use std::io::Write;
     use std::net::TcpListener;
     use std::thread;
@@ -97,8 +98,8 @@ mod tests {
             write!(socket, "200 OK\r\n{token}\r\nYou are alice\r\n").unwrap();
             socket
         });
-        let alice = Username::new("alice").unwrap();
-        let LogIn::Done { connection, .. } = log_in(&address, &alice, None).unwrap() else {
+        let logged_in = log_in(&address, &name("alice"), None).unwrap();
+        let LogIn::Done { connection, .. } = logged_in else {
             panic!("it is refused");
         };
         assert_eq!(connection.read_timeout().unwrap(), None);

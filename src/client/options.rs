@@ -196,6 +196,7 @@ fn sendable(text: String) -> Result<String, BadUsage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::literals::name;
 
     fn at_a_terminal() -> Surroundings {
         Surroundings {
@@ -254,7 +255,6 @@ mod tests {
 
     #[test]
     fn in_a_script_it_sends_or_listens() {
-        let name = |name: &str| Username::new(name).unwrap();
         let sending = |to: Option<&str>, text: Option<&str>| {
             Ok(Operation::Send(Sending {
                 address: "127.0.0.1:1313".to_owned(),

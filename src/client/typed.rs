@@ -235,15 +235,8 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::literals::{name, printable, text};
     use proptest::prelude::*;
-
-    fn name(name: &str) -> Username {
-        Username::new(name).unwrap()
-    }
-
-    fn text(text: &str) -> Text {
-        Text::new(Printable::new(text.as_bytes()).unwrap()).unwrap()
-    }
 
     fn say(to: To, before: usize, lines: &[&str]) -> Result<Typed, Mistake> {
         Ok(Typed::Say {
@@ -275,8 +268,9 @@ mod tests {
         assert_eq!(Typed::parse("/msg  bob /quit"), say(bob(), 10, &["/quit"]));
         assert_eq!(Typed::parse("/reply hi"), say(To::LastPrivate, 7, &["hi"]));
         let prefix = |prefix: &str| {
-            let prefix = Printable::new(prefix.as_bytes()).unwrap();
-            Ok(Typed::Names { prefix })
+            Ok(Typed::Names {
+                prefix: printable(prefix),
+            })
         };
         assert_eq!(Typed::parse("/names"), prefix(""));
         assert_eq!(Typed::parse("/names b "), prefix("b"));

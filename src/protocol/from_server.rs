@@ -150,17 +150,10 @@ impl std::error::Error for NotAMessage {}
 mod tests {
     use super::*;
     use crate::line::LineReader;
+    use crate::protocol::literals::{name, printable};
     use crate::protocol::reply::{Delivery, Reply, Response};
     use crate::protocol::text::Text;
     use proptest::prelude::*;
-
-    fn name(name: &str) -> Username {
-        Username::new(name).unwrap()
-    }
-
-    fn printable(text: &str) -> Printable {
-        Printable::new(text.as_bytes()).unwrap()
-    }
 
     /// The first three lines of these bytes.
     fn read(bytes: &[u8]) -> Result<FromServer, NotAMessage> {

@@ -227,6 +227,8 @@
 //! ```
 
 pub mod from_server;
+#[cfg(test)]
+pub(crate) mod literals;
 pub mod reply;
 pub mod request;
 pub mod status;

@@ -348,10 +348,7 @@ fn and_more(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn name(name: &str) -> Username {
-        Username::new(name).unwrap()
-    }
+    use crate::protocol::literals::{name, printable, text};
 
     #[test]
     fn every_message_is_three_lines_with_their_ends() {
@@ -378,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_delivery_is_as_long_as_it_says_and_no_response_begins_as_it_does() {
-        let text = Text::new(Printable::new("приве́т 🙂".as_bytes()).unwrap()).unwrap();
+        let text = text("приве́т 🙂");
         for scope in [Scope::Private, Scope::Broadcast] {
             let delivery = Delivery::new(scope, &name("bob"), &text);
             let mut bytes = Vec::new();
@@ -395,7 +392,7 @@ mod tests {
         // these begin with what the client sent, and are told apart by the
         // status, which is 200 for every delivery.
         for response in [
-            Response::NotACommand(Printable::new(b"Incoming-message").unwrap()),
+            Response::NotACommand(printable("Incoming-message")),
             Response::Taken(name("Incoming-message")),
             Response::CannotTakeMore(name("Incoming-message")),
         ] {
@@ -405,8 +402,7 @@ mod tests {
 
     #[test]
     fn a_delivery_is_encoded_once_however_many_receive_it() {
-        let text = Text::new(Printable::new(b"hi").unwrap()).unwrap();
-        let delivery = Delivery::new(Scope::Broadcast, &name("bob"), &text);
+        let delivery = Delivery::new(Scope::Broadcast, &name("bob"), &text("hi"));
         assert!(Arc::ptr_eq(&delivery.data, &delivery.clone().data));
     }
 

@@ -333,14 +333,11 @@ impl From<BadName> for BadArguments {
 mod tests {
     use super::*;
     use crate::line::LineReader;
+    use crate::protocol::literals;
     use proptest::prelude::*;
 
-    fn print(text: &str) -> Printable {
-        Printable::new(text.as_bytes()).unwrap()
-    }
-
     fn parse(body: &str) -> Result<Command, BadArguments> {
-        let (word, arguments) = print(body).split_word();
+        let (word, arguments) = literals::printable(body).split_word();
         Command::parse(Verb::parse(word.as_str()).expect("a command"), arguments)
     }
 
@@ -394,7 +391,7 @@ mod tests {
             let (header, body): (Option<LineFault>, Option<LineFault>) = (header, body);
             Request {
                 header: header.map_or(Ok(Header::Empty), Err),
-                body: body.map_or(Ok(print("x")), Err),
+                body: body.map_or(Ok(literals::printable("x")), Err),
             }
             .into_lines()
             .err()
@@ -475,16 +472,19 @@ mod tests {
             ("Ping ", Some("")),
             ("Ping  x ", Some(" x ")),
         ] {
-            assert_eq!(parse(body), Ok(Command::Ping(text.map(print))));
+            assert_eq!(
+                parse(body),
+                Ok(Command::Ping(text.map(literals::printable)))
+            );
         }
     }
 
     fn names() -> impl Strategy<Value = Username> {
-        "[A-Za-z0-9_-]{2,63}".prop_map(|name| Username::new(&name).unwrap())
+        "[A-Za-z0-9_-]{2,63}".prop_map(|name| literals::name(&name))
     }
 
     fn printables() -> impl Strategy<Value = Printable> {
-        "[^\\pC\u{2028}\u{2029}]{0,80}".prop_map(|text| print(&text))
+        "[^\\pC\u{2028}\u{2029}]{0,80}".prop_map(|text| literals::printable(&text))
     }
 
     fn texts() -> impl Strategy<Value = Text> {
