@@ -425,7 +425,7 @@ fn a_script_that_is_ended_leaves_its_name_free() {
     stdin.write_all(b"one\n").expect("it reads");
     alice.expect_delivery("broadcast", "bot", "one");
     // With something unread in it, so that its end is a reset.
-    script.signal(Signal::STOP);
+    support::stop(script.child.id());
     alice.ask("Private-message bot unread", "200 OK", "Delivered to bot");
     wait_for("it to have come", || has_unread(server.address.port()));
     script.signal(Signal::KILL);

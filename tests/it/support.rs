@@ -145,6 +145,13 @@ impl Server {
         self::signal(self.child.id(), signal);
     }
 
+    /// Stops it, until somebody has it go on.
+    #[cfg(feature = "client")]
+    #[track_caller]
+    pub(crate) fn stop(&self) {
+        stop(self.child.id());
+    }
+
     /// How it ended, if it has.
     #[allow(dead_code, reason = "the soak asks")]
     pub(crate) fn has_exited(&mut self) -> Option<ExitStatus> {
@@ -207,17 +214,6 @@ impl Server {
             descriptors: self.descriptors(),
             memory: self.figure("VmRSS"),
         }
-    }
-
-    /// Whether all its threads stand still after a SIGSTOP.
-    #[cfg(feature = "client")]
-    pub(crate) fn is_stopped(&self) -> bool {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("Linux");
-        tasks.filter_map(Result::ok).all(|task| {
-            let stat = fs::read_to_string(task.path().join("stat")).expect("Linux");
-            let (_, state) = stat.rsplit_once(") ").expect("a state");
-            state.starts_with('T')
-        })
     }
 
     /// How many descriptors it has open.
@@ -710,6 +706,21 @@ fn pid_of(process: u32) -> Pid {
 #[track_caller]
 pub(crate) fn signal(process: u32, signal: Signal) {
     kill_process(pid_of(process), signal).expect("it is there");
+}
+
+/// Stops a process, and waits until all its threads stand still.
+#[cfg(feature = "client")]
+#[track_caller]
+pub(crate) fn stop(pid: u32) {
+    signal(pid, Signal::STOP);
+    wait_for("it to stand still", || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("Linux");
+        tasks.filter_map(Result::ok).all(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).expect("Linux");
+            let (_, state) = stat.rsplit_once(") ").expect("a state");
+            state.starts_with('T')
+        })
+    });
 }
 
 /// Waits for a child to end by itself.

@@ -425,8 +425,7 @@ fn when_the_server_was_killed_and_is_back_what_was_typed_meanwhile_is_sent() {
     let address = server.address;
     let mut alice = Terminal::named(&server, "alice");
     // What the server takes no more is never answered.
-    server.signal(Signal::STOP);
-    wait_for("it to stand still", || server.is_stopped());
+    server.stop();
     alice.types("into the void\r");
     wait_for("it to have been sent", || has_unread(address.port()));
     drop(server);
@@ -462,8 +461,7 @@ fn while_there_is_no_server_names_are_remembered_and_what_was_private_is_told() 
     let mut bob = server.named("bobby");
     bob.ask("Broadcast-message hi", "200 OK", "Delivered to 1");
     alice.shows("hh:mm bobby: hi", "alice> ");
-    server.signal(Signal::STOP);
-    wait_for("it to stand still", || server.is_stopped());
+    server.stop();
     alice.types("/msg bobby into the void\r");
     wait_for("it to have been sent", || has_unread(server.address.port()));
     drop(server);
