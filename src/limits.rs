@@ -115,7 +115,7 @@ pub const HAND_OFF_ROUNDS: u32 = 4;
 /// A reader that has queued this many deliveries at once has spoken to a crowd, and others
 /// who do may share its writes. For fewer, yielding the processor, which costs up to a time
 /// slice where others want it, is not worth the writes that it saves: with ten clients it
-/// lost a fifth on a busy machine.
+/// lost a fifth on a busy machine (`make bench ARGS=fanout-10-1-8`).
 pub const CROWD: usize = 32;
 
 /// A reader drains what it has queued after this many deliveries. Fewer would take more
