@@ -4,8 +4,8 @@
 use super::*;
 use crate::limits::DEFAULT_QUEUE;
 use crate::outbox::Outbox;
+use crate::protocol::literals::name;
 use crate::protocol::token::Token;
-use crate::protocol::username::Username;
 use crate::sessions::Sessions;
 use std::io::Write;
 use std::net::TcpListener;
@@ -187,7 +187,7 @@ fn known(sessions: &Arc<Sessions>) -> Admission {
     let mut admission = sessions
         .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)), None)
         .unwrap();
-    let (name, token) = (Username::new("alice").unwrap(), Token::from_bits([1; 16]));
+    let (name, token) = (name("alice"), Token::from_bits([1; 16]));
     admission.attachment().attach_for_test();
     admission
         .claim(&name, token, &Cork::for_test(false))

@@ -14,10 +14,9 @@ use super::hand_off::{Cork, HandOff};
 use super::primitives::{Condvar, Mutex, Socket, bounded};
 use super::writer::WriterThread;
 use super::{Attachment, NotQueued, Outbox};
+use crate::protocol::literals;
 use crate::protocol::reply::{Delivery, Notice, Reply, Response, Scope};
-use crate::protocol::text::{Printable, Text};
 use crate::protocol::token::Token;
-use crate::protocol::username::Username;
 
 /// Orders to try for each of the two ways of choosing them.
 const ORDERS: usize = 10_000;
@@ -67,10 +66,10 @@ fn send_to(session: &Arc<Outbox>, hand_off: bool) -> Vec<JoinHandle<()>> {
         let session = Arc::clone(session);
         thread::spawn(move || {
             let cork = Cork::new(HandOff::new(hand_off));
-            let name = Username::new(&format!("sender{sender}")).unwrap();
+            let name = literals::name(&format!("sender{sender}"));
             for number in 0..MESSAGES {
-                let text = Text::new(Printable::new(number.to_string().as_bytes()).unwrap());
-                let delivery = Delivery::new(Scope::Private, &name, &text.unwrap());
+                let text = literals::text(&number.to_string());
+                let delivery = Delivery::new(Scope::Private, &name, &text);
                 if cork.send(&session, &delivery) == Err(NotQueued::Closed) {
                     return;
                 }
@@ -140,7 +139,7 @@ fn nothing_is_owed(outbox: &Outbox) {
 }
 
 fn resumed() -> Reply {
-    let name = Username::new("alice").unwrap();
+    let name = literals::name("alice");
     Reply {
         header: Some(Token::from_bits([1; 16])),
         response: Response::YouAreAlready(name),

@@ -2,6 +2,7 @@
 //! but those that race.
 
 use super::*;
+use crate::protocol::literals::name;
 use std::sync::Barrier;
 use std::thread;
 
@@ -11,10 +12,6 @@ impl Sessions {
         let _state = self.state.write();
         run();
     }
-}
-
-fn name(name: &str) -> Username {
-    Username::new(name).unwrap()
 }
 
 fn token(bits: u8) -> Token {

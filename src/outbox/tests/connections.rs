@@ -91,7 +91,7 @@ fn a_connection_that_takes_over_gets_its_answers_then_what_is_queued() {
     let (second, writer, client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
     let pong = |text: &str| Reply {
         header: None,
-        response: Response::Pong(Some(Printable::new(text.as_bytes()).unwrap())),
+        response: Response::Pong(Some(literals::printable(text))),
     };
     second.answer(&pong("before"), &plain());
     second
@@ -245,7 +245,7 @@ fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
     let (second, second_writer, mut client) = connect(2, &Arc::new(Outbox::new(ROOMY)));
     let pong = |number: usize| Reply {
         header: None,
-        response: Response::Pong(Some(Printable::new(number.to_string().as_bytes()).unwrap())),
+        response: Response::Pong(Some(literals::printable(&number.to_string()))),
     };
     // The first writer is kept busy while its place is taken and used.
     let done = std::sync::atomic::AtomicBool::new(false);

@@ -13,9 +13,8 @@ use super::hand_off::{Cork, HandOff};
 use super::writer::{self, Writer};
 use super::*;
 use crate::limits;
+use crate::protocol::literals;
 use crate::protocol::reply::{Reply, Response, Scope};
-use crate::protocol::text::{Printable, Text};
-use crate::protocol::username::Username;
 
 mod connections;
 mod hand_off;
@@ -24,8 +23,11 @@ mod queue;
 const ROOMY: usize = 1 << 20;
 
 fn delivery(text: &str) -> Delivery {
-    let text = Text::new(Printable::new(text.as_bytes()).unwrap()).unwrap();
-    Delivery::new(Scope::Private, &Username::new("bob").unwrap(), &text)
+    Delivery::new(
+        Scope::Private,
+        &literals::name("bob"),
+        &literals::text(text),
+    )
 }
 
 fn goodbye() -> Reply {
