@@ -67,8 +67,9 @@ pub struct Connection {
 /// Serves one client until it is gone.
 ///
 /// What the stack of an idle client has touched once is what it costs, in pages. So the
-/// connection is boxed, or each function that it is moved through would have a copy in
-/// its frame; and the functions below are not inlined into one frame for all they do.
+/// connection is boxed, and what reads its lines, or each function that they are moved
+/// through would have a copy in its frame; and the functions below are not inlined into
+/// one frame for all they do.
 pub fn serve(connection: Box<Connection>) {
     serve_with(connection, commands::answer);
 }
@@ -246,7 +247,7 @@ fn converse(
     mut carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
 ) -> io::Result<Ending> {
     let attachment = Arc::clone(admission.attachment());
-    let mut lines = LineReader::new(input);
+    let mut lines = Box::new(LineReader::new(input));
     let mut bad_requests = 0;
     while let Some(asked) = read_request(&mut lines)? {
         let delay = rate.delay(Instant::now());
