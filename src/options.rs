@@ -95,65 +95,15 @@ fn table() -> Options {
         ),
         "ADDR:PORT",
     );
-    let least = limits::QUEUE_MIN;
-    for (name, argument, meaning, default) in [
-        (
-            "max-clients",
-            "N",
-            "clients at a time",
-            limits::DEFAULT_MAX_CLIENTS,
-        ),
-        (
-            "max-per-address",
-            "N",
-            "of them from one address, 0 = any",
-            limits::DEFAULT_MAX_PER_ADDRESS,
-        ),
-        (
-            "queue",
-            "BYTES",
-            &format!("deliveries waiting for one client, at least {least}"),
-            limits::DEFAULT_QUEUE,
-        ),
-        (
-            "rate",
-            "N",
-            "requests a second of one client, 0 = any",
-            limits::DEFAULT_RATE as usize,
-        ),
-        (
-            "burst",
-            "N",
-            "requests of one client that may come at once",
-            limits::DEFAULT_BURST as usize,
-        ),
-        (
-            "login-timeout",
-            "S",
-            "from the accept to the first name",
-            limits::DEFAULT_LOGIN_TIMEOUT as usize,
-        ),
-        (
-            "write-timeout",
-            "S",
-            "for a client to take a batch",
-            limits::DEFAULT_WRITE_TIMEOUT as usize,
-        ),
-        (
-            "linger",
-            "S",
-            "a broken session can be resumed for, 0 = none",
-            limits::DEFAULT_LINGER as usize,
-        ),
-        (
-            "grace",
-            "S",
-            "for the last words at shutdown",
-            limits::DEFAULT_GRACE as usize,
-        ),
-    ] {
-        table.optopt("", name, &format!("{meaning} ({default})"), argument);
-    }
+    MAX_CLIENTS.add_to(&mut table);
+    MAX_PER_ADDRESS.add_to(&mut table);
+    QUEUE.add_to(&mut table);
+    RATE.add_to(&mut table);
+    BURST.add_to(&mut table);
+    LOGIN_TIMEOUT.add_to(&mut table);
+    WRITE_TIMEOUT.add_to(&mut table);
+    LINGER.add_to(&mut table);
+    GRACE.add_to(&mut table);
     table
         .optflag(
             "",
@@ -188,26 +138,20 @@ impl Config {
         for address in &listen {
             check_address(address)?;
         }
-        let seconds = |name, least, default| {
-            number(matches, name, least, default).map(|n: u32| Duration::from_secs(n.into()))
-        };
-        let per_address = number(
-            matches,
-            "max-per-address",
-            0,
-            limits::DEFAULT_MAX_PER_ADDRESS,
-        )?;
+        let seconds =
+            |option: Number<u32>| option.value(matches).map(|n| Duration::from_secs(n.into()));
+        let per_address = MAX_PER_ADDRESS.value(matches)?;
         Ok(Config {
             listen,
-            max_clients: number(matches, "max-clients", 1, limits::DEFAULT_MAX_CLIENTS)?,
+            max_clients: MAX_CLIENTS.value(matches)?,
             max_per_address: (per_address > 0).then_some(per_address),
-            queue: number(matches, "queue", limits::QUEUE_MIN, limits::DEFAULT_QUEUE)?,
-            rate: number(matches, "rate", 0, limits::DEFAULT_RATE)?,
-            burst: number(matches, "burst", 1, limits::DEFAULT_BURST)?,
-            login_timeout: seconds("login-timeout", 1, limits::DEFAULT_LOGIN_TIMEOUT)?,
-            write_timeout: seconds("write-timeout", 1, limits::DEFAULT_WRITE_TIMEOUT)?,
-            linger: seconds("linger", 0, limits::DEFAULT_LINGER)?,
-            grace: seconds("grace", 0, limits::DEFAULT_GRACE)?,
+            queue: QUEUE.value(matches)?,
+            rate: RATE.value(matches)?,
+            burst: BURST.value(matches)?,
+            login_timeout: seconds(LOGIN_TIMEOUT)?,
+            write_timeout: seconds(WRITE_TIMEOUT)?,
+            linger: seconds(LINGER)?,
+            grace: seconds(GRACE)?,
             hand_off: !matches.opt_present("no-hand-off"),
         })
     }
@@ -230,22 +174,122 @@ pub(crate) fn is_address(address: &str) -> bool {
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
-/// The value of an option that is a number of at least `least`.
-fn number<N>(matches: &Matches, name: &str, least: N, default: N) -> Result<N, BadUsage>
+/// An option whose value is a number.
+struct Number<N> {
+    name: &'static str,
+    argument: &'static str,
+    meaning: &'static str,
+    least: N,
+    default: N,
+}
+
+const MAX_CLIENTS: Number<usize> = Number {
+    name: "max-clients",
+    argument: "N",
+    meaning: "clients at a time",
+    least: 1,
+    default: limits::DEFAULT_MAX_CLIENTS,
+};
+
+const MAX_PER_ADDRESS: Number<usize> = Number {
+    name: "max-per-address",
+    argument: "N",
+    meaning: "of them from one address, 0 = any",
+    least: 0,
+    default: limits::DEFAULT_MAX_PER_ADDRESS,
+};
+
+const QUEUE: Number<usize> = Number {
+    name: "queue",
+    argument: "BYTES",
+    meaning: "deliveries waiting for one client",
+    least: limits::QUEUE_MIN,
+    default: limits::DEFAULT_QUEUE,
+};
+
+const RATE: Number<u32> = Number {
+    name: "rate",
+    argument: "N",
+    meaning: "requests a second of one client, 0 = any",
+    least: 0,
+    default: limits::DEFAULT_RATE,
+};
+
+const BURST: Number<u32> = Number {
+    name: "burst",
+    argument: "N",
+    meaning: "requests of one client that may come at once",
+    least: 1,
+    default: limits::DEFAULT_BURST,
+};
+
+const LOGIN_TIMEOUT: Number<u32> = Number {
+    name: "login-timeout",
+    argument: "S",
+    meaning: "from the accept to the first name",
+    least: 1,
+    default: limits::DEFAULT_LOGIN_TIMEOUT,
+};
+
+const WRITE_TIMEOUT: Number<u32> = Number {
+    name: "write-timeout",
+    argument: "S",
+    meaning: "for a client to take a batch",
+    least: 1,
+    default: limits::DEFAULT_WRITE_TIMEOUT,
+};
+
+const LINGER: Number<u32> = Number {
+    name: "linger",
+    argument: "S",
+    meaning: "a broken session can be resumed for, 0 = none",
+    least: 0,
+    default: limits::DEFAULT_LINGER,
+};
+
+const GRACE: Number<u32> = Number {
+    name: "grace",
+    argument: "S",
+    meaning: "for the last words at shutdown",
+    least: 0,
+    default: limits::DEFAULT_GRACE,
+};
+
+impl<N> Number<N>
 where
-    N: FromStr<Err = ParseIntError> + PartialOrd + fmt::Display,
+    N: Copy + FromStr<Err = ParseIntError> + PartialOrd + fmt::Display + From<bool>,
 {
-    let Some(value) = matches.opt_str(name) else {
-        return Ok(default);
-    };
-    match value.parse() {
-        Ok(number) if number >= least => Ok(number),
-        Err(e) if *e.kind() == IntErrorKind::PosOverflow => {
-            Err(BadUsage(format!("--{name} {value}: that is too much")))
+    fn add_to(&self, table: &mut Options) {
+        let Number {
+            name,
+            argument,
+            meaning,
+            least,
+            default,
+        } = self;
+        // That there is one at least goes without saying.
+        let least = if *least > N::from(true) {
+            format!(", at least {least}")
+        } else {
+            String::new()
+        };
+        table.optopt("", name, &format!("{meaning}{least} ({default})"), argument);
+    }
+
+    fn value(&self, matches: &Matches) -> Result<N, BadUsage> {
+        let Number { name, least, .. } = self;
+        let Some(value) = matches.opt_str(name) else {
+            return Ok(self.default);
+        };
+        match value.parse() {
+            Ok(number) if number >= *least => Ok(number),
+            Err(e) if *e.kind() == IntErrorKind::PosOverflow => {
+                Err(BadUsage(format!("--{name} {value}: that is too much")))
+            }
+            _ => Err(BadUsage(format!(
+                "--{name} {value:?}: a number is wanted, at least {least}"
+            ))),
         }
-        _ => Err(BadUsage(format!(
-            "--{name} {value:?}: a number is wanted, at least {least}"
-        ))),
     }
 }
 
