@@ -31,10 +31,12 @@ demo: cargo ## watch three scripted users chat (about ten seconds)
 experiments: cargo ## see what each chapter of the course says, all of them (two minutes)
 	cargo bench --quiet --locked --bench course
 
-experiment: cargo ## one of them, as in make experiment CHAPTER=lines (seconds)
-	cargo bench --quiet --locked --bench course -- $(or $(CHAPTER),which)
+experiment: cargo ## one of them, as in make experiment CHAPTER=lines (seconds, after half a minute of building)
+	@[ -n '$(CHAPTER)' ] || { echo 'of which chapter? as in: make experiment CHAPTER=lines' >&2; exit 1; }
+	cargo bench --quiet --locked --bench course -- $(CHAPTER)
 
-exercise: cargo ## try your solution of an exercise, as in make exercise CHAPTER=lines (seconds)
+exercise: cargo ## try your solution of an exercise, as in make exercise CHAPTER=lines (seconds, after a minute of building)
+	@[ -n '$(CHAPTER)' ] && [ -f 'tests/exercises/$(CHAPTER).rs' ] || { echo 'of which chapter? as in: make exercise CHAPTER=lines' >&2; exit 1; }
 	cargo test --quiet --locked --test exercises -- --ignored $(CHAPTER)
 
 bench-stall: cargo ## what one stalled reader among a hundred costs the others (a minute)

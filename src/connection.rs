@@ -197,7 +197,9 @@ fn give_up_the_session(
         (Ok(Ending::Closed), Ok(writer::Ending::Detached)) => {
             Ok("its session was resumed from another connection".to_owned())
         }
-        (Ok(Ending::Closed), Ok(writer::Ending::Written)) => Ok("closed from elsewhere".to_owned()),
+        (Ok(Ending::Closed), Ok(writer::Ending::Written)) => {
+            Ok("closed by the shutdown, or from another connection".to_owned())
+        }
         // The client closed its side before, without our having read that yet; or the
         // connection was cut. Neither is a break.
         (Ok(Ending::Closed), Err(e)) if e.kind() == io::ErrorKind::BrokenPipe => {

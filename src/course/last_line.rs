@@ -29,10 +29,13 @@
 //! sends it, and has 200 KB to read         0      0    100 |    100      0      0
 //! ```
 //!
+//! *error* are those who read the line, and then an error in the place of the end; *lost*
+//! those who never read it.
+//!
 //! *A close with something unread is a reset.* TCP promises that what one side sends is
-//! read by the other, or that it learns that it was not. Who closes a socket in which there
-//! is still input can not keep the first, so the kernel does the second: it sends no end but
-//! a reset ([RFC 1122], 4.2.2.13; [RFC 2525], 2.17, counts it as a fault if one does not). The
+//! read by the other, or that it learns that it was not. Who closes a socket with input
+//! still in it cannot keep the first, so the kernel keeps the second: it sends not an end
+//! but a reset ([RFC 1122], 4.2.2.13; [RFC 2525], 2.17, counts it as a fault if one does not). The
 //! same happens when something arrives after the close. Nobody did anything wrong: the
 //! client has sent more than the server cared to read.
 //!

@@ -126,7 +126,9 @@ mod test {
         const LENGTH: u64 = 256 * 1024 * 1024;
         let before = memory();
         let mut source = BufReader::new(io::repeat(b'x').take(LENGTH));
-        let line = next_line(&mut source).expect("no error").expect("a line");
+        let line = next_line(&mut source)
+            .expect("a line in spite of its bytes")
+            .expect("a line");
         // The kernel sums it up roughly, so it may even seem less than before.
         let grown = memory().saturating_sub(before);
         assert_eq!(
@@ -142,7 +144,7 @@ mod test {
 
     fn all(next_line: NextLine, source: &mut dyn BufRead) -> Vec<(String, usize)> {
         let mut lines = Vec::new();
-        while let Some(line) = next_line(source).expect("no error") {
+        while let Some(line) = next_line(source).expect("a line in spite of its bytes") {
             lines.push((line.text, line.left_out));
         }
         lines
