@@ -106,10 +106,12 @@ impl Attachment {
     pub fn wait_for_room(&self, cork: &Cork) -> bool {
         let outbox = self.outbox();
         let has_room = |account: &Account| account.answers < limits::UNWRITTEN_ANSWERS;
-        if !has_room(&outbox.account.lock()) {
-            cork.flush();
-        }
         let mut account = outbox.account.lock();
+        if !has_room(&account) {
+            drop(account);
+            cork.flush();
+            account = outbox.account.lock();
+        }
         while account.is_open_for(self.connection) && !has_room(&account) {
             outbox.changed.wait(&mut account);
         }

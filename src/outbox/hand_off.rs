@@ -97,9 +97,9 @@ impl Cork {
     /// Sees to everything that was queued. To be done before anything that can block: a
     /// read, a pause, waiting for one's own client.
     pub fn flush(&self) {
-        let to_a_crowd = self.queued.take() >= CROWD;
+        let to_a_crowd = self.queued.take() >= CROWD && self.hand_off.is_on;
         let in_company = to_a_crowd && self.speaks_in_company();
-        if in_company && self.hand_off.is_on && self.outboxes.borrow().len() >= CROWD {
+        if in_company && self.outboxes.borrow().len() >= CROWD {
             yield_now();
         }
         self.see_to(std::iter::from_fn(|| self.next()));
