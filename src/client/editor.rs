@@ -22,10 +22,10 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::screen::Screen;
-use super::spawn;
 use super::typed::COMMANDS;
 use crate::limits::COMPLETIONS;
 use crate::protocol::username::Username;
+use crate::threads::spawn;
 
 /// What an edited line came to.
 #[derive(Debug, PartialEq, Eq)]

@@ -21,13 +21,13 @@ use parking_lot::Mutex;
 
 use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
 use super::log_in::{LogIn, log_in};
-use super::spawn;
 use crate::limits::{GOODBYE_TIME, RECONNECT, RECONNECT_MAX};
 use crate::protocol::reply::Notice;
 use crate::protocol::request::Command;
 use crate::protocol::text::Printable;
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
+use crate::threads::spawn;
 
 /// What happens, in the order in which it does.
 #[derive(Debug)]

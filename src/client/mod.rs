@@ -33,8 +33,6 @@
 //! with a deadline; and when the user leaves, until everything has been answered, which
 //! Ctrl-C ends.
 
-use crate::threads::spawn;
-
 pub mod connection;
 pub mod display;
 pub mod editor;

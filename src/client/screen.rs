@@ -19,8 +19,8 @@ use parking_lot::{Condvar, Mutex};
 use rustix::termios::tcgetwinsize;
 use rustyline::ExternalPrinter;
 
-use super::spawn;
 use crate::limits::{FLUSH_TIME, UNSHOWN_LINES};
+use crate::threads::spawn;
 
 /// Where lines go, from any thread.
 #[derive(Clone, Debug)]

@@ -17,12 +17,13 @@ use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
 use super::display::timestamp;
 use super::exit::{BAD_USAGE, DONE, FAILED, REFUSED, fail, say};
 use super::log_in::{LogIn, log_in};
-use super::{spawn, typed};
+use super::typed;
 use crate::limits::INPUT_PIECE;
 use crate::protocol::from_server::Message;
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
 use crate::protocol::username::Username;
+use crate::threads::spawn;
 
 /// What to send, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
