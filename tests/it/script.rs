@@ -344,14 +344,21 @@ fn a_connection_that_fails_or_breaks_is_exit_code_1() {
     server.join().expect("no panic");
 }
 
-#[test]
-fn who_only_sends_reads_over_what_arrives() {
-    let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+/// A script named bot in the middle of its input, whose first line alice has.
+#[track_caller]
+fn bot_that_has_said_one(server: &Server, alice: &mut Client) -> (Script, ChildStdin) {
     let mut script = Script::start(server.address, &["-n", "bot"]);
     let mut stdin = script.stdin();
     stdin.write_all(b"one\n").expect("it reads");
     alice.expect_delivery("broadcast", "bot", "one");
+    (script, stdin)
+}
+
+#[test]
+fn who_only_sends_reads_over_what_arrives() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    let (script, mut stdin) = bot_that_has_said_one(&server, &mut alice);
     alice.ask("Broadcast-message hi, bot", "200 OK", "Delivered to 1");
     stdin.write_all(b"two\n").expect("it reads");
     drop(stdin);
@@ -415,15 +422,9 @@ fn a_second_sigint_ends_a_listener_whose_output_nobody_reads() {
 
 #[test]
 fn a_script_that_is_ended_leaves_its_name_free() {
-    if !has_tool("timeout") {
-        return;
-    }
     let server = Server::start(&[]);
     let mut alice = server.named("alice");
-    let mut script = Script::start(server.address, &["-n", "bot"]);
-    let mut stdin = script.stdin();
-    stdin.write_all(b"one\n").expect("it reads");
-    alice.expect_delivery("broadcast", "bot", "one");
+    let (script, _stdin) = bot_that_has_said_one(&server, &mut alice);
     // With something unread in it, so that its end is a reset.
     support::stop(script.child.id());
     alice.ask("Private-message bot unread", "200 OK", "Delivered to bot");
