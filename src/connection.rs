@@ -137,10 +137,10 @@ fn converse_or_panic(
         telnet: Telnet::default(),
         login_deadline: Some(*since + *login_timeout),
     };
-    // A panic in here is a defect of ours, costs this connection. What
-    // was half done may be left so; that is why the connection is closed. What it
-    // shares with others is the session map, whose sections cannot panic, and their
-    // outboxes: who panics while it writes to another's client cuts that one off too.
+    // A panic in here is a defect of ours, and costs this connection. What was half done
+    // may be left so; that is why the connection is closed. What it shares with others is
+    // the session map, whose sections cannot panic, and their outboxes: who panics while it
+    // writes to another's client cuts that one off too.
     let mut asking = Ok(Header::Empty);
     let conversation = || converse(input, admission, &cork, &mut asking, rate, carry_out);
     panic::catch_unwind(AssertUnwindSafe(conversation))

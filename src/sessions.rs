@@ -14,10 +14,10 @@
 //!
 //! The invariant, whenever the lock is free: *`names` and `members` name each other,
 //! one to one, and so do `members` and `outboxes`; a member is either some connection's
-//! or in `lingering`, and `origins` counts what is in `connections` and in `lingering`.* A name
-//! is claimed, changed and given up in one write section each, so it belongs to one
-//! session at any instant; and a connection ends or detaches a session only if it
-//! is still its own, by the connection's number, which is never given again.
+//! or in `lingering`, and `origins` counts what is in `connections` and in `lingering`.*
+//! A name is claimed, changed and given up in one write section each, so it belongs to
+//! one session at any instant; and a connection ends or detaches a session only if it is
+//! still its own, by the connection's number, which is never given again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
