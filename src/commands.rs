@@ -15,7 +15,7 @@ use crate::protocol::request::{Command, Header, LineFault, Request, Verb};
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
-use crate::sessions::{Admission, NotResumed, Rename, Resumed, Session};
+use crate::sessions::{Admission, NameError, Session};
 
 /// What is to be done with the answer to a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,9 +121,7 @@ fn set_name(
     match (admission.token(), acting) {
         (None, None) => claim(admission, cork, name),
         (None, Some(session)) => resume(admission, cork, session, name),
-        (Some(own), Some(session)) if session.token == own => {
-            Answer::Send(reply(Some(&session), rename(admission, &session, name)))
-        }
+        (Some(own), Some(session)) if session.token == own => rename(admission, &session, name),
         (Some(own), another) => Answer::Send(match admission.sessions().by_token(own) {
             Some(own) => reply(Some(&own), Response::ThisConnectionIs(own.name.clone())),
             // Its own session was ended from elsewhere; the connection closes.
@@ -149,53 +147,46 @@ fn claim(admission: &mut Admission, cork: &Cork, name: Username) -> Answer {
             }
             Answer::Sent
         }
-        Err(_) => Answer::Send(reply(None, Response::Taken(name))),
+        Err(error) => refused(error, None, name),
     }
 }
 
-fn rename(admission: &Admission, session: &Session, name: Username) -> Response {
-    match admission.sessions().rename(session.token, &name) {
-        Rename::Done => {
+fn rename(admission: &Admission, session: &Session, name: Username) -> Answer {
+    let response = match admission.sessions().rename(session.token, &name) {
+        Ok(true) => {
             info!("is {name}, was {}", session.name);
             Response::YouAre(name)
         }
-        Rename::Unchanged => Response::YouAreAlready(name),
-        Rename::Taken => Response::Taken(name),
-        // Ended between the lookup and here; the connection closes.
-        Rename::Gone => Response::UnknownToken,
+        Ok(false) => Response::YouAreAlready(name),
+        Err(error) => return refused(error, Some(session), name),
+    };
+    Answer::Send(reply(Some(session), response))
+}
+
+/// Attaches a session to this connection, which has none. The session lingers, or belongs to
+/// another connection, which then closes.
+fn resume(admission: &mut Admission, cork: &Cork, session: Session, name: Username) -> Answer {
+    match admission.resume(session.token, &name, cork) {
+        Ok(resumed) => {
+            info!("resumes {name}");
+            if let Some(evicted) = resumed.evicted {
+                evicted.evict();
+            }
+            Answer::Sent
+        }
+        Err(error) => refused(error, Some(&session), name),
     }
 }
 
-/// Attaches a session to this connection, which has none: one that lingers, or one
-/// that another connection has, which then closes.
-fn resume(admission: &mut Admission, cork: &Cork, session: Session, name: Username) -> Answer {
-    match admission.resume(session.token, &name) {
-        Ok(Resumed {
-            session,
-            renamed,
-            evicted,
-        }) => {
-            info!("resumes {name}");
-            // First, because our writer waits for the right to write, which the other's may
-            // hold while it is blocked.
-            if let Some(evicted) = evicted {
-                evicted.evict();
-            }
-            let response = if renamed {
-                Response::YouAre(name)
-            } else {
-                Response::YouAreAlready(name)
-            };
-            admission
-                .attachment()
-                .go_over(&session.outbox, &reply(Some(&session), response), cork);
-            Answer::Sent
-        }
-        Err(NotResumed::Taken) => Answer::Send(reply(Some(&session), Response::Taken(name))),
-        // Ended between the lookup and here.
-        Err(NotResumed::Gone) => Answer::Send(reply(None, Response::UnknownToken)),
-        // Its last word is on its way.
-        Err(NotResumed::Closing) => Answer::Sent,
+/// The answer to a `Set-name` that changes nothing.
+fn refused(error: NameError, acting: Option<&Session>, name: Username) -> Answer {
+    match error {
+        NameError::Taken => Answer::Send(reply(acting, Response::Taken(name))),
+        NameError::NoThread => Answer::Send(reply(acting, Response::ServerIsFull)),
+        // The session has ended since it was looked up.
+        NameError::Gone => Answer::Send(reply(None, Response::UnknownToken)),
+        // The closing notice is on its way.
+        NameError::Closing => Answer::Sent,
     }
 }
 

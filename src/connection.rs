@@ -1,14 +1,16 @@
 //! The life of one client, from the accept to the close.
 //!
-//! This is the thread `reader-N`. It reads requests, has them carried out, queues
-//! the answers, and at the end leaves in an order on which promises rest. It
-//! knows nothing of other clients. What it has queued, for them and for its own, it
-//! sees to before it does anything that can block ([`crate::outbox`]).
+//! The reader thread (`reader-N`) reads requests, executes them and queues the responses. At
+//! the end it releases session and connection in a fixed order, because guarantees depend on
+//! it. Before each call that can block, it drains the outboxes that it has filled
+//! ([`crate::outbox`]). The writer thread is started with the first name. Until then the
+//! reader thread writes its few responses itself.
 //!
-//! The invariant: whatever ends the conversation, both threads end with it; and
-//! where the client or an answer ends it, or a panic, the session is gone before the
-//! client can see the connection close. A connection that breaks may leave its session
-//! behind, for another to resume.
+//! Does not know other clients.
+//!
+//! Invariant: whatever ends the conversation, both threads end with it. If the client, a
+//! response or a panic ends it, the session has ended before the client can see the connection
+//! close. A lost connection may leave its session behind, to be resumed.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -20,14 +22,13 @@ use log::{debug, error, info, trace};
 use rustix::net::sockopt;
 
 use crate::commands::{self, Answer};
-use crate::farewell::Farewell;
+use crate::farewell::{Farewell, drain_input};
 use crate::keepalive;
 use crate::limits::{self, BAD_REQUESTS};
 use crate::line::{Line, LineReader};
 use crate::logging::Wire;
-use crate::outbox::Attachment;
 use crate::outbox::hand_off::{Cork, HandOff};
-use crate::outbox::writer::{self, Writer};
+use crate::outbox::{Attachment, Loss};
 use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::request::{self, Header, LineFault, Request, Stray};
 use crate::protocol::status::Status;
@@ -38,29 +39,28 @@ use crate::telnet::Telnet;
 #[cfg(test)]
 mod tests;
 
-/// What has been accepted, with all it needs to be served.
+/// An accepted connection, with all that the reader thread needs.
 pub struct Connection {
-    /// The client's socket: one descriptor, shared by the two threads and by
-    /// whoever cuts the connection.
+    /// The client's socket: one descriptor, which both threads and the shutdown share.
     pub socket: Arc<TcpStream>,
-    /// Where it comes from, as `accept` said: asking the socket fails once the
-    /// client has reset it.
+    /// Peer address, from `accept`. `peer_addr` fails after the client has reset the
+    /// connection.
     pub peer: SocketAddr,
-    /// Its place among the others.
+    /// Its registration.
     pub admission: Admission,
-    /// When it was accepted.
+    /// The time of the accept.
     pub since: Instant,
-    /// How long after `since` a first name may take.
+    /// The longest time from `since` to the first name.
     pub login_timeout: Duration,
-    /// How fast it may ask.
+    /// The limit for its requests.
     pub rate: Rate,
-    /// How long the client may take for a batch.
+    /// The longest time for a batch.
     pub write_timeout: Duration,
-    /// Whether its session lingers when it breaks.
+    /// Whether its session lingers if the connection is lost.
     pub may_linger: bool,
-    /// What its reader shares with the other readers for writing to idle clients itself.
+    /// What all reader threads share for their direct writes.
     pub hand_off: Arc<HandOff>,
-    /// Where it goes if there is no thread for its writer.
+    /// Logs that there is no thread for its writer.
     pub farewell: Farewell,
 }
 
@@ -78,55 +78,41 @@ pub fn serve(connection: Box<Connection>) {
 enum Ending {
     /// The client closed its side, or all of it.
     EndOfInput,
-    /// This answer is to be the last.
+    /// This response is the last.
     LastAnswer(Reply),
-    /// No name was taken by the login deadline.
+    /// The client had no name at the login deadline.
     TooSlowToLogIn,
-    /// The outbox is closed, or another connection's now: by the shutdown, a `Quit` or
-    /// a resumption from elsewhere, or the writer, which cannot write any more.
+    /// Nothing more is written to the connection: the server shuts down, a `Quit` or a
+    /// resumption from elsewhere has ended it, or it is lost.
     Closed,
 }
 
-/// The same with another way to carry requests out: tests have one that panics.
+/// Serves with another way to execute requests: tests have one that panics.
 fn serve_with(
     mut connection: Box<Connection>,
     carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
 ) {
-    let Connection {
-        socket,
-        peer,
-        admission,
-        write_timeout,
-        farewell,
-        ..
-    } = &*connection;
-    prepare(socket, *write_timeout);
-    match writer::start(admission.attachment(), Arc::clone(socket), *write_timeout) {
-        Ok(writer) => {
-            info!("came from {peer}");
-            let ending = converse_or_panic(&mut connection, carry_out);
-            leave(connection, writer, ending);
-        }
-        Err(e) => {
-            let why = format_args!("no thread for its writer: {e}");
-            farewell.refuse(Arc::clone(socket), *peer, Notice::ServerIsFull, why);
-        }
-    }
+    prepare(&connection.socket, connection.write_timeout);
+    info!("came from {}", connection.peer);
+    let ending = converse_or_panic(&mut connection, carry_out);
+    leave(connection, ending);
 }
 
 /// The conversation, and what a panic in it becomes.
 #[inline(never)]
 fn converse_or_panic(
     connection: &mut Connection,
-    carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
+    mut carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
 ) -> io::Result<Ending> {
     let Connection {
         socket,
+        peer,
         admission,
         since,
         login_timeout,
         rate,
         hand_off,
+        farewell,
         ..
     } = connection;
     let cork = Cork::new(Arc::clone(hand_off));
@@ -137,23 +123,29 @@ fn converse_or_panic(
         telnet: Telnet::default(),
         login_deadline: Some(*since + *login_timeout),
     };
-    // A panic in here is a defect of ours, and costs this connection. What was half done
-    // may be left so; that is why the connection is closed. What it shares with others is
-    // the session map, whose sections cannot panic, and their outboxes: who panics while it
-    // writes to another's client cuts that one off too.
+    let carry_out = |admission: &mut Admission, cork: &Cork, request| {
+        let answer = carry_out(admission, cork, request);
+        if matches!(&answer, Answer::Send(reply) if reply.response == Response::ServerIsFull) {
+            farewell.log_refusal(*peer, Notice::ServerIsFull, "no thread for its writer");
+        }
+        answer
+    };
+    // A panic in here is a defect, and costs this connection: an update may be half done, so
+    // the connection is closed. It shares the session map with others, whose sections cannot
+    // panic, and their outboxes: a panic in a write to another client loses that one too.
     let mut asking = Ok(Header::Empty);
     let conversation = || converse(input, admission, &cork, &mut asking, rate, carry_out);
     panic::catch_unwind(AssertUnwindSafe(conversation))
         .unwrap_or_else(|_| Ok(Ending::LastAnswer(failed(admission, asking))))
 }
 
-/// Has the last word written, and gives the session up, and then the place: while its
-/// threads live, a client counts.
+/// Sends the last message, and ends the session and the threads. The connection counts as a
+/// client until then.
 #[inline(never)]
-fn leave(mut connection: Box<Connection>, writer: Writer, ending: io::Result<Ending>) {
+fn leave(mut connection: Box<Connection>, ending: io::Result<Ending>) {
     let attachment = Arc::clone(connection.admission.attachment());
-    // The session ends before the outbox is finished, so the name is free before the
-    // client can see the close.
+    // The session ends before the outbox is closed, so the name is free before the client can
+    // see the close.
     let ended = match &ending {
         Ok(Ending::EndOfInput | Ending::LastAnswer(_)) => connection.admission.end_session(),
         Ok(Ending::TooSlowToLogIn | Ending::Closed) | Err(_) => None,
@@ -165,47 +157,60 @@ fn leave(mut connection: Box<Connection>, writer: Writer, ending: io::Result<End
             let notice = Notice::TooSlowToLogIn(connection.login_timeout.as_secs());
             attachment.finish_with_notice(notice);
         }
+        // Only the shutdown closes a connection that has no session.
+        Ok(Ending::Closed) if attachment.outbox().is_none() => {
+            attachment.finish_with_notice(Notice::ShuttingDown);
+        }
         Ok(Ending::Closed) => {}
         Err(_) => attachment.break_off(),
     }
-    // While the writer is at it, the rest of the input is safe in the kernel. Then it
-    // is read and dropped, or closing would reset the connection and destroy what the
-    // client has not read yet; behind an end of input there is nothing to drop.
-    writer.wait_until_written();
-    if !matches!(ending, Ok(Ending::EndOfInput)) {
-        drop_input(&connection.socket);
+    // While the writer thread writes the rest, unread input is safe in the kernel. Then it is
+    // read and dropped: a close with unread input would reset the connection, and destroy what
+    // the client has not read yet. Behind an end of input there is none.
+    if let Some(writer) = connection.admission.take_writer() {
+        writer.end();
     }
-    let (written, may_linger) = (writer.end(), connection.may_linger);
-    give_up_the_session(connection.admission, ended, ending, written, may_linger);
+    if !matches!(ending, Ok(Ending::EndOfInput)) {
+        let mut buffer = vec![0; limits::READ_BUFFER];
+        drain_input(
+            &connection.socket,
+            Instant::now() + limits::CLOSING_TIME,
+            &mut buffer,
+        );
+    }
+    let may_linger = connection.may_linger;
+    give_up_the_session(connection.admission, ended, ending, may_linger);
 }
 
-/// Gives the session up, if that has not been done yet, for good or to linger, and logs
-/// how it left.
+/// Releases the session, if that has not been done yet, for good or to linger, and logs how
+/// the connection ended.
 fn give_up_the_session(
     mut admission: Admission,
     ended: Option<Session>,
     ending: io::Result<Ending>,
-    written: io::Result<writer::Ending>,
     may_linger: bool,
 ) {
-    let left_or_broken = match (ending, written) {
+    let attachment = admission.attachment();
+    let left_or_broken = match (ending, attachment.loss()) {
         (Ok(Ending::LastAnswer(Reply { response, .. })), _) => {
             Ok(format!("answered {}, {response}", response.status()))
         }
         (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
         (Ok(Ending::TooSlowToLogIn), _) => Ok("too slow to set a name".to_owned()),
-        (Ok(Ending::Closed), Ok(writer::Ending::Detached)) => {
+        (Ok(Ending::Closed), Some(Loss::ResumedElsewhere)) => {
             Ok("its session was resumed from another connection".to_owned())
         }
-        (Ok(Ending::Closed), Ok(writer::Ending::Written)) => {
+        (Ok(Ending::Closed), None) => {
             Ok("closed by the shutdown, or from another connection".to_owned())
         }
-        // The client closed its side before, without our having read that yet; or the
-        // connection was cut. Neither is a break.
-        (Ok(Ending::Closed), Err(e)) if e.kind() == io::ErrorKind::BrokenPipe => {
+        // The client closed its side before, and the reader thread had not read that yet; or
+        // the shutdown cut the connection. Neither is a loss.
+        (Ok(Ending::Closed), Some(Loss::WriteFailed(e)))
+            if e.kind() == io::ErrorKind::BrokenPipe =>
+        {
             Ok("closed while being written to".to_owned())
         }
-        (Ok(Ending::Closed), Err(e)) => Err(format!("cannot be written to: {e}")),
+        (Ok(Ending::Closed), Some(loss)) => Err(format!("cannot be written to: {loss}")),
         (Err(e), _) => Err(format!("cannot be read from: {e}")),
     };
     match left_or_broken {
@@ -233,6 +238,8 @@ fn try_prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
     // A batch is one write and wants to leave at once, not to wait for the
     // acknowledgement of the last one (Nagle's algorithm, 40 ms).
     socket.set_nodelay(true)?;
+    // A write is at most one batch. SO_SNDTIMEO bounds one call of send(2).
+    socket.set_write_timeout(Some(write_timeout))?;
     sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER)?;
     let user_timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
     keepalive::detect_dead_peers(socket, user_timeout)
@@ -426,27 +433,11 @@ impl Input<'_> {
         match self.socket.take_error() {
             Ok(Some(e)) if e.kind() != io::ErrorKind::BrokenPipe => Err(e),
             Ok(Some(_)) | Err(_) => Ok(0),
-            // The writer has it, or is being told, and is about to end.
+            // Another thread's write has taken it, and keeps it when it ends.
             Ok(None) => {
-                self.attachment.pause(limits::CLOSING_TIME, self.cork);
+                self.attachment.wait_for_write();
                 Ok(0)
             }
         }
     }
-}
-
-/// Reads and drops what the client has still under way, so that its last line is
-/// not destroyed by a reset. Ends with the client's side of the connection, when
-/// it was too much, or when the writer has waited long enough and cuts it.
-///
-/// Not inlined, because std copies by way of 8 KiB on the stack, which would be a part of
-/// its caller's frame, and of every idle client's memory.
-#[inline(never)]
-fn drop_input(mut socket: &TcpStream) {
-    // Who has no name yet has a timeout, of which little may be left.
-    let _ = socket.set_read_timeout(None);
-    let _ = io::copy(
-        &mut Read::take(&mut socket, limits::DROPPED_INPUT),
-        &mut io::sink(),
-    );
 }

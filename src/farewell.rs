@@ -47,6 +47,16 @@ impl Farewell {
         Ok(Farewell { refused, told })
     }
 
+    /// Logs that a client is refused, at most once a minute for each notice.
+    pub fn log_refusal(&self, peer: SocketAddr, notice: Notice, why: impl fmt::Display) {
+        let mut told = self.told.lock();
+        let untold = told.entry(notice).or_default().happens(Instant::now());
+        drop(told);
+        if let Some(untold) = untold {
+            warn!("refused {peer}: {why}{untold}");
+        }
+    }
+
     /// Sends the notice as the only message of a connection, and sees it off. The log is
     /// told why, unless it was a moment ago.
     pub fn refuse(
@@ -56,12 +66,7 @@ impl Farewell {
         notice: Notice,
         why: impl fmt::Display,
     ) {
-        let mut told = self.told.lock();
-        let untold = told.entry(notice).or_default().happens(Instant::now());
-        drop(told);
-        if let Some(untold) = untold {
-            warn!("refused {peer}: {why}{untold}");
-        }
+        self.log_refusal(peer, notice, why);
         let mut message = Vec::new();
         notice.encode(None, &mut message);
         let told = (&*socket)
@@ -75,23 +80,28 @@ impl Farewell {
     }
 }
 
-/// One after the other, and yet all within a second of their refusal: by the time
-/// that a slow one has used its second up, so have those that wait behind it.
+/// Drains one connection after the other. Each is closed at most a second after its refusal:
+/// when the time of a slow one is over, so is that of those behind it.
 fn see_off(queue: &Receiver<Refused>) {
     let mut buffer = vec![0; FAREWELL_BUFFER];
     for Refused { socket, deadline } in queue {
-        let mut unread = Read::take(&*socket, DROPPED_INPUT);
-        loop {
-            // A timeout of zero is an error to std; the least is one look at what
-            // has already come.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = left.max(Duration::from_millis(1));
-            let read = socket
-                .set_read_timeout(Some(timeout))
-                .and_then(|()| unread.read(&mut buffer));
-            if !matches!(read, Ok(1..)) || left.is_zero() {
-                break;
-            }
+        drain_input(&socket, deadline, &mut buffer);
+    }
+}
+
+/// Reads and drops what the client still sends, until it closes its side or the deadline has
+/// passed. Otherwise a close would reset the connection and destroy the last message.
+pub fn drain_input(socket: &TcpStream, deadline: Instant, buffer: &mut [u8]) {
+    let mut unread = Read::take(socket, DROPPED_INPUT);
+    loop {
+        // std refuses a timeout of zero. The least is one look at what has arrived.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = left.max(Duration::from_millis(1));
+        let read = socket
+            .set_read_timeout(Some(timeout))
+            .and_then(|()| unread.read(buffer));
+        if !matches!(read, Ok(1..)) || left.is_zero() {
+            break;
         }
     }
 }

@@ -42,8 +42,8 @@
 //!      │      session
 //!      │ spawns
 //!      ▼
-//!   writer-N  blocks on its wake, then in write(2); at the end for a second at most,
-//!             until its reader has read what the client still sent
+//!   writer-N  started before the first name; blocks on its wake, then in write(2); at the
+//!             end for a second at most, until its reader thread reads no more
 //!   farewell  sees refused connections off
 //!   logger    writes what is logged to stderr, and alone waits for it
 //!   sweeper   blocks until a session lingers, and then until the first lingers out
@@ -71,17 +71,15 @@
 //!
 //! # The lock rule
 //!
-//! Locks, in the order in which they may be taken:
+//! Locks, in the order in which a thread may take them:
 //!
-//! 1. the one that all threads share, of the [session map](sessions);
-//! 2. of each connection the one for which outbox it is attached to;
-//! 3. of each outbox its account, which is held while an item enters its channel.
+//! 1. the session-map lock, which all threads share ([`sessions`]);
+//! 2. the queue lock of one [`outbox`], which is held while an item enters or leaves its channel.
 //!
-//! Under them there is no I/O, no logging and no waiting, but for the next in this list,
-//! and nothing that can panic half-way through an update. Apart stands an outbox's *outlet*,
-//! which is held while something is written: it is taken before the account, readers only
-//! try it, and only writers wait for it. What counts how often something is told in the
-//! log has a lock too ([`farewell`]), which is taken alone.
+//! While a thread holds one of them, it does no I/O and no logging. It waits for nothing except
+//! the next lock of this list. Nothing can panic half-way through an update. No lock is held
+//! during a write: the state of the outbox says which thread writes. The throttle of the log has
+//! a lock too ([`farewell`]), which a thread takes alone.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

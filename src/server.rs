@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,8 @@ use crate::limits;
 use crate::machine::Machine;
 use crate::options::Config;
 use crate::origin::Origin;
+use crate::outbox::Attachment;
 use crate::outbox::hand_off::HandOff;
-use crate::outbox::{Attachment, Outbox};
 use crate::protocol::reply::Notice;
 use crate::rate::Rate;
 use crate::seldom::Seldom;
@@ -123,6 +124,8 @@ impl Server {
             config,
             farewell: Farewell::start()?,
             leaving,
+            stopped: stopped.clone(),
+            last_number: AtomicU64::new(0),
         });
         sweeper::start(&sessions, host.config.linger, &stopped)?;
         // Last, when nothing else can fail: whoever is accepted is served.
@@ -172,6 +175,10 @@ struct Host {
     hand_off: Arc<HandOff>,
     farewell: Farewell,
     leaving: Sender<Infallible>,
+    /// Disconnected at the shutdown.
+    stopped: Receiver<Infallible>,
+    /// The number of the last connection. No number is used twice.
+    last_number: AtomicU64,
 }
 
 /// The accept threads, one for each port.
@@ -266,8 +273,15 @@ fn all_dropped(channel: &Receiver<Infallible>, time: Duration) -> bool {
 impl Host {
     /// Starts the thread of a connection, or refuses it.
     fn welcome(&self, socket: Arc<TcpStream>, peer: SocketAddr) {
-        let outbox = Arc::new(Outbox::new(self.config.queue));
-        let admission = match self.sessions.admit(outbox, Origin::of(peer.ip())) {
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+        let attachment = Attachment::new(
+            number,
+            Arc::clone(&socket),
+            self.config.queue,
+            self.config.write_timeout,
+            self.stopped.clone(),
+        );
+        let admission = match self.sessions.admit(attachment, Origin::of(peer.ip())) {
             Ok(admission) => admission,
             Err(notice) => return self.farewell.refuse(socket, peer, notice, notice),
         };
@@ -286,7 +300,7 @@ impl Host {
         });
         // Not joined: the shutdown waits for the end of its `leaving`.
         let leaving = self.leaving.clone();
-        let name = format!("reader-{}", connection.admission.number());
+        let name = format!("reader-{number}");
         let reader = spawn(name, move || {
             connection::serve(connection);
             drop(leaving);
@@ -303,7 +317,7 @@ impl Host {
 fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infallible>) {
     let connections = sessions.close();
     for connection in &connections {
-        connection.finish_with_notice(Notice::ShuttingDown);
+        connection.shut_down();
     }
     let deadline = Instant::now() + grace;
     let is_written = |connection: &&Arc<Attachment>| connection.wait_until_written(deadline);

@@ -1,23 +1,23 @@
 //! Who is here: the connections, the sessions and their names, behind the one
 //! lock that the threads share.
 //!
-//! It knows outboxes and no sockets, names and no commands.
+//! It hands each connection's outbox and socket on, and does not use them. It does not know
+//! commands.
 //!
 //! # The lock rule
 //!
-//! While the lock is held there is no I/O, no logging, nothing that can block but the
-//! short locks of an outbox and a connection's end of it, no second `read()` (a thread
-//! that waits for `write()` in between would deadlock both), and nothing that can panic
-//! half-way through an update. So every method here takes it once, briefly, and gives
-//! back copies: the `Arc`s of the outboxes that a broadcast goes to, not a look at the
-//! map while it goes.
+//! While a thread holds the lock, it does no I/O, no logging, no second `read()` (a waiting
+//! `write()` between the two would deadlock both), nothing that can block except the short
+//! lock of an outbox, and nothing that can panic half-way through an update. So every method
+//! takes the lock once, briefly, and returns copies: the `Arc`s of the outboxes that a
+//! broadcast goes to, not a view of the map.
 //!
-//! The invariant, whenever the lock is free: *`names` and `members` name each other,
-//! one to one, and so do `members` and `outboxes`; a member is either some connection's
-//! or in `lingering`, and `origins` counts what is in `connections` and in `lingering`.*
-//! A name is claimed, changed and given up in one write section each, so it belongs to
-//! one session at any instant; and a connection ends or detaches a session only if it is
-//! still its own, by the connection's number, which is never given again.
+//! Invariant, whenever the lock is free: *`names` and `members` refer to each other one to
+//! one, and so do `members` and `outboxes`. A member belongs to a connection or is in
+//! `lingering`. `origins` counts `connections` and `lingering`.* A name is claimed, changed
+//! and released in one write section each, so it belongs to one session at any instant. A
+//! connection ends or detaches a session only if the session still belongs to it. It checks
+//! its number, which no other connection ever has.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -29,7 +29,8 @@ use parking_lot::RwLock;
 
 use crate::origin::{Origin, Origins};
 use crate::outbox::hand_off::Cork;
-use crate::outbox::{Attachment, Evicted, Outbox};
+use crate::outbox::writer::Writer;
+use crate::outbox::{Attachment, Duty, Evicted, Outbox};
 use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::token::Token;
 use crate::protocol::username::{NameKey, Username};
@@ -40,105 +41,95 @@ mod tests;
 /// All connections and sessions of a server.
 pub struct Sessions {
     state: RwLock<State>,
-    /// How many clients there may be: connections, and sessions that linger.
+    /// The most clients: connections, and lingering sessions.
     capacity: usize,
-    /// How many of one origin.
+    /// The most clients of one origin.
     per_origin: usize,
-    /// Tells the sweeper that a session lingers. One telling is as good as many.
+    /// Wakes the sweeper when a session begins to linger. One token is as good as many.
     lingers: (Sender<()>, Receiver<()>),
 }
 
 #[derive(Default)]
 struct State {
-    /// Set by the shutdown, under the same lock as everything else, so that no
-    /// connection can slip in behind it.
+    /// Set by the shutdown, under the same lock as everything else, so that no connection
+    /// can enter and no session can begin or be resumed after it.
     closing: bool,
-    /// The number of the last connection.
-    last_number: u64,
-    /// Each connection's end of its outbox, with a session or without.
-    connections: HashMap<u64, Place>,
+    /// All connections, with a session or without, by their numbers.
+    connections: HashMap<u64, Arc<Attachment>>,
     members: HashMap<Token, Member>,
     names: HashMap<NameKey, Token>,
-    /// Where a broadcast goes, in the order in which the sessions were claimed. They, and
-    /// the kernel's sockets, lie in memory in about that order, which saves a twentieth of
-    /// a broadcast to thousands (`make bench ARGS=fanout-4000-1-8`).
-    outboxes: BTreeMap<u64, (Token, Arc<Outbox>)>,
-    /// The sessions without a connection, by keys that rise in the order in which they
-    /// lost it.
+    /// The recipients of a broadcast, in the order in which their sessions were claimed. They
+    /// and the kernel's sockets are in memory in about that order. That saves a twentieth of a
+    /// broadcast to thousands (`make bench ARGS=fanout-4000-1-8`).
+    outboxes: BTreeMap<u64, Arc<Outbox>>,
+    /// The sessions without a connection. A session that was lost later has a greater key.
     lingering: BTreeMap<u64, Lingering>,
     origins: Origins,
-}
-
-/// What the map keeps of a connection that was let in.
-struct Place {
-    attachment: Arc<Attachment>,
-    origin: Option<Origin>,
 }
 
 /// A session that lingers.
 struct Lingering {
     since: Instant,
     token: Token,
-    /// That of its last connection.
+    /// The origin of its last connection.
     origin: Option<Origin>,
 }
 
-/// A session, with what only this module has to know.
+/// A session, with what only this module needs.
 struct Member {
     session: Session,
     holder: Holder,
     /// Its key among the outboxes.
     claimed_by: u64,
-    /// Its token has stood in a header, so that its client is known to know it.
+    /// A client has sent its token, so the client knows the token.
     token_was_used: AtomicBool,
 }
 
-/// To whom a session belongs.
+/// The owner of a session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holder {
     /// The connection of this number.
     Connection(u64),
-    /// None; it lingers, under this key.
+    /// None. It lingers, under this key.
     Lingering(u64),
 }
 
-/// A session as it stood when it was looked up.
+/// A session at the moment of its lookup.
 #[derive(Clone)]
 pub struct Session {
-    /// Who knows it is this session.
+    /// A secret: a client that sends it acts for the session.
     pub token: Token,
     /// Its name at that moment.
     pub name: Username,
-    /// Where its deliveries go, whichever connection is attached to it.
+    /// The queue of its deliveries. Any connection may be attached to it.
     pub outbox: Arc<Outbox>,
 }
 
-/// What came of wanting a name.
+/// Why a session does not get a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rename {
-    /// The session has the name now.
-    Done,
-    /// It had it already, spelled so.
-    Unchanged,
-    /// Another session has it.
+pub enum NameError {
+    /// Another session has the name.
     Taken,
     /// The session has ended.
     Gone,
+    /// The server shuts down.
+    Closing,
+    /// The system has no thread left for the writer of the connection.
+    NoThread,
 }
 
-/// What came of a session whose connection broke.
+/// What became of a session whose connection was lost.
 pub enum Broken {
-    /// It waits to be resumed.
+    /// It can be resumed.
     Lingers(Session),
     /// It has ended.
     Ended(Session),
-    /// The connection had none, or none any more.
+    /// The connection had no session, or no longer.
     NoSession,
 }
 
 impl Sessions {
-    /// Room for `capacity` clients, of which `per_origin` may be of one origin; `None`
-    /// for any number.
+    /// Room for `capacity` clients, and for `per_origin` of one origin (`None`: any number).
     pub fn new(capacity: usize, per_origin: Option<usize>) -> Arc<Sessions> {
         Arc::new(Sessions {
             state: RwLock::default(),
@@ -148,15 +139,16 @@ impl Sessions {
         })
     }
 
-    /// Lets a connection in, or says with which notice it is to be refused.
+    /// Admits a connection, or returns the notice with which it is refused.
     ///
-    /// It may come to resume a session that lingers, so none gives way to it before it
-    /// [claims](Admission::claim) a name.
+    /// The connection may come to resume a lingering session. So no session is evicted to make
+    /// room before the connection [claims](Admission::claim) a name.
     pub fn admit(
         self: &Arc<Self>,
-        outbox: Arc<Outbox>,
+        attachment: Attachment,
         origin: Option<Origin>,
     ) -> Result<Admission, Notice> {
+        let attachment = Arc::new(attachment);
         let mut state = self.state.write();
         if state.closing {
             return Err(Notice::ShuttingDown);
@@ -167,20 +159,14 @@ impl Sessions {
         if state.connections.len() >= self.capacity {
             return Err(Notice::ServerIsFull);
         }
-        state.last_number += 1;
-        let number = state.last_number;
-        let attachment = Arc::new(Attachment::new(number, outbox));
-        let place = Place {
-            attachment: Arc::clone(&attachment),
-            origin,
-        };
-        state.connections.insert(number, place);
+        let connection = Arc::clone(&attachment);
+        state.connections.insert(attachment.number(), connection);
         state.origins.add_connection(origin);
         Ok(Admission {
             sessions: Arc::clone(self),
-            number,
             origin,
             attachment,
+            writer: None,
             session: None,
         })
     }
@@ -206,11 +192,12 @@ impl Sessions {
         Some(state.members.get(state.names.get(&key)?)?.session.clone())
     }
 
-    /// The outboxes of all sessions but that of `token`.
+    /// The outboxes of all sessions except that of `token`.
     pub fn all_but(&self, token: Token) -> Vec<Arc<Outbox>> {
         let state = self.state.read();
-        let others = state.outboxes.values().filter(|(of, _)| *of != token);
-        others.map(|(_, outbox)| Arc::clone(outbox)).collect()
+        let outboxes = state.outboxes.values();
+        let others = outboxes.filter(|outbox| outbox.token() != token);
+        others.map(Arc::clone).collect()
     }
 
     /// The names of all sessions, in no order.
@@ -223,25 +210,24 @@ impl Sessions {
             .collect()
     }
 
-    /// Gives the session of `token` another name, and its old one up.
-    pub fn rename(&self, token: Token, name: &Username) -> Rename {
+    /// Gives the session of `token` this name, and releases its old one. False if it has the
+    /// name already, spelled so.
+    pub fn rename(&self, token: Token, name: &Username) -> Result<bool, NameError> {
         let mut state = self.state.write();
-        let rename = state.check_name(token, name);
-        if rename == Rename::Done {
-            state.set_name(token, name);
-        }
-        rename
+        let is_new = state.check_name(token, name)?;
+        state.set_name(token, name);
+        Ok(is_new)
     }
 
-    /// Ends the session of `token`, which is another connection's or nobody's, and
-    /// finishes its outbox, under one lock, or that connection could still be answered `Set a name first`
-    /// in between. False if it had ended before.
+    /// Ends the session of `token`, which belongs to another connection or lingers, and closes
+    /// its outbox. Both happen under one lock: between them, that connection could still get
+    /// `Set a name first`. False if the session had ended before.
     pub fn end_and_finish(&self, token: Token) -> bool {
         self.state.write().end_and_finish(token).is_some()
     }
 
-    /// Ends the sessions that have lingered for `time`, and says when the next will
-    /// have.
+    /// Ends the sessions that have lingered for `time`. Returns them, and when the next one
+    /// will have.
     pub fn end_lingered_out(
         &self,
         now: Instant,
@@ -258,22 +244,21 @@ impl Sessions {
         (ended, None)
     }
 
-    /// Where the sweeper is told that a session lingers.
+    /// Receives a token when a session begins to linger.
     pub fn lingers(&self) -> &Receiver<()> {
         &self.lingers.1
     }
 
-    /// Lets no connection in any more, and none resume a session; gives those that are
-    /// there, for a last word. Their sessions end with them.
+    /// Admits no connection any more, and lets no session begin or be resumed. Returns all
+    /// connections, for a last message. Their sessions end with them.
     pub fn close(&self) -> Vec<Arc<Attachment>> {
         let mut state = self.state.write();
         state.closing = true;
-        let places = state.connections.values();
-        places.map(|place| Arc::clone(&place.attachment)).collect()
+        state.connections.values().map(Arc::clone).collect()
     }
 
-    /// The session that is to end so that there is room: where a cap is exceeded, the one
-    /// that has lingered longest of all that count for it.
+    /// The session to evict so that there is room: if a limit is exceeded, the one that has
+    /// lingered longest of all that count for the limit.
     fn to_give_way(&self, state: &State, origin: Option<Origin>) -> Option<Token> {
         let of_origin = || {
             let key = state.origins.longest_lingering(origin)?;
@@ -292,13 +277,12 @@ impl Sessions {
 }
 
 impl State {
-    /// What would come of giving this session this name.
-    fn check_name(&self, token: Token, name: &Username) -> Rename {
-        match (self.members.get(&token), self.names.get(&name.key())) {
-            (None, _) => Rename::Gone,
-            (Some(member), _) if member.session.name == *name => Rename::Unchanged,
-            (Some(_), Some(&owner)) if owner != token => Rename::Taken,
-            (Some(_), _) => Rename::Done,
+    /// Whether this name would be new to this session, or why it cannot have it.
+    fn check_name(&self, token: Token, name: &Username) -> Result<bool, NameError> {
+        let member = self.members.get(&token).ok_or(NameError::Gone)?;
+        match self.names.get(&name.key()) {
+            Some(&owner) if owner != token => Err(NameError::Taken),
+            _ => Ok(member.session.name != *name),
         }
     }
 
@@ -310,8 +294,7 @@ impl State {
         }
     }
 
-    /// Ends a session: its name is free at once. Its outbox is left open, for a last
-    /// word.
+    /// Ends a session: its name is free at once. Its outbox stays open, for a last message.
     fn end(&mut self, token: Token) -> Option<Session> {
         let Member {
             session,
@@ -345,8 +328,8 @@ impl State {
         }
     }
 
-    fn give_place_up(&mut self, connection: u64) {
-        if let Some(Place { origin, .. }) = self.connections.remove(&connection) {
+    fn remove_connection(&mut self, connection: u64, origin: Option<Origin>) {
+        if self.connections.remove(&connection).is_some() {
             self.origins.remove_connection(origin);
         }
     }
@@ -357,210 +340,208 @@ impl State {
     }
 }
 
-/// A connection's place among the others, and its session once it has one.
+/// The registration of a connection, and its session once it has one.
 ///
-/// Dropping it gives both up, so that a reader leaves its session however it
-/// ends, by a panic too, and no ghost keeps the name.
+/// Dropping it ends the session and frees the slot, also after a panic. So no dead client
+/// keeps a name.
 pub struct Admission {
     sessions: Arc<Sessions>,
-    number: u64,
     origin: Option<Origin>,
     attachment: Arc<Attachment>,
+    /// Started before the connection's first name is claimed. Its owner ends it.
+    writer: Option<Writer>,
     session: Option<Token>,
 }
 
-/// Another session has the name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken;
-
-/// A session that a connection has resumed, in the session map; the rest is to be
-/// done without its lock.
+/// A session that a connection has resumed, in the session map.
 pub struct Resumed {
-    /// The session, under the name it has now.
+    /// The session, under the name that it has now.
     pub session: Session,
-    /// Whether it had another before.
+    /// Whether it had another name before.
     pub renamed: bool,
-    /// The connection that had it, if one had.
+    /// The connection that had the session. The caller must evict it, without the lock.
     pub evicted: Option<Evicted>,
 }
 
-/// Why a session was not resumed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotResumed {
-    /// Another session has the name.
-    Taken,
-    /// There is no such session any more.
-    Gone,
-    /// The connection is about to close, and so is told nothing more than that.
-    Closing,
-}
-
 impl Admission {
-    /// The number of the connection, which is never given again.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
     /// All sessions.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
     }
 
-    /// The connection's end of its outbox.
+    /// The connection.
     pub fn attachment(&self) -> &Arc<Attachment> {
         &self.attachment
     }
 
-    /// The token of the connection's session, which may have ended, or gone to
+    /// The token of the connection's session. The session may have ended since, or belong to
     /// another connection.
     pub fn token(&self) -> Option<Token> {
         self.session
     }
 
-    /// Makes the connection's session, of this name and token, unless another
-    /// session has the name. The answer is queued here, before anyone can find
-    /// the session, so that it stands before the first delivery.
+    /// The connection's writer thread, for its end.
+    pub fn take_writer(&mut self) -> Option<Writer> {
+        self.writer.take()
+    }
+
+    /// Makes the connection's session, with this name and token, unless another session has
+    /// the name. The response is the first message of the session's outbox.
     ///
-    /// Where room is needed, the sessions that have lingered longest end, and are given
-    /// back. The connection has no session yet, and the token is fresh.
+    /// If room is needed, the sessions that have lingered longest end, and are returned. The
+    /// connection must have no session yet, and the token must be fresh.
     pub fn claim(
         &mut self,
         name: &Username,
         token: Token,
         cork: &Cork,
-    ) -> Result<Vec<Session>, Taken> {
+    ) -> Result<Vec<Session>, NameError> {
         debug_assert!(self.session.is_none());
-        let key = name.key();
-        let answer = Reply {
-            header: Some(token),
-            response: Response::YouAre(name.clone()),
-        };
-        let outbox = self.attachment.outbox();
+        let outbox = Arc::new(Outbox::new(token, self.attachment.queue_size()));
         let session = Session {
             token,
             name: name.clone(),
-            outbox,
+            outbox: Arc::clone(&outbox),
         };
+        let (response, key) = (Response::YouAre(name.clone()), name.key());
+        let number = self.attachment.number();
+        let writer = started(&mut self.writer, &self.attachment)?;
         let mut state = self.sessions.state.write();
+        if state.closing {
+            return Err(NameError::Closing);
+        }
         if state.names.contains_key(&key) {
-            return Err(Taken);
+            return Err(NameError::Taken);
         }
         let mut ended = Vec::new();
         while let Some(longest) = self.sessions.to_give_way(&state, self.origin) {
             ended.extend(state.end_and_finish(longest));
         }
-        session.outbox.belong_to(token);
-        self.attachment.answer(&answer, cork);
+        let _ = attach(writer, &outbox, response);
         state.names.insert(key, token);
-        let outbox = Arc::clone(&session.outbox);
-        state.outboxes.insert(self.number, (token, outbox));
-        state.members.insert(
-            token,
-            Member {
-                session,
-                holder: Holder::Connection(self.number),
-                claimed_by: self.number,
-                token_was_used: false.into(),
-            },
-        );
+        state.outboxes.insert(number, Arc::clone(&outbox));
+        let member = Member {
+            session,
+            holder: Holder::Connection(number),
+            claimed_by: number,
+            token_was_used: false.into(),
+        };
+        state.members.insert(token, member);
+        drop(state);
         self.session = Some(token);
+        cork.take_up(Duty::Yours, &outbox);
         Ok(ended)
     }
 
-    /// Takes the session of `token` over, or up again, under this name. Where that is
-    /// refused, nothing has changed; where it is done, the connection that had the
-    /// session is attached no more.
+    /// Resumes the session of `token` under this name. An error changes nothing. Otherwise the
+    /// connection that had the session is detached. The response precedes all deliveries that
+    /// are queued.
     ///
-    /// The connection has no session yet.
-    pub fn resume(&mut self, token: Token, name: &Username) -> Result<Resumed, NotResumed> {
+    /// The connection must have no session yet.
+    pub fn resume(
+        &mut self,
+        token: Token,
+        name: &Username,
+        cork: &Cork,
+    ) -> Result<Resumed, NameError> {
         debug_assert!(self.session.is_none());
+        let number = self.attachment.number();
+        let writer = started(&mut self.writer, &self.attachment)?;
         let mut state = self.sessions.state.write();
         if state.closing {
-            return Err(NotResumed::Closing);
+            return Err(NameError::Closing);
         }
-        let rename = state.check_name(token, name);
-        if rename == Rename::Taken {
-            return Err(NotResumed::Taken);
-        }
-        let Some(member) = state.members.get(&token) else {
-            return Err(NotResumed::Gone);
-        };
-        let outbox = Arc::clone(&member.session.outbox);
-        let Ok(evicted) = self.attachment.take_place_at(&outbox) else {
-            return Err(NotResumed::Closing);
-        };
+        let renamed = state.check_name(token, name)?;
         state.set_name(token, name);
-        state.hand_over(token, self.number);
-        self.session = Some(token);
-        let session = Session {
-            token,
-            name: name.clone(),
-            outbox,
+        state.hand_over(token, number);
+        let member = state.members.get(&token).ok_or(NameError::Gone)?;
+        let session = member.session.clone();
+        let response = match renamed {
+            true => Response::YouAre(name.clone()),
+            false => Response::YouAreAlready(name.clone()),
         };
+        let evicted = attach(writer, &session.outbox, response);
+        drop(state);
+        self.session = Some(token);
+        cork.take_up(Duty::Yours, &session.outbox);
         Ok(Resumed {
             session,
-            renamed: rename == Rename::Done,
+            renamed,
             evicted,
         })
     }
 
-    /// Ends the connection's session, if it is still its own, and keeps its place.
+    /// Ends the connection's session, if it still belongs to it. The connection stays.
     pub fn end_session(&mut self) -> Option<Session> {
         let token = self.session.take()?;
         let mut state = self.sessions.state.write();
-        if state.is_held_by(token, self.number) {
+        if state.is_held_by(token, self.attachment.number()) {
             state.end(token)
         } else {
             None
         }
     }
 
-    /// Gives the connection's session and place up because the connection is broken.
-    /// If its client is known to know the token, the session lingers.
+    /// Releases the connection and its session because the connection was lost. If its client
+    /// knows the token, the session lingers.
     pub fn break_session(&mut self, may_linger: bool) -> Broken {
+        let number = self.attachment.number();
         let Some(token) = self.session.take() else {
             return Broken::NoSession;
         };
         let mut state = self.sessions.state.write();
-        if !state.is_held_by(token, self.number) {
+        if !state.is_held_by(token, number) {
             return Broken::NoSession;
         }
-        let key = state
-            .lingering
-            .last_key_value()
-            .map_or(0, |(last, _)| last + 1);
+        let last = state.lingering.last_key_value();
+        let key = last.map_or(0, |(last, _)| last + 1);
         let lasts = |member: &Member| member.token_was_used.load(Ordering::Relaxed);
-        let Some(member) = state
-            .members
-            .get_mut(&token)
-            .filter(|it| may_linger && lasts(it))
-        else {
-            return state
-                .end_and_finish(token)
-                .map_or(Broken::NoSession, Broken::Ended);
+        let member = state.members.get_mut(&token);
+        let Some(member) = member.filter(|it| may_linger && lasts(it)) else {
+            let ended = state.end_and_finish(token);
+            return ended.map_or(Broken::NoSession, Broken::Ended);
         };
         member.holder = Holder::Lingering(key);
         let session = member.session.clone();
-        let origin = self.origin;
         let lingering = Lingering {
             since: Instant::now(),
             token,
-            origin,
+            origin: self.origin,
         };
         state.lingering.insert(key, lingering);
-        state.origins.add_lingering(origin, key);
-        // So that the two do not count as two clients.
-        state.give_place_up(self.number);
+        state.origins.add_lingering(self.origin, key);
+        // Otherwise the connection and its session would count as two clients.
+        state.remove_connection(number, self.origin);
         drop(state);
-        // Fails if it has been told before and has not looked yet.
+        // Fails if the sweeper has been woken before and has not looked yet.
         let _ = self.sessions.lingers.0.try_send(());
         Broken::Lingers(session)
     }
 }
 
+/// The writer thread of a connection that wants a name. The first call starts it, outside all
+/// locks. If the name is refused, it stays for the next try.
+fn started<'a>(
+    writer: &'a mut Option<Writer>,
+    attachment: &Arc<Attachment>,
+) -> Result<&'a mut Writer, NameError> {
+    let started = match writer.take() {
+        Some(started) => started,
+        None => Writer::start(attachment).map_err(|_| NameError::NoThread)?,
+    };
+    Ok(writer.insert(started))
+}
+
+/// Attaches the connection of this writer to an outbox, with this first response.
+fn attach(writer: &mut Writer, outbox: &Arc<Outbox>, response: Response) -> Option<Evicted> {
+    let header = Some(outbox.token());
+    writer.attach(outbox, &Reply { header, response })
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
         self.end_session();
-        self.sessions.state.write().give_place_up(self.number);
+        let mut state = self.sessions.state.write();
+        state.remove_connection(self.attachment.number(), self.origin);
     }
 }

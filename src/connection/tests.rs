@@ -3,10 +3,11 @@
 
 use super::*;
 use crate::limits::DEFAULT_QUEUE;
-use crate::outbox::Outbox;
+use crate::outbox::tests::next_number;
 use crate::protocol::literals::name;
 use crate::protocol::token::Token;
 use crate::sessions::Sessions;
+use crossbeam_channel::never;
 use std::io::Write;
 use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
@@ -26,12 +27,12 @@ fn defective(connection: &mut Admission, cork: &Cork, request: Request) -> Answe
 /// A client that is served with the defect.
 fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
     let (client, socket, peer) = socket_pair();
+    let socket = Arc::new(socket);
+    let attachment = attachment(&socket);
     let connection = Box::new(Connection {
-        socket: Arc::new(socket),
+        socket,
         peer,
-        admission: sessions
-            .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)), None)
-            .unwrap(),
+        admission: sessions.admit(attachment, None).unwrap(),
         write_timeout: Duration::from_secs(30),
         may_linger: true,
         since: Instant::now(),
@@ -182,100 +183,115 @@ fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
     assert!((64 * 1024..=128 * 1024).contains(&buffer), "{buffer} bytes");
 }
 
-/// A connection of a session that may linger, without threads.
-fn known(sessions: &Arc<Sessions>) -> Admission {
-    let mut admission = sessions
-        .admit(Arc::new(Outbox::new(DEFAULT_QUEUE)), None)
-        .unwrap();
+/// The connection of this socket, as the server makes it.
+fn attachment(socket: &Arc<TcpStream>) -> Attachment {
+    let timeout = Duration::from_secs(30);
+    let socket = Arc::clone(socket);
+    Attachment::new(next_number(), socket, DEFAULT_QUEUE, timeout, never())
+}
+
+/// A connection with a session that may linger. Its first response stays in the cork.
+fn known(sessions: &Arc<Sessions>, socket: &Arc<TcpStream>, cork: &Cork) -> Admission {
+    let mut admission = sessions.admit(attachment(socket), None).unwrap();
     let (name, token) = (name("alice"), Token::from_bits([1; 16]));
-    admission.attachment().attach_for_test();
-    admission
-        .claim(&name, token, &Cork::for_test(false))
-        .unwrap();
+    admission.claim(&name, token, cork).unwrap();
     sessions.use_token(token).unwrap();
     admission
 }
 
 #[test]
 fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
-    let broken = |kind: io::ErrorKind| Err(kind.into());
-    for (ending, written, lingers) in [
+    let failed = |kind: io::ErrorKind| Some(Loss::WriteFailed(kind.into()));
+    for (ending, loss, lingers) in [
         (
             Ok(Ending::Closed),
-            broken(io::ErrorKind::ConnectionReset),
+            failed(io::ErrorKind::ConnectionReset),
             true,
         ),
-        (Ok(Ending::Closed), broken(io::ErrorKind::TimedOut), true),
+        (Ok(Ending::Closed), Some(Loss::TooSlow), true),
         // To a client that has closed its side in good order.
-        (Ok(Ending::Closed), broken(io::ErrorKind::BrokenPipe), false),
-        (Ok(Ending::Closed), Ok(writer::Ending::Written), false),
-        (
-            Err(io::ErrorKind::ConnectionReset.into()),
-            Ok(writer::Ending::Detached),
-            true,
-        ),
+        (Ok(Ending::Closed), failed(io::ErrorKind::BrokenPipe), false),
+        (Ok(Ending::Closed), None, false),
+        (Err(io::ErrorKind::ConnectionReset.into()), None, true),
         (
             Err(io::ErrorKind::TimedOut.into()),
-            broken(io::ErrorKind::BrokenPipe),
+            failed(io::ErrorKind::BrokenPipe),
             true,
         ),
     ] {
         let sessions = Sessions::new(10, None);
-        give_up_the_session(known(&sessions), None, ending, written, true);
+        let (_client, socket, _) = socket_pair();
+        let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
+        let mut admission = known(&sessions, &socket, &cork);
+        let attachment = Arc::clone(admission.attachment());
+        match loss {
+            Some(loss) => attachment.outbox().unwrap().fail_write(loss, || {}),
+            None => attachment.break_off(),
+        }
+        admission.take_writer().expect("it has a session").end();
+        give_up_the_session(admission, None, ending, true);
         assert_eq!(sessions.names().len(), usize::from(lingers));
     }
 }
 
 #[test]
-fn an_end_of_input_of_a_reset_connection_waits_for_the_writer_that_knows_of_it() {
+fn end_of_input_waits_for_the_write_that_has_the_error() {
     let (client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
-    let admission = known(&sessions);
+    let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
+    let admission = known(&sessions, &socket, &cork);
     let attachment = Arc::clone(admission.attachment());
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
-    // The writer's part: it takes the error.
-    while (&socket).write(b"x").is_ok() {}
+    // The other thread's part: it takes the error.
+    while (&*socket).write(b"x").is_ok() {}
     let (read, was_read) = crossbeam_channel::bounded(1);
     thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut input = Input {
-                socket: &socket,
-                attachment: &attachment,
-                cork: &Cork::for_test(true),
-                telnet: Telnet::default(),
-                login_deadline: None,
-            };
-            read.send(input.read(&mut [0; 10]).unwrap())
+        let outbox = attachment.outbox().unwrap();
+        let reset = io::ErrorKind::ConnectionReset.into();
+        outbox.fail_write(Loss::WriteFailed(reset), || {
+            scope.spawn(|| {
+                let cork = Cork::for_test(true);
+                let mut input = input(&socket, &attachment, &cork);
+                read.send(input.read(&mut [0; 10]).unwrap())
+            });
+            let early = was_read.recv_timeout(Duration::from_millis(50));
+            assert!(early.is_err(), "it has taken this for a close");
         });
-        let early = was_read.recv_timeout(Duration::from_millis(50));
-        assert!(early.is_err(), "it has taken this for a close");
-        attachment.break_off();
         assert_eq!(was_read.recv_timeout(Duration::from_secs(10)), Ok(0));
     });
+    assert!(!attachment.is_open());
+}
+
+/// What a reader thread with a session reads from.
+fn input<'a>(socket: &'a TcpStream, attachment: &'a Attachment, cork: &'a Cork) -> Input<'a> {
+    Input {
+        socket,
+        attachment,
+        cork,
+        telnet: Telnet::default(),
+        login_deadline: None,
+    }
 }
 
 #[test]
 fn an_end_of_input_is_one_although_a_reset_followed_it() {
     let (client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
-    let admission = known(&sessions);
+    let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
+    let admission = known(&sessions, &socket, &cork);
     client.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!((&socket).read(&mut [0]).unwrap(), 0);
+    assert_eq!((&*socket).read(&mut [0]).unwrap(), 0);
     drop(client);
     // What is written to a closed socket is answered with a reset.
     let attachment = admission.attachment();
-    (&socket).write_all(b"x").unwrap();
+    (&*socket).write_all(b"x").unwrap();
     while socket.peer_addr().is_ok() {
         thread::yield_now();
     }
-    let mut input = Input {
-        socket: &socket,
-        attachment,
-        cork: &Cork::for_test(true),
-        telnet: Telnet::default(),
-        login_deadline: None,
-    };
+    // Without this, a flush would write, and take the error.
+    let other = Cork::for_test(true);
+    let mut input = input(&socket, attachment, &other);
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
     assert!(attachment.is_open(), "it has not waited for the writer");
 }
@@ -284,13 +300,11 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
 fn who_has_logged_in_is_read_without_a_timeout() {
     let (mut client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
-    let admission = known(&sessions);
+    let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
+    let admission = known(&sessions, &socket, &cork);
     let mut input = Input {
-        socket: &socket,
-        attachment: admission.attachment(),
-        cork: &Cork::for_test(true),
-        telnet: Telnet::default(),
         login_deadline: Some(Instant::now() + Duration::from_secs(60)),
+        ..input(&socket, admission.attachment(), &cork)
     };
     client.write_all(b"x").unwrap();
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);

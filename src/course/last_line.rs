@@ -57,10 +57,10 @@
 //! Say it, close *the own side*, read and drop what still comes, and close when the client
 //! has closed its side, too:
 //!
-//! - `run` in [`writer`] writes all that is queued, and calls `shutdown(Write)`: the end of
-//!   input stands behind the last line and overtakes nothing.
-//! - Then the reader reads and drops (`drop_input` in [`connection`]). The client reads the
-//!   line, reads the end, and closes. Now there is nothing unread on either side.
+//! - The [`writer`] thread writes all that is queued, and calls `shutdown(Write)` (`close`): the
+//!   end of input is behind the last line and overtakes nothing.
+//! - Then the reader thread reads and drops ([`drain_input`]). The client reads the line, reads
+//!   the end, and closes. Now there is nothing unread on either side.
 //! - Both are bounded, or a client could keep its two threads for as long as it likes:
 //!   [`CLOSING_TIME`] is a second, [`DROPPED_INPUT`] a MiB. Beyond that it is a reset after
 //!   all.
@@ -90,7 +90,7 @@
 //! [RFC 2525]: https://www.rfc-editor.org/rfc/rfc2525#section-2.17
 //! [RFC 9293]: https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
 //! [`writer`]: crate::outbox::writer
-//! [`connection`]: crate::connection
+//! [`drain_input`]: crate::farewell::drain_input
 //! [`farewell`]: crate::farewell
 //! [`CLOSING_TIME`]: crate::limits::CLOSING_TIME
 //! [`SHUTDOWN_CLOSING_TIME`]: crate::limits::SHUTDOWN_CLOSING_TIME

@@ -70,11 +70,11 @@
 //!
 //! # The repair
 //!
-//! [`claim`] looks, decides, *queues the answer* and inserts in one write section. To queue is
-//! not to write: [`answer`] puts it into the connection's outbox, which never blocks, and is
-//! therefore allowed where a write is not. Whoever finds the session does so later, and
-//! what it queues stands behind. The order of the map has become the order of the queue; it
-//! is written when the lock is free.
+//! [`claim`] looks, decides, *queues the response* and inserts in one write section. To queue is
+//! not to write. [`attach`] makes the response the first message of the session's outbox. That
+//! never blocks, so it is allowed where a write is not. Another thread finds the session only
+//! later, and what it queues follows. The order of the map has become the order of the queue.
+//! The response is written when the lock is free.
 //!
 //! [`rename`] gives the old name up and takes the new one in one section too, so nobody sees
 //! a client under both or none. And a client that leaves late does not take anything with it
@@ -104,4 +104,4 @@
 //! [`claim`]: crate::sessions::Admission::claim
 //! [`end_session`]: crate::sessions::Admission::end_session
 //! [`rename`]: crate::sessions::Sessions::rename
-//! [`answer`]: crate::outbox::Attachment::answer
+//! [`attach`]: crate::outbox::writer::Writer::attach

@@ -84,19 +84,20 @@
 //! ([`resume`], [`break_session`], [`sweeper`]).
 //!
 //! *The queue holds messages, and a message leaves it when the kernel has taken all of it.*
-//! What is being written is not in a writer's hands: `Outlet` in [`outbox`](crate::outbox)
-//! holds what was taken out of the channel and not yet written, with an offset into the first
-//! of it. `write` in [`writer`] therefore does without `write_all`, and counts; `settle` in
-//! `batch.rs` takes off what is whole and puts back the rest, in order.
+//! A writer thread does not own what it writes. The [`outbox`](crate::outbox) keeps the items
+//! that were taken out of the channel and not written. `write_batch` in `attachment.rs` therefore
+//! does not use `write_all`: it counts the accepted bytes. `settle` in `batch.rs` removes the
+//! items that the kernel accepted completely, and puts the others back, in order.
 //!
-//! *The offset belongs to the connection, the message to the session.* For the next one,
-//! `give_up` forgets the offset: a message of which a part was written comes again whole.
-//! And the items have types, because not all may move: messages and notices of a gap do;
-//! answers die with the connection that has asked.
+//! *The offset belongs to the connection, the message to the session.* Each connection has its
+//! own offset of a partial write. The next connection begins with none, so the message comes
+//! again whole. The items have types, because not all of them may move. Deliveries and notices
+//! of a gap do. Responses die with the connection that asked.
 //!
-//! *Nobody waits for the old one.* It may be blocked in a write until its timeout, and its
-//! successor is here. Taking its place is one step under a lock ([`take_place_at`]); then it
-//! is cut if it is in the middle of a message, else it says its last words ([`evict`]).
+//! *No thread waits for the old connection.* It may be blocked in a write until its timeout,
+//! while the new one is ready. To attach is one step under a lock ([`attach`]). Then the new
+//! connection's reader thread evicts the old one ([`evict`]): it shuts the socket down if a
+//! message was begun there, and otherwise sends a last notice.
 //!
 //! What it costs: two connections, a writer each, senders who write too (the hand-off), and a
 //! break at any byte are more orders than one can think through. So a model checker tries
@@ -121,9 +122,8 @@
 //! [XEP-0198]: https://xmpp.org/extensions/xep-0198.html
 //! [`Outbox`]: crate::outbox::Outbox
 //! [`Attachment`]: crate::outbox::Attachment
-//! [`take_place_at`]: crate::outbox::Attachment::take_place_at
+//! [`attach`]: crate::outbox::writer::Writer::attach
 //! [`evict`]: crate::outbox::Evicted::evict
-//! [`writer`]: crate::outbox::writer
 //! [`resume`]: crate::sessions::Admission::resume
 //! [`break_session`]: crate::sessions::Admission::break_session
 //! [`sweeper`]: crate::sweeper

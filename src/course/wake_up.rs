@@ -70,10 +70,10 @@
 //!
 //! - *Small stacks, and nothing big on them.* [`STACK`] is 256 KiB. Buffers are in the
 //!   heap, begin small and are given back when there is nothing to do
-//!   ([`FIRST_READ_BUFFER`], [`IDLE_BATCH`]). One that nobody saw was in `std::io::copy`,
-//!   which has 8 KiB on its stack and was inlined into the frame of each reader: so
-//!   `drop_input` in [`connection`] is not. An idle client is 25 KiB of our memory, and 32 of
-//!   the kernel's for its two stacks there.
+//!   ([`FIRST_READ_BUFFER`], [`IDLE_BATCH`]). One was hard to see: `std::io::copy` has 8 KiB
+//!   on its stack, and was inlined into the frame of each reader thread. So [`drain_input`]
+//!   has a buffer of its own, in the heap. An idle client is 25 KiB of the server's memory, and
+//!   32 KiB of the kernel's for its two stacks there.
 //! - *Batching*: a [`writer`] takes all there is, up to [`BATCH`], and makes one write of
 //!   it. The busier it is, the more there is. It never waits for more to come.
 //! - *The hand-off*: the thread that has something for a client whose socket takes it at
@@ -109,7 +109,7 @@
 //! [`FIRST_READ_BUFFER`]: crate::limits::FIRST_READ_BUFFER
 //! [`IDLE_BATCH`]: crate::limits::IDLE_BATCH
 //! [`HAND_OFF_ROUNDS`]: crate::limits::HAND_OFF_ROUNDS
-//! [`connection`]: crate::connection
+//! [`drain_input`]: crate::farewell::drain_input
 //! [`writer`]: crate::outbox::writer
 //! [`hand_off`]: crate::outbox::hand_off
 //! [`Cork`]: crate::outbox::hand_off::Cork

@@ -1,230 +1,368 @@
-//! A connection's end of an outbox: what its reader uses, and how another takes its
-//! place.
+//! One connection, as its own reader thread and the shutdown use it: its socket and, from its
+//! first name on, the outbox of its session.
 //!
-//! Knows no names, and of its client only the socket, to cut it.
+//! Without a session there is no queue and no writer thread. The reader thread writes its few
+//! responses itself, and no other thread writes to that socket.
+//!
+//! Does not know names.
+//!
+//! Invariant: *nothing that a connection enqueues is written once another connection has
+//! attached to the outbox.*
 
+use std::convert::Infallible;
+use std::fmt;
+use std::io::{self, Write as _};
 use std::net::Shutdown;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::hand_off::Cork;
-use super::primitives::{Mutex, Socket};
-use super::{Account, Attached, Item, Outbox};
+use super::primitives::{Receiver, RecvTimeoutError, Socket, send_now};
+use super::{Attached, Item, Outbox, QueueState};
 use crate::limits;
 use crate::protocol::reply::{Notice, Reply};
 
-/// A connection's end of the outbox that it is attached to: what its reader uses.
-///
-/// Nothing that it queues is written once another connection has taken its place.
+/// A connection: its socket, and the outbox that it is attached to, or was.
 pub struct Attachment {
-    pub(super) connection: u64,
-    pub(super) current: Mutex<Current>,
+    number: u64,
+    socket: Arc<Socket>,
+    /// The limit for the outbox of its session, in bytes of deliveries.
+    queue_size: usize,
+    /// The longest time for one batch.
+    write_timeout: Duration,
+    /// Disconnected at the shutdown.
+    shutdown: Receiver<Infallible>,
+    /// Set once, when the connection gets its session.
+    outbox: OnceLock<Arc<Outbox>>,
+    /// Set once, when a write has failed. The kernel reports an error only to the first
+    /// call, so it is kept for the reader thread, which needs it too.
+    loss: OnceLock<Loss>,
+    /// A partial write: the kernel has accepted this many bytes of the outbox's first item.
+    /// Used only under the queue lock, so it needs no ordering of its own.
+    partial: AtomicUsize,
 }
 
-pub(super) struct Current {
-    /// Changes once at most, when the connection goes over to a session's outbox.
-    pub(super) outbox: Arc<Outbox>,
-    /// The connection's socket, from the start of its writer on.
-    pub(super) socket: Option<Arc<Socket>>,
+/// Why nothing more is written to a connection.
+#[derive(Debug)]
+pub enum Loss {
+    /// The kernel had not accepted a whole batch at the write timeout.
+    TooSlow,
+    /// A write failed.
+    WriteFailed(io::Error),
+    /// Another connection has resumed the session.
+    ResumedElsewhere,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loss::TooSlow => f.write_str("it reads too slowly"),
+            Loss::WriteFailed(e) => write!(f, "{e}"),
+            Loss::ResumedElsewhere => f.write_str("its session was resumed elsewhere"),
+        }
+    }
 }
 
 impl Attachment {
-    /// The end of the connection of this number, at an outbox of its own;
-    /// [`writer::start`](super::writer::start) attaches it.
-    pub fn new(connection: u64, outbox: Arc<Outbox>) -> Attachment {
-        let current = Current {
-            outbox,
-            socket: None,
-        };
+    /// The connection of this number and socket. The outbox of its session holds `queue_size`
+    /// bytes of deliveries. A batch may take `write_timeout`, which must also be the socket's.
+    /// `shutdown` is disconnected when the server shuts down.
+    pub fn new(
+        number: u64,
+        socket: Arc<Socket>,
+        queue_size: usize,
+        write_timeout: Duration,
+        shutdown: Receiver<Infallible>,
+    ) -> Attachment {
         Attachment {
-            connection,
-            current: Mutex::new(current),
+            number,
+            socket,
+            queue_size,
+            write_timeout,
+            shutdown,
+            outbox: OnceLock::new(),
+            loss: OnceLock::new(),
+            partial: AtomicUsize::new(0),
         }
     }
 
-    /// The outbox that it is attached to, or was.
-    pub fn outbox(&self) -> Arc<Outbox> {
-        Arc::clone(&self.current.lock().outbox)
+    /// The connection's number. No other connection of the server ever has it.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
-    /// Queues the answer to a request of this connection, behind everything that the
-    /// request caused. Dropped if the outbox is closed.
+    /// The limit for the outbox of its session, in bytes of deliveries.
+    pub fn queue_size(&self) -> usize {
+        self.queue_size
+    }
+
+    /// The outbox of its session, if it has had one.
+    pub fn outbox(&self) -> Option<&Arc<Outbox>> {
+        self.outbox.get()
+    }
+
+    /// Why the connection cannot be written to any more, if so.
+    pub fn loss(&self) -> Option<&Loss> {
+        self.loss.get()
+    }
+
+    /// Sends the response to a request of this connection, behind everything that the request
+    /// caused. Without a session it blocks until the kernel accepts the response, so it
+    /// flushes first. It drops the response if nothing more is written to the connection.
     pub fn answer(&self, reply: &Reply, cork: &Cork) {
-        self.queue_answer(reply.encode(), cork);
+        self.send(reply.encode(), cork);
     }
 
-    /// Queues the answer to a telnet command of this connection, which counts as any
-    /// answer does.
+    /// The same for the answer to a telnet command.
     pub fn answer_telnet(&self, bytes: Vec<u8>, cork: &Cork) {
-        self.queue_answer(bytes, cork);
+        self.send(bytes, cork);
     }
 
-    fn queue_answer(&self, bytes: Vec<u8>, cork: &Cork) {
-        let outbox = self.outbox();
-        let mut account = outbox.account.lock();
-        if account.is_open_for(self.connection) {
-            account.answers += bytes.len();
-            let connection = self.connection;
-            let duty = outbox.enqueue(&mut account, Item::Answer { connection, bytes });
-            drop(account);
-            cork.take_up(duty, &outbox);
+    fn send(&self, bytes: Vec<u8>, cork: &Cork) {
+        let Some(outbox) = self.outbox() else {
+            cork.flush();
+            return self.write(&bytes);
+        };
+        let mut state = outbox.state.lock();
+        if state.is_open_for(self.number) {
+            state.answers += bytes.len();
+            let connection = self.number;
+            let duty = outbox.enqueue(&mut state, Item::Answer { connection, bytes });
+            drop(state);
+            cork.take_up(duty, outbox);
         }
     }
 
-    /// Closes the outbox, with this as the last message if there is one.
+    /// Ends the output, with this as the last message if there is one.
     pub fn finish(&self, last: Option<&Reply>) {
         let last = last.map(Reply::encode);
-        let outbox = self.outbox();
-        let mut account = outbox.account.lock();
-        if account.is_open_for(self.connection) {
-            account.answers += last.as_ref().map_or(0, Vec::len);
-            let answer = |bytes| Item::Answer {
-                connection: self.connection,
-                bytes,
-            };
-            outbox.finish_with(account, last.map(answer));
+        let Some(outbox) = self.outbox() else {
+            self.write(&last.unwrap_or_default());
+            return self.end_output();
+        };
+        let mut state = outbox.state.lock();
+        if state.is_open_for(self.number) {
+            state.answers += last.as_ref().map_or(0, Vec::len);
+            let connection = self.number;
+            let answer = |bytes| Item::Answer { connection, bytes };
+            outbox.finish_with(state, last.map(answer));
         }
     }
 
-    /// The same with a notice, from whichever thread: it stands behind what is queued at
-    /// the outbox that the connection is attached to, even if it is just going over. If
-    /// another has taken its place there, that one is finished.
+    /// Ends the output of a connection without a session, with this as the last message.
     pub fn finish_with_notice(&self, notice: Notice) {
-        let current = self.current.lock();
-        current.outbox.finish_with_notice(notice);
+        let mut bytes = Vec::new();
+        notice.encode(None, &mut bytes);
+        self.write(&bytes);
+        self.end_output();
     }
 
-    /// Waits until the outbox, which is finished, has been written to the end, or the
-    /// connection is gone; false if neither has happened by the deadline.
-    pub fn wait_until_written(&self, deadline: Instant) -> bool {
-        self.outbox().wait_until_written(deadline)
-    }
-
-    /// Blocks the reader while too many answers to it are unwritten (section 7.6).
-    /// False once nothing that it queues would be written: there is no use in
-    /// reading on.
-    pub fn wait_for_room(&self, cork: &Cork) -> bool {
-        let outbox = self.outbox();
-        let has_room = |account: &Account| account.answers < limits::UNWRITTEN_ANSWERS;
-        let mut account = outbox.account.lock();
-        if !has_room(&account) {
-            drop(account);
-            cork.flush();
-            account = outbox.account.lock();
-        }
-        while account.is_open_for(self.connection) && !has_room(&account) {
-            outbox.changed.wait(&mut account);
-        }
-        account.is_open_for(self.connection)
-    }
-
-    /// Blocks the reader for so long, or until there is no use in going on.
-    pub fn pause(&self, time: Duration, cork: &Cork) {
-        cork.flush();
-        let deadline = Instant::now() + time;
-        let outbox = self.outbox();
-        let mut account = outbox.account.lock();
-        while account.is_open_for(self.connection) {
-            if outbox
-                .changed
-                .wait_until(&mut account, deadline)
-                .timed_out()
-            {
-                break;
+    /// Closes the connection for the shutdown, with a notice behind all that is queued.
+    /// Without a session its reader thread sends the notice: it is woken by an end of input.
+    ///
+    /// The session map must be closed, so that the connection cannot get a session now.
+    pub fn shut_down(&self) {
+        match self.outbox() {
+            Some(outbox) => {
+                let notice = Item::Notice(Notice::ShuttingDown);
+                outbox.finish_with(outbox.state.lock(), Some(notice));
+            }
+            None => {
+                // Fails if the client has already reset the connection.
+                let _ = self.socket.shutdown(Shutdown::Read);
             }
         }
     }
 
-    /// Whether anything that it queues would still be written.
+    /// Waits until everything in the closed outbox is written, or the connection is gone.
+    /// False if neither has happened by the deadline. Without a session there is nothing to
+    /// wait for.
+    pub fn wait_until_written(&self, deadline: Instant) -> bool {
+        self.outbox()
+            .is_none_or(|outbox| outbox.wait_until_written(deadline))
+    }
+
+    /// Blocks the reader thread while too many responses to its client are unwritten (section
+    /// 7.6). False if nothing more is written to the connection: then there is no use in
+    /// reading on.
+    pub fn wait_for_room(&self, cork: &Cork) -> bool {
+        let Some(outbox) = self.outbox() else {
+            return self.is_open();
+        };
+        let has_room = |state: &QueueState| state.answers < limits::UNWRITTEN_ANSWERS;
+        let mut state = outbox.state.lock();
+        if !has_room(&state) {
+            drop(state);
+            cork.flush();
+            state = outbox.state.lock();
+        }
+        while state.is_open_for(self.number) && !has_room(&state) {
+            outbox.changed.wait(&mut state);
+        }
+        state.is_open_for(self.number)
+    }
+
+    /// Blocks the reader thread for this time, or until nothing more is written to the
+    /// connection.
+    pub fn pause(&self, time: Duration, cork: &Cork) {
+        cork.flush();
+        let Some(outbox) = self.outbox() else {
+            let _ = self.shutdown.recv_timeout(time);
+            return;
+        };
+        let deadline = Instant::now() + time;
+        let mut state = outbox.state.lock();
+        while state.is_open_for(self.number)
+            && !outbox.changed.wait_until(&mut state, deadline).timed_out()
+        {}
+    }
+
+    /// Blocks until no thread writes to the connection, which has been reset or detached. So a
+    /// write that has begun ends soon.
+    pub fn wait_for_write(&self) {
+        if let Some(outbox) = self.outbox() {
+            let mut state = outbox.state.lock();
+            while state.is_writing(self.number).is_some() {
+                outbox.changed.wait(&mut state);
+            }
+        }
+    }
+
+    /// Whether the connection's writer thread may be blocked in a write.
+    fn may_block(&self) -> bool {
+        self.outbox()
+            .is_some_and(|outbox| outbox.state.lock().is_writing(self.number) == Some(true))
+    }
+
+    /// Whether anything that it sends would still be written.
     pub fn is_open(&self) -> bool {
-        self.outbox().account.lock().is_open_for(self.connection)
-    }
-
-    /// Attaches the connection to a session's outbox, in the place of whichever is
-    /// attached there. Its writer knows nothing of that until it is told to
-    /// [go over](Attachment::go_over). An error means that it has no writer any more.
-    pub fn take_place_at(&self, session: &Arc<Outbox>) -> Result<Option<Evicted>, NoWriter> {
-        let current = self.current.lock();
-        let attached = current.outbox.account.lock().attached.clone();
-        let attached = attached.ok_or(NoWriter)?;
-        Ok(session.attach(Attached {
-            from: Some(Arc::clone(&current.outbox)),
-            ..attached
-        }))
-    }
-
-    /// Has the writer write this answer, as the last from the outbox that it drains,
-    /// and then what stands in the session's, at which it has taken place. If it drains
-    /// nothing any more, the session is let go of again.
-    pub fn go_over(&self, session: &Arc<Outbox>, answer: &Reply, cork: &Cork) {
-        self.answer(answer, cork);
-        let mut current = self.current.lock();
-        let own = Arc::clone(&current.outbox);
-        let mut account = own.account.lock();
-        if account.is_open_for(self.connection) {
-            let _ = own.enqueue(&mut account, Item::GoOver(Arc::clone(session)));
-            // Only the writer can go over.
-            account.wake_writer();
-            current.outbox = Arc::clone(session);
-        } else {
-            drop(account);
-            session.detach(self.connection);
+        match self.outbox() {
+            Some(outbox) => outbox.state.lock().is_open_for(self.number),
+            None => {
+                let shutdown = self.shutdown.recv_timeout(Duration::ZERO);
+                self.loss().is_none() && shutdown == Err(RecvTimeoutError::Timeout)
+            }
         }
     }
 
-    /// Cuts the connection: its reader and its writer leave the socket if they are
-    /// blocked there, and both come to their end.
+    /// Shuts the socket down. Threads that are blocked in a read or a write of it return.
     pub fn cut(&self) {
-        let socket = self.current.lock().socket.clone();
-        if let Some(socket) = socket {
-            // Fails where the client was faster, and then there is nothing to cut.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+        // Fails if the client has already reset the connection.
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Cuts the connection and lets go of the outbox, which stays as it is: what is
-    /// queued waits for the next one, but the answers to this one.
+    /// Cuts the connection and detaches it. Deliveries stay queued for the next connection.
     pub fn break_off(&self) {
         self.cut();
-        self.outbox().detach(self.connection);
+        if let Some(outbox) = self.outbox() {
+            outbox.detach(self.number);
+        }
     }
 
-    /// The writer has left.
-    pub(super) fn writer_has_gone(&self) {
-        self.current.lock().outbox.detach(self.connection);
+    pub(super) fn set_outbox(&self, outbox: &Arc<Outbox>) {
+        let set = self.outbox.set(Arc::clone(outbox));
+        debug_assert!(set.is_ok(), "a connection has one session in its life");
+    }
+
+    pub(super) fn set_lost(&self, loss: Loss) {
+        // Fails if it is lost already. The first error tells a reset from a close.
+        let _ = self.loss.set(loss);
+    }
+
+    pub(super) fn take_partial(&self) -> usize {
+        self.partial.swap(0, Ordering::Relaxed)
+    }
+
+    pub(super) fn set_partial(&self, count: usize) {
+        self.partial.store(count, Ordering::Relaxed);
+    }
+
+    /// Sends the end of input to the client.
+    pub(super) fn end_output(&self) {
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Writes a message without a session. Only the reader thread may do that.
+    fn write(&self, bytes: &[u8]) {
+        if self.loss().is_none()
+            && let (_, Some(loss)) = self.write_batch(bytes, |count| &bytes[count..])
+        {
+            self.set_lost(loss);
+        }
+    }
+
+    /// Writes what the kernel accepts at once. Returns how many bytes that were.
+    pub(super) fn write_now(&self, bytes: &[u8]) -> (usize, Option<Loss>) {
+        match send_now(&self.socket, bytes) {
+            Ok(count) => (count, None),
+            Err(e) => (0, Some(Loss::WriteFailed(e))),
+        }
+    }
+
+    /// Writes a batch. Blocks until the kernel has accepted all of it, at most for the write
+    /// timeout. Returns how many bytes it accepted.
+    ///
+    /// A client that is too slow gets a notice, if the kernel accepts it at once. It follows
+    /// the message that was begun, whose rest `rest_of_message` returns.
+    pub(super) fn write_batch<'a>(
+        &self,
+        bytes: &[u8],
+        rest_of_message: impl FnOnce(usize) -> &'a [u8],
+    ) -> (usize, Option<Loss>) {
+        // SO_SNDTIMEO bounds one call of send(2), so a client that trickles needs a deadline.
+        let deadline = Instant::now() + self.write_timeout;
+        let mut accepted = 0;
+        while accepted < bytes.len() {
+            let is_timeout = match (&*self.socket).write(&bytes[accepted..]) {
+                Ok(count) => {
+                    accepted += count;
+                    accepted < bytes.len() && Instant::now() >= deadline
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => false,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => true,
+                Err(e) => return (accepted, Some(Loss::WriteFailed(e))),
+            };
+            if is_timeout {
+                let rest = rest_of_message(accepted);
+                let said = self.send_notice_behind(rest, Notice::ReadTooSlowly);
+                return (accepted + said.min(rest.len()), Some(Loss::TooSlow));
+            }
+        }
+        (accepted, None)
+    }
+
+    /// Sends a notice behind these bytes, as far as the kernel accepts both at once. Returns
+    /// how many bytes it accepted.
+    fn send_notice_behind(&self, rest: &[u8], notice: Notice) -> usize {
+        let mut bytes = rest.to_vec();
+        notice.encode(self.outbox().map(|outbox| outbox.token()), &mut bytes);
+        send_now(&self.socket, &bytes).unwrap_or(0)
     }
 }
-
-/// The connection has no writer any more, so it is about to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoWriter;
 
 /// A connection that was attached until another took its place.
 pub struct Evicted {
+    /// Its writer thread ends when this is dropped.
     pub(super) attached: Attached,
-    /// Its writer was at its socket, or about to be, for the rest of a message.
-    pub(super) is_writing: bool,
 }
 
 impl Evicted {
-    /// Sees that it closes. Its writer is told by our letting go of its `wake`, and
-    /// says the last words itself. But if it is at its socket, with a batch from here or
-    /// still with one from its own outbox, it may be blocked on a client that reads no
-    /// more, half-way through a message, where no last word can stand: then the socket
-    /// is shut down, although that may cost one that does read its notice. (This looks
-    /// once. A connection still on its way here that blocks afterwards is ended by the
-    /// write timeout.)
+    /// Ends the connection with a notice, without waiting for its client. If a message was
+    /// begun, or its writer thread may be blocked in one, no notice can follow, and the socket
+    /// is shut down. Its writer thread closes the connection.
     pub fn evict(self) {
         let Attached {
-            connection,
-            socket,
-            from,
-            ..
-        } = self.attached;
-        let is_writing_on_its_way =
-            || from.is_some_and(|own| own.account.lock().writing == Some(connection));
-        if self.is_writing || is_writing_on_its_way() {
-            let _ = socket.shutdown(Shutdown::Both);
+            connection, first, ..
+        } = &self.attached;
+        if !connection.may_block() {
+            connection.wait_for_write();
+            if connection.take_partial() == 0 {
+                let first = first.as_deref().unwrap_or_default();
+                connection.send_notice_behind(first, Notice::ResumedElsewhere);
+                return;
+            }
         }
+        connection.cut();
     }
 }

@@ -1,66 +1,52 @@
-//! What goes into one write: items taken out of an outbox, and their bytes.
+//! One batch: items that were taken out of an outbox, and their bytes, for one write.
 //!
-//! Does no I/O. Whoever has one holds the outlet's lock from the taking out until what was
-//! not written is back.
+//! Does no I/O. From [`Outbox::begin_write`] to [`Write::end`] the drain is
+//! [`Drain::Writing`], and the caller writes without the lock.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use log::{Level, log_enabled, trace};
 
-use super::{Account, Item, Outbox, Outlet};
+use super::{Attachment, Drain, Item, Loss, Outbox, Phase, QueueGuard, QueueState};
 use crate::limits;
 use crate::logging::Wire;
-use crate::protocol::reply::Notice;
-use crate::protocol::token::Token;
 
-/// A batch. Empty but in the course of a write; it is kept for its buffers.
+/// A batch. It is empty except during a write, and is kept for its buffers.
 #[derive(Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
-    /// So many of them have been written before.
+    /// The kernel has already accepted this many of these bytes.
     begun: usize,
-    /// What the bytes are, each with the number of its bytes.
+    /// The items, each with the number of its bytes.
     items: VecDeque<(Item, usize)>,
     connection: u64,
 }
 
-/// An item behind which nothing is to be written from this outbox.
-pub(super) enum Last {
-    GoOver(Arc<Outbox>),
-    End,
-}
-
 impl Batch {
-    /// Takes out what there is, as far as it goes into one write, for the connection
-    /// that is attached: the account is locked since that was looked at, so that nothing
-    /// meant for another can have been queued.
-    pub(super) fn pull(
-        &mut self,
-        outlet: &mut Outlet,
-        outbox: &Outbox,
-        account: &mut Account,
-        connection: u64,
-    ) {
-        self.connection = connection;
-        self.begun = match outlet.begun.take() {
-            Some((begun_for, bytes)) if begun_for == connection => bytes,
-            _ => 0,
-        };
+    /// Takes items out of the queue for the attached connection, as many as go into one write.
+    fn pull(&mut self, outbox: &Outbox, state: &mut QueueState) -> Option<Arc<Attachment>> {
+        let attached = state.attached.as_mut()?;
+        let connection = Arc::clone(&attached.connection);
+        self.connection = connection.number();
+        let mut first = attached.first.take().map(|bytes| {
+            state.answers += bytes.len();
+            let connection = self.connection;
+            Item::Answer { connection, bytes }
+        });
+        self.begun = connection.take_partial();
         let mut size = 0;
         while size + limits::MESSAGE <= limits::BATCH {
-            let next = outlet.items.pop_front();
+            let next = first.take().or_else(|| state.unwritten.pop_front());
             let Some(item) = next.or_else(|| outbox.items.try_recv().ok()) else {
                 break;
             };
             let item = match item {
-                Item::Gap => Item::Notice(account.tell_of_gap()),
-                // It died with the connection that asked.
-                Item::Answer {
-                    connection: asked,
-                    bytes,
-                } if asked != connection => {
-                    account.answers -= bytes.len();
+                Item::Gap => Item::Notice(state.close_gap()),
+                // The connection that asked is no longer attached.
+                Item::Answer { connection, bytes } if connection != self.connection => {
+                    state.answers -= bytes.len();
                     continue;
                 }
                 item => item,
@@ -69,69 +55,33 @@ impl Batch {
                 Item::Answer { bytes, .. } => bytes.len(),
                 Item::Delivery(delivery) => delivery.wire_len(),
                 Item::Notice(_) | Item::Gap => limits::NOTICE,
-                Item::GoOver(_) | Item::End => 0,
             };
-            let is_last = item.is_last();
             self.items.push_back((item, 0));
-            if is_last {
-                break;
-            }
         }
+        Some(connection)
     }
 
-    /// Puts an item that only the writer can see to back where it came from. Says
-    /// whether there was one.
-    pub(super) fn leave_last(&mut self, outlet: &mut Outlet) -> bool {
-        if !self.items.back().is_some_and(|(item, _)| item.is_last()) {
-            return false;
-        }
-        let last = self.items.pop_back().map(|(item, _)| item);
-        outlet.items.extend(last);
-        true
-    }
-
-    /// Nothing was taken out.
-    pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// Writes the items out as bytes.
-    pub(super) fn encode(&mut self, token: Option<Token>) {
+    /// Encodes the items, for the session of this outbox.
+    pub(super) fn encode(&mut self, outbox: &Outbox) {
         for (item, length) in &mut self.items {
             let start = self.bytes.len();
             match item {
                 Item::Answer { bytes, .. } => self.bytes.extend_from_slice(bytes),
-                Item::Delivery(delivery) => delivery.encode(token, &mut self.bytes),
-                Item::Notice(notice) => notice.encode(token, &mut self.bytes),
-                Item::Gap | Item::GoOver(_) | Item::End => {}
+                Item::Delivery(delivery) => delivery.encode(Some(outbox.token), &mut self.bytes),
+                Item::Notice(notice) => notice.encode(Some(outbox.token), &mut self.bytes),
+                Item::Gap => {}
             }
             *length = self.bytes.len() - start;
         }
     }
 
-    /// Logs those of the lines that the kernel has taken with these first `count` bytes.
-    pub(super) fn trace(&self, count: usize) {
-        if !log_enabled!(Level::Trace) {
-            return;
-        }
-        let mut end = 0;
-        let lines = self.bytes.split_inclusive(|&byte| byte == b'\n');
-        for line in lines {
-            end += line.len();
-            if (self.begun + 1..=self.begun + count).contains(&end) {
-                let line = Wire(line.strip_suffix(b"\r\n").unwrap_or(line));
-                trace!("<{} {line}", self.connection);
-            }
-        }
-    }
-
-    /// The bytes, without those that have been written before.
+    /// The bytes that the kernel has not accepted yet.
     pub(super) fn to_write(&self) -> &[u8] {
         &self.bytes[self.begun..]
     }
 
-    /// The bytes from behind the first `count` to the end of the message that they are
-    /// in; none if one begins there.
+    /// The rest of the message that the first `count` bytes of [`Batch::to_write`] end in.
+    /// Empty if they end a message.
     pub(super) fn rest_of_message(&self, count: usize) -> &[u8] {
         let count = self.begun + count;
         let mut end = 0;
@@ -144,17 +94,25 @@ impl Batch {
         &self.bytes[count..end.max(count)]
     }
 
-    /// Empties the batch after a write of which the kernel took the first `count` bytes:
-    /// what it took whole comes off the account, the rest goes back to the outlet. Gives the
-    /// item that ended the batch, if the kernel took all before it.
-    pub(super) fn settle(
-        &mut self,
-        count: usize,
-        outlet: &mut Outlet,
-        account: &mut Account,
-    ) -> Option<Last> {
+    /// Logs the lines that the kernel has accepted completely with these `count` bytes.
+    fn trace(&self, count: usize) {
+        if !log_enabled!(Level::Trace) {
+            return;
+        }
+        let mut end = 0;
+        for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
+            end += line.len();
+            if (self.begun + 1..=self.begun + count).contains(&end) {
+                let line = Wire(line.strip_suffix(b"\r\n").unwrap_or(line));
+                trace!("<{} {line}", self.connection);
+            }
+        }
+    }
+
+    /// Empties the batch after a write of `count` bytes. Items that the kernel accepted
+    /// completely leave the queue's counts, the others go back.
+    fn settle(&mut self, count: usize, connection: &Attachment, state: &mut QueueState) {
         let mut count = self.begun + count;
-        let mut last = None;
         while let Some((item, length)) = self.items.pop_front() {
             if length > count {
                 self.items.push_front((item, length));
@@ -162,54 +120,102 @@ impl Batch {
             }
             count -= length;
             match item {
-                Item::Answer { .. } => account.answers -= length,
-                Item::Delivery(_) => account.deliveries -= length,
+                Item::Answer { .. } => state.answers -= length,
+                Item::Delivery(_) => state.deliveries -= length,
                 Item::Notice(_) | Item::Gap => {}
-                Item::GoOver(session) => last = Some(Last::GoOver(session)),
-                Item::End => last = Some(Last::End),
             }
         }
-        if !self.items.is_empty() {
-            outlet.begun = (count > 0).then_some((self.connection, count));
-        }
+        connection.set_partial(count);
         for (item, _) in self.items.drain(..).rev() {
-            outlet.items.push_front(item);
+            state.unwritten.push_front(item);
         }
-        if outlet.items.is_empty() {
-            outlet.items.shrink_to(limits::IDLE_ITEMS);
+        if state.unwritten.is_empty() {
+            state.unwritten.shrink_to(limits::IDLE_ITEMS);
         }
         self.begun = 0;
         self.bytes.clear();
         self.bytes.shrink_to(limits::IDLE_BATCH);
         self.items.shrink_to(limits::IDLE_ITEMS);
-        last
     }
 }
 
-impl Outlet {
-    /// Nothing more will be written to this connection: what is not for the next one is
-    /// dropped, and what was written in part will come again whole.
-    pub(super) fn give_up(&mut self, connection: u64, account: &mut Account) {
-        self.begun = None;
-        self.items.retain(|item| match item {
-            Item::Delivery(_) | Item::Notice(Notice::Missed(_)) => true,
-            Item::Answer {
-                connection: asked,
-                bytes,
-            } if *asked == connection => {
-                account.answers -= bytes.len();
-                false
-            }
-            Item::Answer { .. } => true,
-            // They concern this connection alone.
-            Item::Notice(_) | Item::Gap | Item::GoOver(_) | Item::End => false,
-        });
+/// A write in progress. Its thread is the only one that writes for this outbox.
+pub(super) struct Write<'a> {
+    outbox: &'a Outbox,
+    pub(super) connection: Arc<Attachment>,
+    has_ended: bool,
+}
+
+impl Outbox {
+    /// Takes a batch out for the attached connection, and makes the caller the writing
+    /// thread. `None` if another thread writes, if no connection is attached, or if nothing
+    /// is queued. Then the caller has no duty any more. Only the connection's own writer thread
+    /// may block in the write.
+    pub(super) fn begin_write(
+        &self,
+        state: &mut QueueState,
+        batch: &mut Batch,
+        may_block: bool,
+    ) -> Option<Write<'_>> {
+        if matches!(state.drain, Drain::Writing { .. }) {
+            return None;
+        }
+        state.drain = Drain::Idle;
+        let connection = batch.pull(self, state)?;
+        if !batch.items.is_empty() {
+            state.drain = Drain::Writing {
+                connection: connection.number(),
+                may_block,
+            };
+            return Some(Write {
+                outbox: self,
+                connection,
+                has_ended: false,
+            });
+        }
+        if state.phase == Phase::Closing {
+            state.phase = Phase::Done;
+            state.wake_writer();
+        }
+        self.changed.notify_all();
+        None
     }
 }
 
-impl Item {
-    /// Only the writer can see to it, and nothing is to be written behind it.
-    fn is_last(&self) -> bool {
-        matches!(self, Item::GoOver(_) | Item::End)
+impl<'a> Write<'a> {
+    /// Ends the write. The kernel has accepted `count` bytes. The caller keeps the duty. If
+    /// the write failed, the connection is lost.
+    pub(super) fn end(
+        mut self,
+        batch: &mut Batch,
+        count: usize,
+        failed: Option<Loss>,
+    ) -> QueueGuard<'a> {
+        batch.trace(count);
+        let mut state = self.outbox.state.lock();
+        batch.settle(count, &self.connection, &mut state);
+        state.drain = Drain::Assigned;
+        if let Some(loss) = failed {
+            state.lose(&self.connection, loss);
+        }
+        self.outbox.changed.notify_all();
+        self.has_ended = true;
+        state
+    }
+}
+
+/// After a panic the batch is lost, and the client must reconnect. Without this, no thread
+/// would have the duty, and the client would wait in silence.
+impl Drop for Write<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let mut state = self.outbox.state.lock();
+            state.drain = Drain::Idle;
+            let panicked = io::Error::other("the server panicked while it wrote");
+            state.lose(&self.connection, Loss::WriteFailed(panicked));
+            drop(state);
+            self.outbox.changed.notify_all();
+            self.connection.cut();
+        }
     }
 }

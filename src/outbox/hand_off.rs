@@ -1,44 +1,42 @@
-//! The hand-off: who fills the outbox of an idle client writes to it at once, and hands off
-//! to the writer thread only what would block.
+//! Direct writes: a reader thread that has filled the outbox of an idle client also writes
+//! it, without blocking. The writer thread sends only what would block.
 //!
-//! Waking a parked writer thread costs more than the write itself, and it would wake for
-//! every message of a quiet room. So a reader that has queued something somewhere keeps
-//! that in mind, and before it does anything that can block, it writes to each of these
-//! clients what is queued for it, in one write that does not block. What the kernel does
-//! not take at once is the writer's, who may block.
+//! To wake a parked writer thread costs more than the write itself, and a quiet room would
+//! wake one for every message. So a reader thread remembers the outboxes that it has filled.
+//! Before its next call that can block, it drains each of them, with one write per batch that
+//! does not block.
 //!
-//! Several who speak to the same crowd at once would each write to each of its clients.
-//! So one who is about to, and knows that others have spoken since it last did, lets
-//! those run first who can: what they add goes into the same write, since the duty is
-//! already taken. Nor does anybody wait for more than so much: who has queued
-//! [`CORKED`] deliveries, or has filled a queue by half, writes at once.
+//! Several clients may broadcast to the same crowd at the same time. A reader thread that has
+//! seen another broadcast since its own last one yields once before it drains. The other
+//! threads' messages then join its writes, because the duty is already taken. The delay is
+//! bounded: a thread drains at once when it has queued [`CORKED`] deliveries, and when a queue
+//! has passed half of its limit.
 //!
-//! Knows nothing of what is queued. With `--no-hand-off` it only wakes the writers,
-//! which is slower, and there to be compared.
+//! Does not know what is queued. With `--no-hand-off` it only wakes the writer threads. That
+//! is slower, and there for comparison.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::batch::Batch;
-use super::primitives::{send_now, yield_now};
+use super::primitives::yield_now;
 use super::{Duty, NotQueued, Outbox};
 use crate::limits::{CORKED, CROWD, HAND_OFF_ROUNDS, IDLE_ITEMS};
 use crate::protocol::reply::Delivery;
 
-/// What the readers of a server have in common.
+/// What the reader threads of a server share for their direct writes.
 pub struct HandOff {
     is_on: bool,
-    /// How often one of them has spoken to a crowd. It only says whether another has
-    /// since, and orders nothing.
+    /// How many broadcasts to a crowd there were. A reader thread only compares it with an
+    /// earlier value, so it orders nothing.
     spoken: AtomicU64,
 }
 
 impl HandOff {
-    /// Without it, all writing is left to the writers.
+    /// With direct writes, or with writer threads only.
     pub fn new(is_on: bool) -> Arc<HandOff> {
         Arc::new(HandOff {
             is_on,
@@ -47,22 +45,22 @@ impl HandOff {
     }
 }
 
-/// What one reader has queued and not yet seen to. It belongs to the reader's thread.
+/// The outboxes that one reader thread has filled and must still drain.
 ///
-/// Dropping it flushes it, so that a reader that panics leaves nothing lying.
+/// Dropping it flushes it. So a reader thread that panics leaves no duty behind.
 pub struct Cork {
     hand_off: Arc<HandOff>,
     outboxes: RefCell<VecDeque<Arc<Outbox>>>,
-    /// How many deliveries it has queued since it was flushed.
+    /// How many deliveries the thread has queued since the last flush.
     queued: Cell<usize>,
-    /// How often anybody had spoken to a crowd when this reader last did.
+    /// [`HandOff::spoken`] after this thread's last broadcast to a crowd.
     last_spoken: Cell<u64>,
-    /// Empty, and kept for its buffers.
+    /// Empty. It is kept for its buffers.
     batch: Cell<Batch>,
 }
 
 impl Cork {
-    /// Of a reader that has queued nothing.
+    /// The cork of a reader thread that has queued nothing.
     pub fn new(hand_off: Arc<HandOff>) -> Cork {
         Cork {
             hand_off,
@@ -73,8 +71,8 @@ impl Cork {
         }
     }
 
-    /// Queues a delivery ([`Outbox::send`]), and takes up the duty if it is ours. Sees to
-    /// all there is if that has become much.
+    /// Enqueues a delivery ([`Outbox::send`]) and remembers the duty. Flushes after
+    /// [`CORKED`] deliveries.
     pub fn send(&self, outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), NotQueued> {
         self.take_up(outbox.send(delivery)?, outbox);
         let queued = self.queued.get() + 1;
@@ -85,8 +83,8 @@ impl Cork {
         Ok(())
     }
 
-    /// Keeps in mind that this outbox is to be drained, if that is ours to do.
-    pub(super) fn take_up(&self, duty: Duty, outbox: &Arc<Outbox>) {
+    /// Remembers an outbox that the caller must drain, or drains it now if it must be now.
+    pub(crate) fn take_up(&self, duty: Duty, outbox: &Arc<Outbox>) {
         match duty {
             Duty::Yours => self.outboxes.borrow_mut().push_back(Arc::clone(outbox)),
             Duty::YoursNow => self.see_to(std::iter::once(Arc::clone(outbox))),
@@ -94,8 +92,8 @@ impl Cork {
         }
     }
 
-    /// Sees to everything that was queued. To be done before anything that can block: a
-    /// read, a pause, waiting for one's own client.
+    /// Drains all remembered outboxes. The caller must flush before every call that can
+    /// block: a read, a pause, a wait for its own client.
     pub fn flush(&self) {
         let to_a_crowd = self.queued.take() >= CROWD && self.hand_off.is_on;
         let in_company = to_a_crowd && self.speaks_in_company();
@@ -106,19 +104,21 @@ impl Cork {
     }
 
     fn see_to(&self, outboxes: impl Iterator<Item = Arc<Outbox>>) {
-        // Taken, so that what a panic leaves in it is not written to another client.
+        // Taken, so that no bytes of a batch that panicked go to another client. While this
+        // thread unwinds, it leaves the writing to others: a second panic would abort.
         let mut batch = self.batch.take();
+        let writes = self.hand_off.is_on && !thread::panicking();
         for outbox in outboxes {
-            if self.hand_off.is_on {
+            if writes {
                 outbox.drain(&mut batch);
             } else {
-                outbox.account.lock().wake_writer();
+                outbox.state.lock().wake_writer();
             }
         }
         self.batch.set(batch);
     }
 
-    /// One at a time, so that a panic at one leaves the others for the drop.
+    /// Takes one at a time, so that a panic at one leaves the others for the drop.
     fn next(&self) -> Option<Arc<Outbox>> {
         let mut outboxes = self.outboxes.borrow_mut();
         let next = outboxes.pop_front();
@@ -128,9 +128,9 @@ impl Cork {
         next
     }
 
-    /// Counts that this reader speaks to a crowd. True if another has since it last did, so
-    /// that one is likely to be about to again. A reader that speaks alone does not yield,
-    /// because on a busy machine that costs a time slice for nothing.
+    /// Counts a broadcast to a crowd. True if another thread has broadcast since this thread's
+    /// last one: it will probably do so again now. A thread that broadcasts alone must not
+    /// yield, because that costs a time slice on a busy machine.
     pub(super) fn speaks_in_company(&self) -> bool {
         let spoken = self.hand_off.spoken.fetch_add(1, Ordering::Relaxed);
         self.last_spoken.replace(spoken + 1) != spoken
@@ -144,86 +144,22 @@ impl Drop for Cork {
 }
 
 impl Outbox {
-    /// Writes what there is, as far as the kernel takes it at once. Passes the duty on
-    /// to the writer where it does not, where there is something that only the writer
-    /// can see to, and after [`HAND_OFF_ROUNDS`] batches.
+    /// Drains the queue without blocking. If the kernel does not accept all of a batch, or after
+    /// [`HAND_OFF_ROUNDS`] batches, it passes the duty on to the writer thread.
     fn drain(&self, batch: &mut Batch) {
-        let _on_panic = OnPanic(self);
-        let Some(mut outlet) = self.outlet.try_lock() else {
-            // Its writer is at it already, or another reader, or still the writer of a
-            // connection which has been taken over, for whom the next one waits.
-            return self.account.lock().wake_writer();
-        };
-        let mut account = self.account.lock();
-        // Out of here by `return` the duty is done with, or another's; by `break` it is
-        // passed on to the writer.
+        let mut state = self.state.lock();
         for _ in 0..HAND_OFF_ROUNDS {
-            let Some(attached) = &account.attached else {
-                // Whoever attaches will look.
+            let Some(write) = self.begin_write(&mut state, batch, false) else {
                 return;
             };
-            let is_broken = |(failed, _): &(u64, _)| *failed == attached.connection;
-            if account.failed.as_ref().is_some_and(is_broken) {
-                // The first error is the one that tells a break from a close.
-                break;
-            }
-            if attached.from.is_some() {
-                // Its writer will look when it arrives. Before that, the answer to what
-                // brought it here has to be written.
-                return;
-            }
-            let (connection, socket) = (attached.connection, Arc::clone(&attached.socket));
-            batch.pull(&mut outlet, self, &mut account, connection);
-            let stopped = batch.leave_last(&mut outlet);
-            if batch.is_empty() && !stopped {
-                account.duty_taken = false;
-                // While the account is locked, so that whoever has the duty next finds
-                // it free.
-                drop(outlet);
-                return;
-            }
-            drop(account);
-            batch.encode(self.token.get().copied());
-            let written = send_now(&socket, batch.to_write());
-            let count = *written.as_ref().unwrap_or(&0);
-            batch.trace(count);
-            account = self.account.lock();
-            batch.settle(count, &mut outlet, &mut account);
-            let is_torn = outlet.begun.is_some();
-            account.writing = is_torn.then_some(connection);
-            self.changed.notify_all();
-            if let Err(e) = written {
-                account.failed = Some((connection, e));
-                break;
-            }
-            if !account.is_attached(connection) {
-                // Taken over in the meantime. A message was begun there, and nothing
-                // can stand in the middle of it.
-                if is_torn {
-                    let _ = socket.shutdown(Shutdown::Both);
-                }
-            } else if stopped || !outlet.items.is_empty() {
+            drop(state);
+            batch.encode(self);
+            let (count, failed) = write.connection.write_now(batch.to_write());
+            state = write.end(batch, count, failed);
+            if !state.unwritten.is_empty() {
                 break;
             }
         }
-        // First, so that it does not wake only to wait for it.
-        drop(outlet);
-        account.wake_writer();
-    }
-}
-
-/// What a panic leaves of an outbox is not known, so its client has to come back. Without
-/// this, nobody would have the duty any more, and that client would wait in silence.
-struct OnPanic<'a>(&'a Outbox);
-
-impl Drop for OnPanic<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let mut account = self.0.account.lock();
-            if let Some(attached) = &account.attached {
-                let _ = attached.socket.shutdown(Shutdown::Both);
-            }
-            account.wake_writer();
-        }
+        state.wake_writer();
     }
 }

@@ -1,72 +1,63 @@
-//! A session's outbox: the queue of everything that is to be written to a client.
-//! It is drained by the [`writer`] thread, or, as long as the client's kernel takes all
-//! at once, by whoever has filled it ([`hand_off`]).
+//! A session's outbox: the queue of everything that the server writes to one client.
 //!
-//! An outbox belongs to a session, or to a connection that has none yet. A
-//! connection is only *attached* to it, one at a time, and another may take its
-//! place: then what was queued and not written goes there. Those who send know the
-//! outbox and never the connection; and nothing here knows names, commands or
-//! other clients.
+//! Two kinds of thread drain it. A reader thread that has filled it writes without
+//! blocking ([`hand_off`]). The session's [`writer`] thread sends what would block.
+//!
+//! An outbox belongs to a session. At most one connection is *attached* to it. When
+//! another connection attaches, it gets the deliveries that are still queued.
+//!
+//! Does not know names, commands or other clients. A sender does not know the connection.
 //!
 //! # The contract of `send`
 //!
-//! Everything the server promises about delivery rests on what
-//! [`Outbox::send`] promises:
+//! The server's guarantees about delivery rest on [`Outbox::send`]:
 //!
-//! 1. It never blocks: not on the network, not on the client, and on no lock
-//!    under which anybody does either.
+//! 1. It never blocks: not on the network, not on the client, and not on a lock under
+//!    which a thread blocks on either.
 //! 2. It keeps the order of one caller's sends.
 //! 3. Any thread may call it.
-//! 4. It either queues the delivery and says so, or says why not; if the queue is
-//!    full, the miss is counted.
-//! 5. The count reaches the client as a notice, which stands where the gap is: behind
-//!    what was queued before, and before the next delivery that fitted.
+//! 4. It enqueues the delivery, or returns why not. If the queue is full, it counts the
+//!    missed message.
+//! 5. The count reaches the client as a notice at the gap: behind all earlier deliveries,
+//!    and before the next delivery that fits.
 //!
-//! In return, a thread that is told that it has the [`Duty`] drains the outbox soon, or
-//! has it drained, before it does anything that can block: a [`Cork`](hand_off::Cork)
-//! remembers that.
+//! In return, a thread that gets the [`Duty`] drains the outbox before its next call that
+//! can block. A [`Cork`](hand_off::Cork) remembers these outboxes.
 //!
-//! # How
+//! # The queue and its lock
 //!
 //! ```text
-//!   any thread ── send ───┐  one mutex, the account, held until the item is in:
-//!   the reader ── answer ─┼─► bytes queued, bytes of answers, misses, who is attached
+//!   any thread ── send ───┐  one mutex, held until the item is in the channel:
+//!   the reader ── answer ─┼─► bytes queued, gaps, the attached connection, the drain
 //!   shutdown ──── finish ─┘        │
 //!                                  ▼
-//!                    the client's crossbeam channel ──► who has the duty ──► socket
-//!                                          (takes all there is, one write)
+//!                    the client's crossbeam channel ──► the draining thread ──► socket
+//!                                           (takes a batch, and writes it without the lock)
 //! ```
 //!
-//! Three invariants:
+//! Invariants:
 //!
-//! - *Whatever enters the channel enters it under the account's lock, and after the
-//!   item that ends it, nothing does.* So the order of the channel is the order of
-//!   the accounts, the notice of a gap stands exactly where the gap is, and nothing
-//!   can follow a last word.
-//! - *If the channel is not empty, then somebody has the duty to drain it, or nobody is
-//!   attached.* The duty is the thread's whose item finds that nobody has it. It drains
-//!   until it has seen, under the account's lock, that there is nothing more; or it
-//!   passes the duty on to the attached writer, by waking it.
-//! - *Items leave the channel only under the outlet's lock, and only for the connection
-//!   that is attached.* What its kernel did not take goes back into the outlet, in order;
-//!   for the next connection without the answers, which die with the one that asked.
+//! - *An item enters and leaves the channel under the queue lock, and nothing enters after
+//!   the phase has left `Open`.* So the channel has the order of the sends,
+//!   and a gap's notice is exactly at the gap.
+//! - *If the queue is not empty and a connection is attached, then a thread has the duty to
+//!   drain it (`Drain`).* That thread drains until it sees the queue empty under the lock,
+//!   or it wakes the attached writer thread.
+//! - *At most one thread writes, and only to the connection that was attached when it took
+//!   its batch.* What the kernel did not accept goes back, in order. Responses to another
+//!   connection are dropped there.
 //!
-//! A model checker tries them in many orders of what two senders, a writer and a
-//! connection that takes another's place may do (`make model`); and `make model-faults`
-//! that it would find it if they did not hold.
+//! No thread waits for another thread's write. If the drain is `Writing`, a second thread
+//! leaves: the writing thread looks again before it stops.
 //!
-//! The account's lock may be taken while the outlet's is held, and never the other way
-//! round. A writer holds the outlet while it blocks on its client's socket, so nobody
-//! else may wait for it but the writer of the connection that comes next, for whom
-//! that socket has been shut down; the others only try.
+//! A model checker tries these invariants in many thread orders (`make model`). `make
+//! model-faults` breaks them one by one, and the model has to notice.
 
 use std::collections::VecDeque;
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
-use self::primitives::{Condvar, Mutex, MutexGuard, Receiver, Sender, Socket, unbounded};
+use self::primitives::{Condvar, Mutex, MutexGuard, Receiver, Sender, unbounded};
 use crate::protocol::reply::{Delivery, Notice};
 use crate::protocol::token::Token;
 
@@ -80,340 +71,306 @@ mod primitives;
 mod primitives;
 pub mod writer;
 
-pub use attachment::{Attachment, Evicted, NoWriter};
+pub use attachment::{Attachment, Evicted, Loss};
 
 #[cfg(all(test, model))]
 mod model;
 #[cfg(all(test, not(model)))]
-mod tests;
+pub(crate) mod tests;
 
-/// The queue of everything that is to be written to one client.
+/// The queue of everything that the server writes to one client.
 pub struct Outbox {
-    /// The client's channel. Unbounded, because the bound is one of bytes and
-    /// kept by the account; a bounded one would besides allocate all of its
-    /// slots at once, idle or not.
+    /// The header of every message in it.
+    token: Token,
+    /// The limit for `QueueState::deliveries`, in bytes.
+    limit: usize,
+    /// The client's channel. It is unbounded, because the limit counts bytes. A bounded
+    /// channel would also allocate all of its slots at once.
     queue: Sender<Item>,
-    /// Its other end, which whoever has the duty drains. It stays here, with the session,
-    /// so that the writer of the next connection can go on.
+    /// The other end, for the draining thread. It stays with the session, so that the
+    /// writer thread of the next connection can go on.
     items: Receiver<Item>,
-    account: Mutex<Account>,
-    /// Told when an answer was written, when the outbox was closed or another
-    /// connection attached, and when everything was written. Only the client's own
-    /// reader waits for the first three, only the shutdown for the last.
+    state: Mutex<QueueState>,
+    /// Notified after each write, and when the phase or the attached connection changes.
+    /// The client's own reader thread waits on it, and the shutdown.
     changed: Condvar,
-    /// The right to write, and what was taken out and not written.
-    outlet: Mutex<Outlet>,
-    /// The header of whatever is sent to the session. Set once, when there is a
-    /// session, and before anyone else can find it.
-    token: OnceLock<Token>,
-    /// The most bytes of deliveries, from the queueing until the kernel took
-    /// them.
-    bound: usize,
 }
 
-/// What is known about the queue without looking into it.
-struct Account {
-    /// Bytes of deliveries that the kernel has not taken. Each is taken off when it has
-    /// taken all of it, those of one write together.
+/// What is known about the queue without a look into the channel.
+struct QueueState {
+    /// Bytes of deliveries that the kernel has not accepted. A delivery counts until the
+    /// kernel has accepted all of it.
     deliveries: usize,
-    /// Bytes of answers that stand here and the kernel has not taken, those to an earlier
-    /// connection too, until the next drain drops them.
+    /// Bytes of responses that the kernel has not accepted. Those to an earlier connection
+    /// count until the next batch drops them.
     answers: usize,
-    /// The gaps in the queue, in order: how many deliveries did not fit there. Each has
-    /// an item in the channel, where the gap is.
+    /// The gaps in the queue, in order: how many deliveries did not fit. Each has an item
+    /// in the channel, at the gap.
     gaps: VecDeque<u64>,
-    /// Nothing has been queued behind the last gap, so what does not fit now belongs
-    /// to it.
+    /// Nothing was queued behind the last gap, so the next missed delivery belongs to it.
     in_gap: bool,
-    state: State,
+    phase: Phase,
     attached: Option<Attached>,
-    /// Somebody has the duty to drain the queue: a thread that has put something in and has
-    /// still to drain it, the writer that has been woken, or whoever drains it now.
-    duty_taken: bool,
-    /// The connection whose writer is at its socket with a batch from here, or is about
-    /// to be, because the kernel has taken a message in part.
-    writing: Option<u64>,
-    /// The error of a write to this connection by another than its writer. The kernel
-    /// tells it once, so it is kept here for the writer.
-    failed: Option<(u64, io::Error)>,
+    drain: Drain,
+    /// Items that were taken out of the channel and not written. They precede the channel.
+    unwritten: VecDeque<Item>,
 }
 
-/// What stands between the channel and the socket. Who holds its lock may take items out,
-/// and write.
-#[derive(Default)]
-struct Outlet {
-    /// What was taken out of the channel and not written, before all that is in it.
-    items: VecDeque<Item>,
-    /// Of the first of these, so many bytes have been taken by the kernel of this
-    /// connection.
-    begun: Option<(u64, usize)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
     Open,
-    /// The ending item is in the channel, and no other follows it.
+    /// Nothing more enters. The connection ends when all is written.
     Closing,
-    /// The writer has come to the end, or will never.
+    /// All is written, or no connection is left that could write it.
     Done,
 }
 
-/// The connection that is attached to an outbox.
-#[derive(Clone)]
-struct Attached {
-    connection: u64,
-    socket: Arc<Socket>,
-    /// Wakes its writer; with one waking in it there is no need for another. When the
-    /// last clone is dropped, the writer knows that it is attached no more.
-    wake: Sender<()>,
-    /// The outbox of its own from which it is still on its way to this one.
-    from: Option<Arc<Outbox>>,
-    /// Set where another takes its place while its kernel may have a message in part: then
-    /// its writer has no last words. Set under the account's lock, and read once the writer
-    /// has seen under it that it is attached no more, so it needs no ordering of its own.
-    is_torn: Arc<AtomicBool>,
+/// Which thread has the duty to drain the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    /// None. The queue is empty, or no connection is attached.
+    Idle,
+    /// A thread that will drain it soon: a reader thread that has filled it, or the writer
+    /// thread, which has been woken.
+    Assigned,
+    /// The thread that writes a batch to this connection at this moment. The connection's
+    /// writer thread may block there, a reader thread does not.
+    Writing { connection: u64, may_block: bool },
 }
 
-/// What stands in the queue. It is typed because the kinds fare differently.
+/// The connection that is attached to an outbox.
+struct Attached {
+    connection: Arc<Attachment>,
+    /// Wakes its writer thread, which ends when this is dropped. One token is as good as many.
+    wake: Sender<()>,
+    /// The response to the `Set-name` that attached it. It precedes everything that is queued.
+    first: Option<Vec<u8>>,
+}
+
+/// What is queued. The kinds differ in what happens when a connection is lost.
 enum Item {
-    /// A response, or the answer to a telnet command: bytes, since it is for the
-    /// connection that asked, and for no other.
+    /// A response, or the answer to a telnet command, for the connection that asked.
     Answer {
         connection: u64,
         bytes: Vec<u8>,
     },
     Delivery(Delivery),
     Notice(Notice),
-    /// The first of the account's gaps; it becomes a notice when it is taken out, and
-    /// its count is known.
+    /// The first of the queue's gaps. It becomes a notice when it is taken out and its
+    /// count is known.
     Gap,
-    /// The connection goes over to this outbox, at which it has taken its place; in the
-    /// meantime another may have taken it.
-    GoOver(Arc<Outbox>),
-    /// Nothing follows.
-    End,
 }
 
-/// Whose it is now to see that an outbox is drained.
+/// Which thread must drain an outbox now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "who has the duty has to see to it"]
+#[must_use = "the thread that gets the duty must drain the outbox"]
 pub enum Duty {
-    /// The caller's, soon.
+    /// The caller, before its next call that can block.
     Yours,
-    /// The caller's, at once: the queue has become half full. If somebody else has it too,
-    /// there is no telling when that thread goes on.
+    /// The caller, now: the queue has just passed half of its limit. Another thread may have
+    /// the duty too, but may not run soon.
     YoursNow,
-    /// Somebody else's, who will look once more, or nobody's, since nobody is attached.
+    /// Another thread, which will look again; or none, because no connection is attached.
     NotYours,
 }
 
 /// Why a delivery was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotQueued {
-    /// There is no room now; the client will be told of the gap.
+    /// There is no room now. The client will get a notice of the gap.
     Full,
-    /// The outbox is closed, the session ends.
+    /// The outbox is closed, because the session ends.
     Closed,
 }
 
 impl Outbox {
-    /// An open outbox that holds at most `bound` bytes of deliveries.
-    pub fn new(bound: usize) -> Outbox {
+    /// An open outbox for the session of this token, with at most `limit` bytes of deliveries.
+    pub fn new(token: Token, limit: usize) -> Outbox {
         let (queue, items) = unbounded();
         Outbox {
+            token,
+            limit,
             queue,
             items,
-            account: Mutex::new(Account {
+            state: Mutex::new(QueueState {
                 deliveries: 0,
                 answers: 0,
                 gaps: VecDeque::new(),
                 in_gap: false,
-                state: State::Open,
+                phase: Phase::Open,
                 attached: None,
-                duty_taken: false,
-                writing: None,
-                failed: None,
+                drain: Drain::Idle,
+                unwritten: VecDeque::new(),
             }),
             changed: Condvar::new(),
-            outlet: Mutex::default(),
-            token: OnceLock::new(),
-            bound,
         }
     }
 
-    /// Makes this the outbox of the session of `token`, for good.
-    pub fn belong_to(&self, token: Token) {
-        let earlier = self.token.set(token);
-        debug_assert!(
-            earlier.is_ok(),
-            "an outbox belongs to one session in its life"
-        );
+    /// The token of its session.
+    pub fn token(&self) -> Token {
+        self.token
     }
 
-    /// Queues a delivery; the module's documentation has the contract.
+    /// Enqueues a delivery. The module's documentation has the contract.
     pub fn send(&self, delivery: &Delivery) -> Result<Duty, NotQueued> {
         let length = delivery.wire_len();
-        let mut account = self.account.lock();
-        if account.state != State::Open {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Open {
             return Err(NotQueued::Closed);
         }
-        if account.deliveries + length > self.bound {
-            self.miss(&mut account);
+        if state.deliveries + length > self.limit {
+            self.miss(&mut state);
             return Err(NotQueued::Full);
         }
-        account.in_gap = false;
-        let was_half_full = account.deliveries > self.bound / 2;
-        account.deliveries += length;
-        let duty = self.enqueue(&mut account, Item::Delivery(delivery.clone()));
-        let is_half_full = account.deliveries > self.bound / 2;
-        let is_pressing = is_half_full && !was_half_full && account.attached.is_some();
+        state.in_gap = false;
+        let was_half_full = state.deliveries > self.limit / 2;
+        state.deliveries += length;
+        let duty = self.enqueue(&mut state, Item::Delivery(delivery.clone()));
+        let is_half_full = state.deliveries > self.limit / 2;
+        let is_pressing = is_half_full && !was_half_full && state.attached.is_some();
         Ok(if is_pressing { Duty::YoursNow } else { duty })
     }
 
-    /// Closes the outbox: what is queued is still written, then the connection
-    /// ends. The first to finish an outbox has the last word, later calls do
-    /// nothing.
+    /// Closes the outbox. What is queued is still written, then the connection ends. Only
+    /// the first call has an effect.
     pub fn finish(&self) {
-        self.finish_with(self.account.lock(), None);
+        self.finish_with(self.state.lock(), None);
     }
 
-    /// Closes it with this as the last message.
-    fn finish_with_notice(&self, notice: Notice) {
-        self.finish_with(self.account.lock(), Some(Item::Notice(notice)));
-    }
-
-    fn finish_with(&self, mut account: AccountGuard<'_>, last: Option<Item>) {
-        if account.state != State::Open {
+    fn finish_with(&self, mut state: QueueGuard<'_>, last: Option<Item>) {
+        if state.phase != Phase::Open {
             return;
         }
-        for item in last.into_iter().chain([Item::End]) {
-            let _ = self.enqueue(&mut account, item);
+        if let Some(item) = last {
+            let _ = self.enqueue(&mut state, item);
         }
-        // Only the writer can end.
-        account.wake_writer();
-        account.state = match account.attached {
-            Some(_) => State::Closing,
-            None => State::Done,
+        state.phase = match state.attached {
+            Some(_) => Phase::Closing,
+            None => Phase::Done,
         };
+        // Only the writer thread can end the connection.
+        state.wake_writer();
         self.changed.notify_all();
     }
 
     /// Counts a delivery that does not fit.
-    fn miss(&self, account: &mut Account) {
-        match account.gaps.back_mut() {
-            Some(missed) if account.in_gap => *missed += 1,
+    fn miss(&self, state: &mut QueueState) {
+        match state.gaps.back_mut() {
+            Some(missed) if state.in_gap => *missed += 1,
             _ => {
-                account.gaps.push_back(1);
-                account.in_gap = true;
-                if self.enqueue(account, Item::Gap) == Duty::Yours {
-                    account.wake_writer();
+                state.gaps.push_back(1);
+                state.in_gap = true;
+                if self.enqueue(state, Item::Gap) == Duty::Yours {
+                    state.wake_writer();
                 }
             }
         }
     }
 
-    /// Puts an item into the channel. The account's lock is held.
-    fn enqueue(&self, account: &mut Account, item: Item) -> Duty {
+    /// Puts an item into the channel.
+    fn enqueue(&self, state: &mut QueueState, item: Item) -> Duty {
         // Fails only without a receiver, and the outbox holds one itself.
         let _ = self.queue.send(item);
-        if account.duty_taken || account.attached.is_none() {
+        if state.drain != Drain::Idle || state.attached.is_none() {
             return Duty::NotYours;
         }
-        account.duty_taken = true;
+        state.drain = Drain::Assigned;
         Duty::Yours
     }
 
-    /// Waits until a finished outbox has been written to the end, or its connection
-    /// is gone; false if neither has happened by the deadline.
+    /// Attaches a connection, and detaches the one that was attached. The caller then has
+    /// the duty to drain, and must [evict](Evicted::evict) the other connection.
+    fn attach(&self, attached: Attached) -> Option<Evicted> {
+        let mut state = self.state.lock();
+        if state.drain == Drain::Idle {
+            state.drain = Drain::Assigned;
+        }
+        let before = state.attached.replace(attached);
+        self.changed.notify_all();
+        let attached = before?;
+        attached.connection.set_lost(Loss::ResumedElsewhere);
+        Some(Evicted { attached })
+    }
+
+    /// Waits until everything in the closed outbox is written, or no connection is left that
+    /// could write it. False if neither has happened by the deadline.
     fn wait_until_written(&self, deadline: Instant) -> bool {
-        let mut account = self.account.lock();
-        while account.state == State::Closing {
-            if self.changed.wait_until(&mut account, deadline).timed_out() {
+        let mut state = self.state.lock();
+        while state.phase == Phase::Closing {
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
                 break;
             }
         }
-        account.state == State::Done
+        state.phase == Phase::Done
     }
 
-    /// Attaches a connection in the place of whichever was attached, if any, which
-    /// is given back, to be [evicted](Evicted::evict).
-    fn attach(&self, attached: Attached) -> Option<Evicted> {
-        let mut account = self.account.lock();
-        let writing = account.writing;
-        let before = account.attached.replace(attached);
-        // What has been queued in the meantime is to be looked at.
-        account.wake_writer();
-        self.changed.notify_all();
-        before.map(|attached| {
-            let is_writing = writing == Some(attached.connection);
-            attached.is_torn.store(is_writing, Ordering::Relaxed);
-            Evicted {
-                attached,
-                is_writing,
-            }
-        })
-    }
-
-    /// The writer of this connection has come here from the connection's own outbox.
-    fn arrive(&self, connection: u64) {
-        let mut account = self.account.lock();
-        if let Some(attached) = account
-            .attached
-            .as_mut()
-            .filter(|it| it.connection == connection)
-        {
-            attached.from = None;
-        }
-    }
-
-    /// Lets go of this connection, if it is the attached one. Its writer leaves.
+    /// Detaches this connection, if it is the attached one.
     fn detach(&self, connection: u64) {
-        if self.account.lock().let_go(connection) {
-            self.changed.notify_all();
-        }
+        self.state.lock().detach(connection);
+        self.changed.notify_all();
     }
 }
 
-type AccountGuard<'a> = MutexGuard<'a, Account>;
+type QueueGuard<'a> = MutexGuard<'a, QueueState>;
 
-impl Account {
-    /// Closes the first gap, of which the client is to be told now.
-    fn tell_of_gap(&mut self) -> Notice {
+impl QueueState {
+    /// Closes the first gap, of which the client now gets a notice.
+    fn close_gap(&mut self) -> Notice {
         let missed = self.gaps.pop_front().unwrap_or(0);
         self.in_gap &= !self.gaps.is_empty();
         Notice::Missed(missed)
     }
 
-    /// Passes the duty to drain on to the writer of the attached connection, if there is
-    /// one. If there is none, whoever attaches has it.
+    /// Passes the duty to drain on to the writer thread of the attached connection. If none
+    /// is attached, the next connection that attaches has the duty.
     fn wake_writer(&mut self) {
         if let Some(attached) = &self.attached {
-            self.duty_taken = true;
+            if self.drain == Drain::Idle {
+                self.drain = Drain::Assigned;
+            }
             // Fails if it has been woken before and has not looked yet.
             let _ = attached.wake.try_send(());
         }
     }
 
-    /// Lets go of this connection. False if it is not the attached one.
-    fn let_go(&mut self, connection: u64) -> bool {
-        let is_attached = self.is_attached(connection);
-        if is_attached {
+    /// Detaches this connection, if it is the attached one. Its writer thread then ends.
+    fn detach(&mut self, connection: u64) {
+        if self.is_attached(connection) {
             self.attached = None;
-            if self.state == State::Closing {
-                self.state = State::Done;
+            if self.phase == Phase::Closing {
+                self.phase = Phase::Done;
             }
         }
-        is_attached
+    }
+
+    /// Detaches a connection that cannot be written to. Only the first loss counts: it tells
+    /// a reset from an orderly close. If another connection has attached, nothing is lost.
+    fn lose(&mut self, connection: &Attachment, loss: Loss) {
+        if self.is_attached(connection.number()) {
+            connection.set_lost(loss);
+            self.detach(connection.number());
+        }
+    }
+
+    /// Whether a thread writes to this connection, and whether that may block.
+    fn is_writing(&self, connection: u64) -> Option<bool> {
+        match self.drain {
+            Drain::Writing {
+                connection: written,
+                may_block,
+            } if written == connection => Some(may_block),
+            _ => None,
+        }
     }
 
     fn is_attached(&self, connection: u64) -> bool {
         self.attached
             .as_ref()
-            .is_some_and(|attached| attached.connection == connection)
+            .is_some_and(|attached| attached.connection.number() == connection)
     }
 
-    /// Whether anything that this connection queues would still be written.
+    /// Whether the connection can still write what it enqueues.
     fn is_open_for(&self, connection: u64) -> bool {
-        self.state == State::Open && self.is_attached(connection)
+        self.phase == Phase::Open && self.is_attached(connection)
     }
 }

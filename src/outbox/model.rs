@@ -6,16 +6,16 @@
 
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shuttle::thread::{self, JoinHandle};
 
 use super::hand_off::{Cork, HandOff};
 use super::primitives::{Condvar, Mutex, Socket, bounded};
-use super::writer::WriterThread;
-use super::{Attachment, NotQueued, Outbox};
+use super::writer::Writer;
+use super::{Attachment, Duty, NotQueued, Outbox};
 use crate::protocol::literals;
-use crate::protocol::reply::{Delivery, Notice, Reply, Response, Scope};
+use crate::protocol::reply::{Delivery, Reply, Response, Scope};
 use crate::protocol::token::Token;
 
 /// Orders to try for each of the two ways of choosing them.
@@ -24,11 +24,11 @@ const ORDERS: usize = 10_000;
 const SENDERS: usize = 2;
 const MESSAGES: usize = 2;
 
-/// A connection with its writer, and what its client has got.
+/// A connection with its writer thread, and what its client has got.
 struct Connection {
     attachment: Arc<Attachment>,
     socket: Arc<Socket>,
-    writer: JoinHandle<()>,
+    writer: Writer,
 }
 
 type Changed = Arc<(Mutex<()>, Condvar)>;
@@ -37,16 +37,19 @@ fn changed() -> Changed {
     Arc::new((Mutex::new(()), Condvar::new()))
 }
 
-fn connect(number: u64, outbox: &Arc<Outbox>, changed: &Changed) -> Connection {
+/// A connection that attaches to the session's outbox, and evicts the one that was attached.
+fn connect(number: u64, outbox: &Arc<Outbox>, changed: &Changed, hand_off: bool) -> Connection {
     let socket = Arc::new(Socket::new(Arc::clone(changed)));
-    let attachment = Arc::new(Attachment::new(number, Arc::clone(outbox)));
-    let writer = WriterThread::attach(&attachment, Arc::clone(&socket), Duration::from_secs(3_600));
-    let leaving = Arc::clone(&attachment);
-    let writer = thread::spawn(move || {
-        let (writing, _) = bounded(0);
-        let (_, reader_gone) = bounded(0);
-        let _ = writer.run(&leaving, writing, &reader_gone);
-    });
+    let its_socket = Arc::clone(&socket);
+    let (hour, shutdown) = (Duration::from_secs(3_600), bounded(0).1);
+    let attachment = Attachment::new(number, its_socket, 1 << 20, hour, shutdown);
+    let attachment = Arc::new(attachment);
+    let mut writer = Writer::start(&attachment).unwrap();
+    let cork = Cork::new(HandOff::new(hand_off));
+    if let Some(evicted) = writer.attach(outbox, &resumed()) {
+        evicted.evict();
+    }
+    cork.take_up(Duty::Yours, outbox);
     Connection {
         attachment,
         socket,
@@ -55,9 +58,7 @@ fn connect(number: u64, outbox: &Arc<Outbox>, changed: &Changed) -> Connection {
 }
 
 fn session() -> Arc<Outbox> {
-    let session = Arc::new(Outbox::new(1 << 20));
-    session.belong_to(Token::from_bits([1; 16]));
-    session
+    Arc::new(Outbox::new(Token::from_bits([1; 16]), 1 << 20))
 }
 
 /// As readers do it: something is queued, and seen to.
@@ -134,10 +135,11 @@ fn join(threads: Vec<JoinHandle<()>>) {
 }
 
 fn nothing_is_owed(outbox: &Outbox) {
-    let account = outbox.account.lock();
-    assert_eq!((account.deliveries, account.answers), (0, 0));
+    let state = outbox.state.lock();
+    assert_eq!((state.deliveries, state.answers), (0, 0));
 }
 
+/// The first response of each connection.
 fn resumed() -> Reply {
     let name = literals::name("alice");
     Reply {
@@ -146,42 +148,39 @@ fn resumed() -> Reply {
     }
 }
 
+#[track_caller]
+fn response_is_first(socket: &Socket) {
+    let (data, _) = messages(&socket.taken());
+    assert_eq!(data[0], "You are already alice", "{data:?}");
+}
+
 /// Everything reaches a client that stays.
 fn two_send(hand_off: bool) {
     let (session, changed) = (session(), changed());
-    let connection = connect(1, &session, &changed);
+    let connection = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
     wait_for_all(&[&connection.socket], &changed);
     join(senders);
     session.finish();
-    connection.writer.join().unwrap();
+    connection.writer.end();
+    response_is_first(&connection.socket);
     nothing_is_owed(&session);
 }
 
 /// Another connection takes the place of one at which messages arrive.
 fn two_send_while_one_takes_over(hand_off: bool) {
     let (session, changed) = (session(), changed());
-    let first = connect(1, &session, &changed);
+    let first = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
-    let own = Arc::new(Outbox::new(1 << 20));
-    let second = connect(2, &own, &changed);
-    {
-        let cork = Cork::new(HandOff::new(hand_off));
-        let evicted = second.attachment.take_place_at(&session).unwrap();
-        evicted.expect("the first").evict();
-        second.attachment.go_over(&session, &resumed(), &cork);
-    }
+    let second = connect(2, &session, &changed, hand_off);
     wait_for_all(&[&first.socket, &second.socket], &changed);
     join(senders);
     session.finish();
-    first.writer.join().unwrap();
-    second.writer.join().unwrap();
+    first.writer.end();
+    second.writer.end();
     nothing_is_owed(&session);
-    let (data, is_torn) = messages(&second.socket.taken());
-    assert!(
-        data[0].starts_with("You are already ") && !is_torn,
-        "{data:?}"
-    );
+    response_is_first(&second.socket);
+    assert!(!messages(&second.socket.taken()).1, "it is torn");
     let (data, is_torn) = messages(&first.socket.taken());
     let last_word = "This session was resumed from another connection";
     let told = data.iter().position(|data| data == last_word);
@@ -191,27 +190,34 @@ fn two_send_while_one_takes_over(hand_off: bool) {
     );
 }
 
-/// The server shuts down while a connection goes over. Whichever outbox it is attached to
-/// is finished then: nobody waits for ever, and nothing is written behind the last word.
-fn it_is_finished_while_it_goes_over(hand_off: bool) {
+/// Another connection takes over from one whose client accepts no byte more, and then the new
+/// client accepts none either. The old writer thread ends all the same.
+fn one_takes_over_and_both_stall(hand_off: bool) {
     let (session, changed) = (session(), changed());
-    let own = Arc::new(Outbox::new(1 << 20));
+    let first = connect(1, &session, &changed, hand_off);
+    let senders = send_to(&session, hand_off);
+    first.socket.stall();
+    let second = connect(2, &session, &changed, hand_off);
+    second.socket.stall();
+    first.writer.end();
+    join(senders);
+    second.attachment.break_off();
+    second.writer.end();
+}
+
+/// The server shuts down while messages arrive. Nothing is written behind the last message.
+fn two_send_while_it_is_shut_down(hand_off: bool) {
+    let (session, changed) = (session(), changed());
     let Connection {
         attachment,
         socket,
         writer,
-    } = connect(1, &own, &changed);
+    } = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
-    let finishing = Arc::clone(&attachment);
-    let shutdown = thread::spawn(move || finishing.finish_with_notice(Notice::ShuttingDown));
-    // Otherwise its writer has come to the end already.
-    if attachment.take_place_at(&session).is_ok() {
-        let cork = Cork::new(HandOff::new(hand_off));
-        attachment.go_over(&session, &resumed(), &cork);
-    }
+    attachment.shut_down();
+    assert!(attachment.wait_until_written(Instant::now()));
     join(senders);
-    shutdown.join().unwrap();
-    writer.join().unwrap();
+    writer.end();
     let (data, is_torn) = messages(&socket.taken());
     let last = data.last().map(String::as_str);
     assert_eq!(
@@ -223,23 +229,18 @@ fn it_is_finished_while_it_goes_over(hand_off: bool) {
 /// A connection breaks under what arrives, and another comes later.
 fn two_send_while_it_breaks(hand_off: bool) {
     let (session, changed) = (session(), changed());
-    let first = connect(1, &session, &changed);
+    let first = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
     // The network's part, and then the reader's.
     let _ = first.socket.shutdown(Shutdown::Both);
     first.attachment.break_off();
-    first.writer.join().unwrap();
-    let own = Arc::new(Outbox::new(1 << 20));
-    let second = connect(2, &own, &changed);
-    {
-        let cork = Cork::new(HandOff::new(hand_off));
-        assert!(second.attachment.take_place_at(&session).unwrap().is_none());
-        second.attachment.go_over(&session, &resumed(), &cork);
-    }
+    first.writer.end();
+    let second = connect(2, &session, &changed, hand_off);
     wait_for_all(&[&first.socket, &second.socket], &changed);
     join(senders);
     session.finish();
-    second.writer.join().unwrap();
+    second.writer.end();
+    response_is_first(&second.socket);
     nothing_is_owed(&session);
 }
 
@@ -262,8 +263,13 @@ fn what_is_sent_arrives_while_another_connection_takes_over() {
 }
 
 #[test]
-fn a_connection_that_goes_over_is_finished_wherever_it_is() {
-    check(it_is_finished_while_it_goes_over);
+fn evicted_writer_ends_although_both_clients_stall() {
+    check(one_takes_over_and_both_stall);
+}
+
+#[test]
+fn shutdown_notice_is_the_last_message() {
+    check(two_send_while_it_is_shut_down);
 }
 
 #[test]

@@ -6,10 +6,12 @@ use std::io;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-pub(super) use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+pub(super) use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 pub(super) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(super) use std::net::TcpStream as Socket;
-pub(super) use std::thread::yield_now;
+pub(super) use std::thread::{JoinHandle, yield_now};
+
+pub(super) use crate::threads::spawn;
 
 /// Writes without blocking, and says how many bytes the kernel took.
 pub(super) fn send_now(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {

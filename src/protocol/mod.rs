@@ -102,6 +102,9 @@
 //!   token from the operating system's random source, a queue of deliveries. The
 //!   answer carries the token and stands before
 //!   the session's first delivery.
+//! - If the server has no thread left for a session on this connection, `Set-name` is
+//!   answered `403 Forbidden`, `The server is full`. Nothing has changed, and the connection
+//!   stays.
 //! - A later request may leave its header empty, which stands for the connection's
 //!   own session, or carry a token. So netcat is usable by hand: Enter, Enter,
 //!   `Broadcast-message hello`.
@@ -144,7 +147,7 @@
 //! | `304 Not Modified` | `Set-name` to the name one has; resuming under it |
 //! | `400 Bad Request` | anything malformed: section 6 |
 //! | `401 Unauthorized` | `Set a name first`; `Unknown token`; the login deadline |
-//! | `403 Forbidden` | understood and refused: `NAME is taken`; `This connection is NAME`; full; resumed elsewhere |
+//! | `403 Forbidden` | understood and refused: `NAME is taken`; `This connection is NAME`; full (a notice or a response); resumed elsewhere |
 //! | `404 Not Found` | `No one is named NAME` |
 //! | `418 I'm a tea pocket` | an HTTP request: a line in the status-line position that ends in ` HTTP/1.0` or ` HTTP/1.1`. Data: `This is a chat server, not a web server`. Then the connection is closed, so that no web page can make a browser talk to it |
 //! | `500 Internal Server Error` | a defect: the request's handling panicked. Data: `The server failed to answer this request`. It is logged with where, the connection is closed, no one else notices |

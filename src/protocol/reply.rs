@@ -58,6 +58,8 @@ pub enum Response {
     Taken(Username),
     /// The connection has a session, of this name, and cannot take another's.
     ThisConnectionIs(Username),
+    /// The system has no thread left for a session of this connection.
+    ServerIsFull,
     /// No session has this name.
     NoOneIsNamed(Username),
     /// There is no such command word.
@@ -147,7 +149,9 @@ impl Response {
             | Response::EmptyRequest
             | Response::BadArguments(_) => Status::BadRequest,
             Response::SetANameFirst | Response::UnknownToken => Status::Unauthorized,
-            Response::Taken(_) | Response::ThisConnectionIs(_) => Status::Forbidden,
+            Response::Taken(_) | Response::ThisConnectionIs(_) | Response::ServerIsFull => {
+                Status::Forbidden
+            }
             Response::NoOneIsNamed(_) => Status::NotFound,
             Response::Stray(Stray::Http) => Status::TeaPocket,
             Response::Failed => Status::InternalServerError,
@@ -191,6 +195,7 @@ impl fmt::Display for Response {
             Response::UnknownToken => f.write_str("Unknown token"),
             Response::Taken(name) => write!(f, "{name} is taken"),
             Response::ThisConnectionIs(name) => write!(f, "This connection is {name}"),
+            Response::ServerIsFull => write!(f, "{}", Notice::ServerIsFull),
             Response::NoOneIsNamed(name) => write!(f, "No one is named {name}"),
             Response::NotACommand(word) => {
                 write!(f, "{} is not a command; try Help", word.as_str())

@@ -2,6 +2,7 @@
 //! but those that race.
 
 use super::*;
+use crate::outbox::tests::next_number;
 use crate::protocol::literals::name;
 use std::sync::Barrier;
 use std::thread;
@@ -18,58 +19,64 @@ fn token(bits: u8) -> Token {
     Token::from_bits([bits; 16])
 }
 
+fn admit(sessions: &Arc<Sessions>, origin: Option<Origin>) -> Result<Admission, Notice> {
+    sessions.admit(Attachment::for_test(next_number()).0, origin)
+}
+
 fn connect(sessions: &Arc<Sessions>) -> Admission {
-    sessions
-        .admit(Arc::new(Outbox::new(1 << 20)), None)
-        .expect("room")
+    admit(sessions, None).expect("room")
+}
+
+impl Admission {
+    /// A claim whose response nobody drains.
+    fn claim_for_test(&mut self, its_name: &str, bits: u8) -> Result<Vec<Session>, NameError> {
+        self.claim(&name(its_name), token(bits), &Cork::for_test(false))
+    }
+
+    fn resume_for_test(&mut self, token: Token, its_name: &str) -> Result<Resumed, NameError> {
+        self.resume(token, &name(its_name), &Cork::for_test(false))
+    }
 }
 
 #[test]
 fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
     let sessions = Sessions::new(10, None);
     let (mut alice, mut other) = (connect(&sessions), connect(&sessions));
-    assert!(
-        alice
-            .claim(&name("Alice"), token(1), &Cork::for_test(false))
-            .is_ok()
-    );
+    assert!(alice.claim_for_test("Alice", 1).is_ok());
     assert_eq!(
-        other
-            .claim(&name("aLICE"), token(2), &Cork::for_test(false))
-            .err(),
-        Some(Taken)
+        other.claim_for_test("aLICE", 2).err(),
+        Some(NameError::Taken)
     );
     assert_eq!(other.token(), None);
     let found = sessions.by_name(&name("ALICE")).unwrap();
     assert_eq!((found.name.as_str(), found.token), ("Alice", token(1)));
     drop(alice);
     assert!(sessions.by_token(token(1)).is_none());
-    assert!(
-        other
-            .claim(&name("alice"), token(3), &Cork::for_test(false))
-            .is_ok()
-    );
+    assert!(other.claim_for_test("alice", 3).is_ok());
 }
 
 #[test]
 fn a_rename_takes_the_new_name_and_frees_the_old() {
     let sessions = Sessions::new(10, None);
     let (mut bob, mut carol) = (connect(&sessions), connect(&sessions));
-    bob.claim(&name("bob"), token(1), &Cork::for_test(false))
-        .unwrap();
-    carol
-        .claim(&name("carol"), token(2), &Cork::for_test(false))
-        .unwrap();
-    assert_eq!(sessions.rename(token(1), &name("bob")), Rename::Unchanged);
-    assert_eq!(sessions.rename(token(1), &name("Bob")), Rename::Done);
+    bob.claim_for_test("bob", 1).unwrap();
+    carol.claim_for_test("carol", 2).unwrap();
+    assert_eq!(sessions.rename(token(1), &name("bob")), Ok(false));
+    assert_eq!(sessions.rename(token(1), &name("Bob")), Ok(true));
     assert_eq!(sessions.by_name(&name("BOB")).unwrap().token, token(1));
-    assert_eq!(sessions.rename(token(1), &name("CAROL")), Rename::Taken);
-    assert_eq!(sessions.rename(token(1), &name("dave")), Rename::Done);
+    assert_eq!(
+        sessions.rename(token(1), &name("CAROL")),
+        Err(NameError::Taken)
+    );
+    assert_eq!(sessions.rename(token(1), &name("dave")), Ok(true));
     assert!(sessions.by_name(&name("bob")).is_none());
     assert_eq!(sessions.by_name(&name("dave")).unwrap().token, token(1));
     drop(bob);
     assert!(sessions.by_name(&name("dave")).is_none());
-    assert_eq!(sessions.rename(token(1), &name("dave")), Rename::Gone);
+    assert_eq!(
+        sessions.rename(token(1), &name("dave")),
+        Err(NameError::Gone)
+    );
     assert_eq!(sessions.names(), [name("carol")]);
 }
 
@@ -85,9 +92,7 @@ fn of_many_who_race_for_a_name_one_gets_it() {
                     scope.spawn(move || {
                         let mut connection = connect(sessions);
                         barrier.wait();
-                        let won = connection
-                            .claim(&name("alice"), token(n), &Cork::for_test(false))
-                            .is_ok();
+                        let won = connection.claim_for_test("alice", n).is_ok();
                         barrier.wait();
                         usize::from(won)
                     })
@@ -106,31 +111,25 @@ fn of_many_who_race_for_a_name_one_gets_it() {
 #[test]
 fn there_is_room_for_so_many_and_again_when_one_leaves() {
     let sessions = Sessions::new(2, None);
-    let admit = || sessions.admit(Arc::new(Outbox::new(1 << 20)), None);
     let (first, _second) = (connect(&sessions), connect(&sessions));
-    assert_eq!(admit().err(), Some(Notice::ServerIsFull));
+    let full = admit(&sessions, None).err();
+    assert_eq!(full, Some(Notice::ServerIsFull));
     drop(first);
-    let third = admit().unwrap();
-    assert_eq!(third.number(), 3, "numbers are not given again");
+    assert!(admit(&sessions, None).is_ok());
 }
 
 #[test]
 fn a_closed_server_admits_nobody_and_knows_who_is_there() {
     let sessions = Sessions::new(10, None);
     let (mut alice, _nameless) = (connect(&sessions), connect(&sessions));
-    alice
-        .claim(&name("alice"), token(1), &Cork::for_test(false))
-        .unwrap();
+    alice.claim_for_test("alice", 1).unwrap();
     assert_eq!(sessions.close().len(), 2, "with a session or without");
     assert!(
         sessions.by_token(token(1)).is_some(),
         "until its connection ends"
     );
-    assert!(
-        sessions
-            .admit(Arc::new(Outbox::new(1 << 20)), None)
-            .is_err()
-    );
+    let refused = admit(&sessions, None).err();
+    assert_eq!(refused, Some(Notice::ShuttingDown));
 }
 
 #[test]
@@ -139,13 +138,7 @@ fn a_broadcast_goes_to_everyone_but_its_sender() {
     let mut members = Vec::new();
     for bits in 0..3 {
         let mut member = connect(&sessions);
-        member
-            .claim(
-                &name(&format!("user{bits}")),
-                token(bits),
-                &Cork::for_test(false),
-            )
-            .unwrap();
+        member.claim_for_test(&format!("user{bits}"), bits).unwrap();
         members.push(member);
     }
     let _without_a_session = connect(&sessions);
@@ -154,19 +147,24 @@ fn a_broadcast_goes_to_everyone_but_its_sender() {
     assert!(
         !outboxes
             .iter()
-            .any(|outbox| Arc::ptr_eq(outbox, &members[1].attachment().outbox()))
+            .any(|outbox| Arc::ptr_eq(outbox, members[1].attachment().outbox().unwrap()))
     );
 }
 
 /// Has this connection claim a name, and break when its token was used, so that the
 /// session lingers; its token.
 fn linger(mut connection: Admission, its_name: &str, bits: u8) -> Token {
-    connection
-        .claim(&name(its_name), token(bits), &Cork::for_test(false))
-        .unwrap();
+    connection.claim_for_test(its_name, bits).unwrap();
     connection.sessions().use_token(token(bits));
-    assert!(matches!(connection.break_session(true), Broken::Lingers(_)));
+    assert!(matches!(lose(&mut connection), Broken::Lingers(_)));
     token(bits)
+}
+
+/// What the reader thread does when its connection is lost.
+fn lose(connection: &mut Admission) -> Broken {
+    connection.attachment().break_off();
+    connection.take_writer().expect("it had a session").end();
+    connection.break_session(true)
 }
 
 #[test]
@@ -178,9 +176,7 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
         (false, true, false),
     ] {
         let mut connection = connect(&sessions);
-        connection
-            .claim(&name("alice"), token(1), &Cork::for_test(false))
-            .unwrap();
+        connection.claim_for_test("alice", 1).unwrap();
         // To be looked up by the server is not to be used by the client.
         sessions.by_token(token(1)).unwrap();
         if was_used {
@@ -198,19 +194,19 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
 fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
     let sessions = Sessions::new(10, None);
     let alice = token(1);
-    let mut first = attached(&sessions);
+    let mut first = connect(&sessions);
     first
         .claim(&name("alice"), alice, &Cork::for_test(false))
         .unwrap();
     sessions.use_token(alice).unwrap();
-    let mut second = attached(&sessions);
-    let resumed = second.resume(alice, &name("Alice")).expect("it is there");
+    let mut second = connect(&sessions);
+    let resumed = second.resume_for_test(alice, "Alice").expect("it is there");
     assert!(resumed.renamed && resumed.evicted.is_some());
     assert!(matches!(first.break_session(true), Broken::NoSession));
-    let mut third = attached(&sessions);
+    let mut third = connect(&sessions);
     assert!(
         third
-            .resume(alice, &name("Alice"))
+            .resume_for_test(alice, "Alice")
             .is_ok_and(|resumed| !resumed.renamed)
     );
     assert!(second.end_session().is_none());
@@ -219,27 +215,19 @@ fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
     assert!(third.end_session().is_some());
 }
 
-/// A connection that is attached to its outbox, as one with a writer is.
-fn attached(sessions: &Arc<Sessions>) -> Admission {
-    let admission = connect(sessions);
-    admission.attachment().attach_for_test();
-    admission
-}
-
 #[test]
 fn a_refused_resumption_changes_nothing() {
     let sessions = Sessions::new(10, None);
     let alice = linger(connect(&sessions), "alice", 1);
-    let (mut bob, mut newcomer) = (attached(&sessions), attached(&sessions));
-    bob.claim(&name("bob"), token(2), &Cork::for_test(false))
-        .unwrap();
+    let (mut bob, mut newcomer) = (connect(&sessions), connect(&sessions));
+    bob.claim_for_test("bob", 2).unwrap();
     assert_eq!(
-        newcomer.resume(alice, &name("BOB")).err(),
-        Some(NotResumed::Taken)
+        newcomer.resume_for_test(alice, "BOB").err(),
+        Some(NameError::Taken)
     );
     assert_eq!(
-        newcomer.resume(token(3), &name("carol")).err(),
-        Some(NotResumed::Gone)
+        newcomer.resume_for_test(token(3), "carol").err(),
+        Some(NameError::Gone)
     );
     assert_eq!(newcomer.token(), None);
     let (ended, next) = sessions.end_lingered_out(Instant::now(), Duration::ZERO);
@@ -247,24 +235,7 @@ fn a_refused_resumption_changes_nothing() {
         (ended[0].name.as_str(), ended.len(), next),
         ("alice", 1, None)
     );
-    newcomer
-        .claim(&name("alice"), token(4), &Cork::for_test(false))
-        .unwrap();
-}
-
-#[test]
-fn who_is_about_to_close_cannot_resume_and_leaves_the_session_lingering() {
-    let sessions = Sessions::new(10, None);
-    let alice = linger(connect(&sessions), "alice", 1);
-    // Without a writer, as a connection that could not be written to is.
-    let mut closing = connect(&sessions);
-    assert_eq!(
-        closing.resume(alice, &name("alice")).err(),
-        Some(NotResumed::Closing)
-    );
-    assert_eq!(closing.token(), None);
-    let mut newcomer = attached(&sessions);
-    assert!(newcomer.resume(alice, &name("alice")).is_ok());
+    newcomer.claim_for_test("alice", 4).unwrap();
 }
 
 #[test]
@@ -274,9 +245,9 @@ fn sessions_linger_out_in_the_order_in_which_they_broke() {
         linger(connect(&sessions), "one", 1),
         linger(connect(&sessions), "two", 2),
     );
-    let mut resuming = attached(&sessions);
-    assert!(resuming.resume(one, &name("one")).is_ok());
-    assert!(matches!(resuming.break_session(true), Broken::Lingers(_)));
+    let mut resuming = connect(&sessions);
+    assert!(resuming.resume_for_test(one, "one").is_ok());
+    assert!(matches!(lose(&mut resuming), Broken::Lingers(_)));
     let minute = Duration::from_secs(60);
     let (ended, next) = sessions.end_lingered_out(Instant::now(), minute);
     assert!(ended.is_empty() && next.is_some_and(|next| next > Instant::now()));
@@ -296,7 +267,7 @@ fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
     );
     let ended = |admission: &mut Admission, its_name: &str, bits: u8| {
         let ended = admission
-            .claim(&name(its_name), token(bits), &Cork::for_test(false))
+            .claim_for_test(its_name, bits)
             .expect("a free name");
         ended
             .iter()
@@ -309,10 +280,10 @@ fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
     let mut second = connect(&sessions);
     assert!(sessions.by_token(one).is_some());
     assert_eq!(ended(&mut second, "second", 4), [one]);
-    let mut third = attached(&sessions);
-    assert!(third.resume(two, &name("two")).is_ok());
-    let full = sessions.admit(Arc::new(Outbox::new(1 << 20)), None);
-    assert_eq!(full.err(), Some(Notice::ServerIsFull));
+    let mut third = connect(&sessions);
+    assert!(third.resume_for_test(two, "two").is_ok());
+    let full = admit(&sessions, None).err();
+    assert_eq!(full, Some(Notice::ServerIsFull));
 }
 
 fn origin(last: u8) -> Option<Origin> {
@@ -320,7 +291,7 @@ fn origin(last: u8) -> Option<Origin> {
 }
 
 fn connect_from(sessions: &Arc<Sessions>, last: u8) -> Result<Admission, Notice> {
-    sessions.admit(Arc::new(Outbox::new(1 << 20)), origin(last))
+    admit(sessions, origin(last))
 }
 
 #[test]
@@ -346,15 +317,12 @@ fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
     // It may have come to resume.
     let mut third = connect_from(&sessions, 1).expect("nobody is connected from there");
     assert!(sessions.by_token(one).is_some());
-    let ended = third
-        .claim(&name("third"), token(4), &Cork::for_test(false))
-        .expect("a free name");
+    let ended = third.claim_for_test("third", 4).expect("a free name");
     let ended: Vec<Token> = ended.iter().map(|session| session.token).collect();
     assert_eq!(ended, [one], "the longest lingering of this origin");
     // Resumed from elsewhere, it counts there.
     let mut moved = connect_from(&sessions, 3).expect("room");
-    moved.attachment().attach_for_test();
-    assert!(moved.resume(two, &name("two")).is_ok());
+    assert!(moved.resume_for_test(two, "two").is_ok());
     assert!(connect_from(&sessions, 1).is_ok(), "two has moved");
     let _fourth = connect_from(&sessions, 3).expect("room for one more there");
     assert_eq!(
@@ -381,11 +349,11 @@ fn what_is_counted_of_an_origin_goes_when_its_clients_go() {
 fn a_closing_server_lets_nobody_resume() {
     let sessions = Sessions::new(3, None);
     let one = linger(connect(&sessions), "one", 1);
-    let mut late = attached(&sessions);
+    let mut late = connect(&sessions);
     sessions.close();
     assert_eq!(
-        late.resume(one, &name("one")).err(),
-        Some(NotResumed::Closing)
+        late.resume_for_test(one, "one").err(),
+        Some(NameError::Closing)
     );
     assert_eq!(late.token(), None);
 }
@@ -397,13 +365,11 @@ fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sess
     // Whoever has them: the order is of the connections that claimed, not of the names.
     for (number, its_name) in [(2, "carol"), (0, "dora"), (3, "alice"), (1, "bob")] {
         let bits = u8::try_from(number).unwrap();
-        connections[number]
-            .claim(&name(its_name), token(bits), &Cork::for_test(false))
-            .unwrap();
+        connections[number].claim_for_test(its_name, bits).unwrap();
     }
     let outboxes: Vec<_> = connections
         .iter()
-        .map(|connection| connection.attachment().outbox())
+        .map(|connection| Arc::clone(connection.attachment().outbox().unwrap()))
         .collect();
     let everyone = |sessions: &Sessions| sessions.all_but(token(99));
     let are_same = |some: &[Arc<Outbox>], others: &[Arc<Outbox>]| {
@@ -422,10 +388,8 @@ fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sess
     connections.remove(0);
     assert!(are_same(&everyone(&sessions), &outboxes[1..]));
     sessions.use_token(token(1)).unwrap();
-    assert!(matches!(
-        connections[0].break_session(true),
-        Broken::Lingers(_)
-    ));
+    let lost = lose(&mut connections[0]);
+    assert!(matches!(lost, Broken::Lingers(_)));
     assert!(are_same(&everyone(&sessions), &outboxes[1..]));
     sessions.end_lingered_out(Instant::now(), Duration::ZERO);
     assert!(are_same(&everyone(&sessions), &outboxes[2..]));

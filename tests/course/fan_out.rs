@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chat::outbox::Outbox;
+use chat::outbox::Attachment;
 use chat::outbox::hand_off::{Cork, HandOff};
 use chat::protocol::token::Token;
 use chat::protocol::username::Username;
 use chat::sessions::Sessions;
+
+use crossbeam_channel::never;
 
 use crate::chat::{Chatter, NAIVE, OURS, PATIENCE, is_timeout};
 use crate::support::Server;
@@ -147,9 +149,14 @@ fn locked_by_sessions() -> Duration {
     let sessions = Sessions::new(CLIENTS as usize, None);
     let cork = Cork::new(HandOff::new(true));
     let mut admissions = Vec::new();
+    // One socket for all: only the map matters here.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let socket = Arc::new(TcpStream::connect(address).expect("a connection"));
     for number in 0..CLIENTS {
-        let outbox = Arc::new(Outbox::new(usize::MAX));
-        let mut admission = sessions.admit(outbox, None).expect("there is room");
+        let (id, socket) = (number as u64, Arc::clone(&socket));
+        let attachment = Attachment::new(id, socket, usize::MAX, Duration::ZERO, never());
+        let mut admission = sessions.admit(attachment, None).expect("there is room");
         let name = Username::new(&format!("user{number}")).expect("a name");
         let token = Token::from_bits(number.to_be_bytes());
         admission.claim(&name, token, &cork).expect("it is free");

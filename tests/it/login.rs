@@ -1,6 +1,6 @@
 //! The time there is for a first name (3).
 
-use crate::support::{Client, DEADLINE, Server};
+use crate::support::{Client, DEADLINE, Server, wait_for};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,63 @@ fn who_has_a_name_in_time_has_all_the_time_there_is() {
     expect_too_slow(&mut server.connect(), 2);
     resumed.barrier();
     bob.barrier();
+}
+
+#[test]
+fn connection_without_a_name_has_one_thread() {
+    let server = Server::start(&[]);
+    let mut first = server.connect();
+    first.ask("Ping", "200 OK", "Pong");
+    // All threads of the server have started by now.
+    let before = server.figure("Threads");
+    let mut clients: Vec<Client> = (0..5).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.ask("Ping", "200 OK", "Pong");
+    }
+    assert_eq!(server.figure("Threads"), before + 5);
+    clients[0].ask(
+        "Set-name a",
+        "400 Bad Request",
+        "A name is 2 to 63 of A-Z a-z 0-9 _ -",
+    );
+    assert_eq!(server.figure("Threads"), before + 5);
+    let alice = server.named("alice");
+    assert_eq!(server.figure("Threads"), before + 7);
+    // A refused name keeps its thread for the next try.
+    clients[0].ask("Set-name alice", "403 Forbidden", "alice is taken");
+    assert_eq!(server.figure("Threads"), before + 8);
+    clients[0].ask("Set-name alice", "403 Forbidden", "alice is taken");
+    assert_eq!(server.figure("Threads"), before + 8);
+    drop((alice, clients));
+    wait_for("the end of all threads", || {
+        server.figure("Threads") == before
+    });
+}
+
+#[test]
+fn connection_without_a_name_must_read_its_responses() {
+    let server = Server::start(&["--write-timeout", "1"]);
+    let mut client = server.connect();
+    let mut writer = client.stream().try_clone().expect("a second handle");
+    let ping = format!("\n\nPing {}\n", "x".repeat(8_000));
+    thread::scope(|scope| {
+        // Until the server reads no more, and closes the connection.
+        scope.spawn(|| while std::io::Write::write_all(&mut writer, ping.as_bytes()).is_ok() {});
+        server.expect_log("broken: cannot be written to: it reads too slowly");
+        client.rest_or_reset();
+    });
+}
+
+#[test]
+fn last_message_without_a_name_is_followed_by_the_end() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.ask("Quit", "200 OK", "Goodbye");
+    let begun = Instant::now();
+    client.expect_end();
+    // The client does not close its side. The server does not wait for it for long.
+    server.expect_log("left: answered 200 OK, Goodbye");
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

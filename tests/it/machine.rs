@@ -97,18 +97,56 @@ fn few_threads_are_few_clients_and_a_polite_refusal() {
         return is_skipped("only root can start a server whose user has no other threads");
     }
     let program = ForOthers::copy(env!("CARGO_BIN_EXE_chat-server"));
-    // Of these, the server's own are six. At the second there is one for the reader of
-    // one client more, and none for its writer.
-    for (number, limit) in [(0, "--nproc=20"), (1, "--nproc=21")] {
-        // The limit is on all threads of a user, so this is one that nobody is.
-        let user = 50_000 + (std::process::id() * 2 + number) % 10_000;
-        let server = limited(limit, program.path(), |command| {
-            command.uid(user).gid(user);
-        });
-        let clients = fill(&server);
-        assert_eq!(clients.len(), 7);
-        check_full(&server, clients);
+    // Of these, the server's own are six.
+    let server = with_few_threads(&program, "--nproc=20", 0);
+    let clients = fill(&server);
+    assert_eq!(clients.len(), 7);
+    check_full(&server, clients);
+}
+
+/// A server with this limit, which counts all threads of a user. So its user has no others.
+#[track_caller]
+fn with_few_threads(program: &ForOthers, limit: &str, number: u32) -> Server {
+    let user = 50_000 + (std::process::id() * 2 + number) % 10_000;
+    limited(limit, program.path(), |command| {
+        command.uid(user).gid(user);
+    })
+}
+
+#[test]
+fn set_name_without_a_thread_is_refused_and_changes_nothing() {
+    if !has_tool("prlimit") {
+        return;
     }
+    if !geteuid().is_root() {
+        return is_skipped("only root can start a server whose user has no other threads");
+    }
+    let program = ForOthers::copy(env!("CARGO_BIN_EXE_chat-server"));
+    // The server has six threads, seven clients have two each. One is left for a reader.
+    let server = with_few_threads(&program, "--nproc=21", 1);
+    let mut clients: Vec<Client> = (0..7).map(|n| server.named(&format!("user{n}"))).collect();
+    let mut late = server.connect();
+    for _ in 0..3 {
+        late.ask("Set-name late", "403 Forbidden", FULL);
+    }
+    late.ask("List-names", "401 Unauthorized", "Set a name first");
+    late.ask("Ping", "200 OK", "Pong");
+    assert_eq!(server.count_log("refused"), 1, "{}", server.log());
+    server.expect_log("no thread for its writer");
+    // A session that is there can still be used, but not be resumed.
+    let token = clients[0].token.clone();
+    late.send_as(&token, "Broadcast-message from elsewhere");
+    late.expect_with(&token, "200 OK", "Delivered to 6");
+    late.send_as(&token, "Set-name user0");
+    late.expect_with(&token, "403 Forbidden", FULL);
+    drop(clients.pop());
+    wait_for("a thread", || {
+        late.send("Set-name late");
+        let answer = late.next();
+        late.token = answer.header;
+        answer.status == "200 OK"
+    });
+    late.ask("List-names l", "200 OK", "1 online: late");
 }
 
 #[test]

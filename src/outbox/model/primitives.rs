@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync as checked;
-pub(super) use shuttle::thread::yield_now;
+pub(super) use shuttle::thread::{JoinHandle, yield_now};
 
 #[derive(Default)]
 pub(super) struct Mutex<T>(checked::Mutex<T>);
@@ -90,7 +90,7 @@ struct ChannelState<T> {
 
 pub(super) struct Sender<T>(Arc<Channel<T>>);
 
-pub(super) struct Receiver<T>(Arc<Channel<T>>);
+pub struct Receiver<T>(Arc<Channel<T>>);
 
 pub(super) fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     bounded(usize::MAX)
@@ -142,6 +142,14 @@ impl<T> Drop for Sender<T> {
 #[derive(Debug)]
 pub(super) struct Nothing;
 
+/// As crossbeam's, but time does not pass here.
+#[derive(Debug, PartialEq)]
+pub(super) enum RecvTimeoutError {
+    #[allow(dead_code, reason = "its callers compare with it")]
+    Timeout,
+    Disconnected,
+}
+
 impl<T> Receiver<T> {
     pub(super) fn try_recv(&self) -> Result<T, Nothing> {
         self.0.state.lock().items.pop_front().ok_or(Nothing)
@@ -155,8 +163,8 @@ impl<T> Receiver<T> {
         state.items.pop_front().ok_or(Nothing)
     }
 
-    pub(super) fn recv_timeout(&self, _: Duration) -> Result<T, Nothing> {
-        self.recv()
+    pub(super) fn recv_timeout(&self, _: Duration) -> Result<T, RecvTimeoutError> {
+        self.recv().map_err(|_| RecvTimeoutError::Disconnected)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -164,15 +172,26 @@ impl<T> Receiver<T> {
     }
 }
 
+/// Starts a thread, without a name.
+pub(super) fn spawn<T: Send + 'static>(
+    _: String,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    Ok(shuttle::thread::spawn(run))
+}
+
 /// A client's socket, and what its kernel has taken.
-pub(super) struct Socket {
+pub struct Socket {
     state: Mutex<SocketState>,
+    /// Notified when the socket is shut down, for a write that is blocked.
+    unblocked: Condvar,
     changed: Arc<(Mutex<()>, Condvar)>,
 }
 
 struct SocketState {
     taken: Vec<u8>,
     is_open: bool,
+    is_stalled: bool,
 }
 
 impl Socket {
@@ -181,11 +200,18 @@ impl Socket {
         let state = SocketState {
             taken: Vec::new(),
             is_open: true,
+            is_stalled: false,
         };
         Socket {
             state: Mutex::new(state),
+            unblocked: Condvar::new(),
             changed,
         }
+    }
+
+    /// From now on the client reads nothing, and its kernel accepts nothing.
+    pub(super) fn stall(&self) {
+        self.state.lock().is_stalled = true;
     }
 
     pub(super) fn taken(&self) -> Vec<u8> {
@@ -195,15 +221,23 @@ impl Socket {
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         if how == Shutdown::Both {
             self.state.lock().is_open = false;
+            self.unblocked.notify_all();
         }
         Ok(())
     }
 
-    /// Takes from so many bytes on to all of them.
+    /// Accepts from so many bytes on to all of them. Blocks while the client stalls, unless
+    /// none is enough.
     fn take(&self, bytes: &[u8], least: usize) -> io::Result<usize> {
         let mut state = self.state.lock();
+        while state.is_open && state.is_stalled && least > 0 {
+            self.unblocked.wait(&mut state);
+        }
         if !state.is_open {
             return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if state.is_stalled {
+            return Ok(0);
         }
         let count = thread_rng().gen_range(least..=bytes.len());
         state.taken.extend_from_slice(&bytes[..count]);

@@ -1,65 +1,7 @@
 //! The hand-off: what a reader writes itself, and what it leaves to the writer.
 
 use super::*;
-
-#[test]
-fn the_first_error_of_a_connection_is_the_one_that_its_writer_learns() {
-    let session = session(ROOMY);
-    let _attachment = attached(&session);
-    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-    session.account.lock().failed = Some((1, reset));
-    // Its client is gone, so that writing to it would fail otherwise.
-    for _ in 0..3 {
-        Cork::for_test(true).send(&session, &delivery("x")).unwrap();
-        session.account.lock().duty_taken = false;
-    }
-    let failed = session.account.lock().failed.take();
-    let (_, e) = failed.expect("it is left for the writer");
-    assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
-    assert_eq!(take(&session).len(), 3);
-}
-
-/// Connection 1 at an outbox, without a writer, so that it is seen what is left for one.
-struct Unwritten {
-    attachment: Attachment,
-    /// Something is in it if the writer was woken.
-    woken: Receiver<()>,
-    client: TcpStream,
-}
-
-fn without_writer(outbox: &Arc<Outbox>, from: Option<Arc<Outbox>>) -> Unwritten {
-    let (socket, client) = socket_pair();
-    let attachment = Attachment::new(1, Arc::clone(outbox));
-    let (wake, woken) = bounded(1);
-    outbox.attach(Attached {
-        connection: attachment.connection,
-        socket,
-        wake,
-        from,
-        is_torn: Arc::default(),
-    });
-    // As its writer does when it has looked and found nothing.
-    woken.recv().unwrap();
-    outbox.account.lock().duty_taken = false;
-    Unwritten {
-        attachment,
-        woken,
-        client,
-    }
-}
-
-/// The data line of the next message.
-#[track_caller]
-fn next_data(client: &mut TcpStream) -> String {
-    let mut message = String::new();
-    while message.matches("\r\n").count() < 3 {
-        let mut byte = [0];
-        client.read_exact(&mut byte).expect("the rest of a message");
-        message.push(char::from(byte[0]));
-    }
-    let data = message.lines().nth(2).expect("three lines");
-    data.to_owned()
-}
+use crossbeam_channel::TryRecvError;
 
 #[track_caller]
 fn nothing_has_arrived(client: &mut TcpStream) {
@@ -74,8 +16,10 @@ fn nothing_has_arrived(client: &mut TcpStream) {
 fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_writer() {
     let session = session(ROOMY);
     let Unwritten {
-        woken, mut client, ..
-    } = without_writer(&session, None);
+        attachment,
+        woken,
+        mut client,
+    } = attach_unwritten(1, &session);
     let mut count = 0;
     while woken.is_empty() {
         Cork::for_test(true)
@@ -84,20 +28,16 @@ fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_w
         count += 1;
         assert!(count < 100_000, "the kernel has an end");
     }
-    let (items_left, begun) = {
-        let outlet = session.outlet.lock();
-        (outlet.items.len(), outlet.begun)
-    };
-    assert_eq!(items_left, 1, "the message that did not fit is left");
-    let account = session.account.lock();
-    assert_eq!(account.writing, begun.map(|(connection, _)| connection));
-    assert_eq!(account.deliveries, numbered(count - 1).wire_len());
-    drop(account);
+    let state = session.state.lock();
+    assert_eq!(state.unwritten.len(), 1, "the message that did not fit");
+    assert_eq!(state.deliveries, numbered(count - 1).wire_len());
+    drop(state);
+    let partial = attachment.take_partial();
     // The client has the others whole, and of that one what was taken.
     let taken: usize = (0..count - 1).map(|n| numbered(n).wire_len()).sum();
-    let mut read = vec![0; taken + begun.map_or(0, |(_, bytes)| bytes)];
+    let mut read = vec![0; taken + partial];
     client.read_exact(&mut read).unwrap();
-    assert!(read.ends_with(b"\r\n") || begun.is_some());
+    assert!(read.ends_with(b"\r\n") || partial > 0);
 }
 
 #[test]
@@ -105,7 +45,7 @@ fn a_message_that_was_begun_by_a_reader_is_ended_by_the_writer() {
     let session = session(ROOMY);
     let (_, _writer, mut client) = connect(1, &session);
     let (cork, mut count) = (Cork::for_test(true), 0);
-    while session.account.lock().deliveries == 0 {
+    while session.state.lock().deliveries == 0 {
         cork.send(&session, &numbered(count)).unwrap();
         cork.flush();
         count += 1;
@@ -125,7 +65,7 @@ fn a_reader_writes_up_to_the_end_and_leaves_the_end_to_the_writer() {
         attachment,
         woken,
         mut client,
-    } = without_writer(&session, None);
+    } = attach_unwritten(1, &session);
     let cork = Cork::for_test(true);
     cork.send(&session, &delivery("x")).unwrap();
     attachment.finish(Some(&goodbye()));
@@ -136,33 +76,13 @@ fn a_reader_writes_up_to_the_end_and_leaves_the_end_to_the_writer() {
     assert_eq!(next_data(&mut client), "Goodbye");
     nothing_has_arrived(&mut client);
     assert!(!woken.is_empty(), "and is told of it again");
-    assert!(matches!(
-        session.outlet.lock().items.front(),
-        Some(Item::End)
-    ));
-}
-
-#[test]
-fn nothing_is_written_to_a_connection_that_is_still_on_its_way() {
-    let session = session(ROOMY);
-    let own = Arc::new(Outbox::new(ROOMY));
-    let Unwritten { mut client, .. } = without_writer(&session, Some(own));
-    let cork = Cork::for_test(true);
-    cork.send(&session, &delivery("early")).unwrap();
-    cork.flush();
-    nothing_has_arrived(&mut client);
-    session.arrive(1);
-    assert!(
-        session.account.lock().duty_taken,
-        "the writer looks, which arrives"
-    );
-    assert_eq!(take(&session), [data("early")]);
+    assert_eq!(session.state.lock().phase, Phase::Done);
 }
 
 #[test]
 fn a_reader_is_not_captured_writing_for_one_client() {
     let session = session(ROOMY);
-    let Unwritten { woken, client, .. } = without_writer(&session, None);
+    let Unwritten { woken, client, .. } = attach_unwritten(1, &session);
     let cork = Cork::for_test(true);
     let rounds = limits::HAND_OFF_ROUNDS as usize;
     // A batch each, and as much again, of which the kernel takes what it gets.
@@ -174,16 +94,16 @@ fn a_reader_is_not_captured_writing_for_one_client() {
     let drained = thread::spawn(move || io::copy(&mut { client }, &mut io::sink()));
     cork.flush();
     assert!(!woken.is_empty(), "the rest is the writer's");
-    let left = session.account.lock().deliveries / numbered(0).wire_len();
+    let left = session.state.lock().deliveries / numbered(0).wire_len();
     assert!(left >= messages / 2, "{left} of {messages}");
-    session.account.lock().attached.take();
+    session.state.lock().attached.take();
     drop(drained);
 }
 
 #[test]
 fn what_another_reader_adds_goes_out_with_the_first_ones() {
     let session = session(ROOMY);
-    let Unwritten { mut client, .. } = without_writer(&session, None);
+    let Unwritten { mut client, .. } = attach_unwritten(1, &session);
     let (first, second) = (Cork::for_test(true), Cork::for_test(true));
     first.send(&session, &delivery("one")).unwrap();
     second.send(&session, &delivery("two")).unwrap();
@@ -197,7 +117,7 @@ fn what_another_reader_adds_goes_out_with_the_first_ones() {
 #[test]
 fn what_one_reader_queues_does_not_wait_for_more_than_so_much() {
     let session = session(usize::MAX);
-    let Unwritten { mut client, .. } = without_writer(&session, None);
+    let Unwritten { mut client, .. } = attach_unwritten(1, &session);
     let cork = Cork::for_test(true);
     for _ in 1..limits::CORKED {
         cork.send(&session, &delivery("x")).unwrap();
@@ -226,7 +146,7 @@ fn who_speaks_to_a_crowd_is_counted_although_another_writes_for_it() {
     let alice = Cork::new(Arc::clone(&hand_off));
     let bob = Cork::new(hand_off);
     let crowd: Vec<_> = (0..limits::CROWD).map(|_| session(ROOMY)).collect();
-    let mut clients: Vec<_> = crowd.iter().map(|it| without_writer(it, None)).collect();
+    let mut clients: Vec<_> = crowd.iter().map(|it| attach_unwritten(1, it)).collect();
     for cork in [&alice, &bob] {
         for outbox in &crowd {
             cork.send(outbox, &delivery("x")).unwrap();
@@ -245,7 +165,7 @@ fn a_queue_that_one_reader_fills_is_written_before_it_is_full() {
     let session = session(8 * message);
     let Unwritten {
         woken, mut client, ..
-    } = without_writer(&session, None);
+    } = attach_unwritten(1, &session);
     let cork = Cork::for_test(true);
     for number in 0..20 {
         assert_eq!(cork.send(&session, &numbered(number)), Ok(()));
@@ -267,25 +187,44 @@ fn a_queue_that_one_reader_fills_is_written_before_it_is_full() {
     assert!(!woken.is_empty());
 }
 
-#[test]
-fn a_panic_while_writing_to_a_client_cuts_it_off_and_holds_nobody_else_up() {
-    let (first, second) = (session(ROOMY), session(ROOMY));
-    let mut defective = without_writer(&first, None);
-    let mut other = without_writer(&second, None);
-    let panicked = thread::spawn(move || {
-        let cork = Cork::for_test(true);
-        cork.send(&first, &delivery("one")).unwrap();
-        cork.send(&second, &delivery("two")).unwrap();
-        // An account that is wrong, which the check for overflow finds out.
-        first.account.lock().deliveries = 0;
-        cork.flush();
+/// Sends to outboxes of which each drain panics, and lets the reader thread unwind.
+fn panic_in_drains(defective: &[&Arc<Outbox>], other: &Arc<Outbox>) {
+    let panicked = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let cork = Cork::for_test(true);
+            for outbox in defective {
+                cork.send(outbox, &delivery("one")).unwrap();
+                // A wrong count, which the check for overflow finds.
+                outbox.state.lock().deliveries = 0;
+            }
+            cork.send(other, &delivery("two")).unwrap();
+            cork.flush();
+        });
+        reader.join()
     });
-    assert!(panicked.join().is_err());
-    assert!(
-        !defective.woken.is_empty(),
-        "its writer is to see to the end"
-    );
+    assert!(panicked.is_err());
+}
+
+#[test]
+fn panic_in_a_drain_loses_one_client_and_delays_no_other() {
+    let (first, second) = (session(ROOMY), session(ROOMY));
+    let mut defective = attach_unwritten(1, &first);
+    let other = attach_unwritten(2, &second);
+    panic_in_drains(&[&first], &second);
+    let woken = defective.woken.try_recv();
+    assert_eq!(woken, Err(TryRecvError::Disconnected), "its writer ends");
+    assert!(defective.attachment.loss().is_some());
     let mut received = String::new();
     defective.client.read_to_string(&mut received).unwrap();
-    assert_eq!(next_data(&mut other.client), data("two"));
+    assert_eq!(other.woken.try_recv(), Ok(()), "its writer has the duty");
+    assert_eq!(take(&second), [data("two")]);
+}
+
+#[test]
+fn second_defect_while_unwinding_does_not_abort() {
+    let (first, second, third) = (session(ROOMY), session(ROOMY), session(ROOMY));
+    let _defective = [attach_unwritten(1, &first), attach_unwritten(2, &second)];
+    let other = attach_unwritten(3, &third);
+    panic_in_drains(&[&first, &second], &third);
+    assert_eq!(other.woken.try_recv(), Ok(()), "its writer has the duty");
 }

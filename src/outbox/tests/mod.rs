@@ -1,16 +1,17 @@
 //! The outbox on its own: what a writer would take out, and real sockets where a
 //! writer is the matter.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, never};
 
-use super::batch::Batch;
+use super::batch::{Batch, Write};
 use super::hand_off::{Cork, HandOff};
-use super::writer::{self, Writer};
+use super::writer::Writer;
 use super::*;
 use crate::limits;
 use crate::protocol::literals;
@@ -37,15 +38,22 @@ fn goodbye() -> Reply {
     }
 }
 
-/// The data lines of what is queued, which is taken out as the writer of connection
-/// 1 would.
+/// The data lines of one batch, which is written completely.
 fn take(outbox: &Outbox) -> Vec<String> {
-    let (mut batch, mut outlet) = (Batch::default(), outbox.outlet.lock());
-    pull(&mut batch, &mut outlet, outbox, 1);
+    let mut batch = Batch::default();
+    let Some(write) = begin(outbox, &mut batch) else {
+        return Vec::new();
+    };
     let text = String::from_utf8(batch.to_write().to_vec()).unwrap();
-    batch.settle(text.len(), &mut outlet, &mut outbox.account.lock());
-    outbox.changed.notify_all();
+    drop(write.end(&mut batch, text.len(), None));
     text.lines().skip(2).step_by(3).map(str::to_owned).collect()
+}
+
+/// Takes a batch out, as a thread does that drains the outbox.
+fn begin<'a>(outbox: &'a Outbox, batch: &mut Batch) -> Option<Write<'a>> {
+    let write = outbox.begin_write(&mut outbox.state.lock(), batch, false);
+    batch.encode(outbox);
+    write
 }
 
 impl Cork {
@@ -65,17 +73,22 @@ fn queue(outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), NotQueued> {
     plain().send(outbox, delivery)
 }
 
-fn pull(batch: &mut Batch, outlet: &mut Outlet, outbox: &Outbox, connection: u64) {
-    batch.pull(outlet, outbox, &mut outbox.account.lock(), connection);
-    batch.encode(outbox.token.get().copied());
+impl Outbox {
+    /// Runs this during a write that then fails.
+    pub(crate) fn fail_write(&self, loss: Loss, run: impl FnOnce()) {
+        let mut batch = Batch::default();
+        let write = begin(self, &mut batch).expect("a batch");
+        run();
+        drop(write.end(&mut batch, 0, Some(loss)));
+    }
 }
 
-/// What becomes of a batch of which the kernel of connection 1 took so many bytes before
-/// the connection broke.
-fn lose(outbox: &Outbox, batch: &mut Batch, taken: usize, outlet: &mut Outlet) {
-    let mut account = outbox.account.lock();
-    batch.settle(taken, outlet, &mut account);
-    outlet.give_up(1, &mut account);
+/// Writes the first `accepted` bytes of a batch, and then the connection is lost.
+fn lose(outbox: &Outbox, accepted: usize) {
+    let mut batch = Batch::default();
+    let write = begin(outbox, &mut batch).expect("a batch");
+    let reset = io::ErrorKind::ConnectionReset.into();
+    drop(write.end(&mut batch, accepted, Some(Loss::WriteFailed(reset))));
 }
 
 fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
@@ -88,41 +101,103 @@ fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
 }
 
 /// The outbox of a session.
-fn session(bound: usize) -> Arc<Outbox> {
-    let outbox = Arc::new(Outbox::new(bound));
-    outbox.belong_to(Token::from_bits([1; 16]));
-    outbox
+fn session(limit: usize) -> Arc<Outbox> {
+    Arc::new(Outbox::new(Token::from_bits([1; 16]), limit))
 }
 
-/// Connection 1, attached without a writer.
-fn attached(outbox: &Arc<Outbox>) -> Attachment {
-    let attachment = Attachment::new(1, Arc::clone(outbox));
-    attachment.attach_for_test();
-    attachment
+/// A number that no other connection of this process has.
+pub(crate) fn next_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 impl Attachment {
-    /// Attaches it without a writer, for whoever tests what needs none.
-    pub(crate) fn attach_for_test(&self) {
-        let (socket, wake) = (socket_pair().0, bounded(1).0);
-        let connection = self.connection;
-        let from = None;
-        self.outbox().attach(Attached {
-            connection,
-            socket,
-            wake,
-            from,
-            is_torn: Arc::default(),
-        });
+    /// The connection of this number, without threads, and its client.
+    pub(crate) fn for_test(number: u64) -> (Attachment, TcpStream) {
+        let (socket, client) = socket_pair();
+        let timeout = Duration::from_secs(20);
+        socket.set_write_timeout(Some(timeout)).unwrap();
+        (
+            Attachment::new(number, socket, ROOMY, timeout, never()),
+            client,
+        )
     }
 }
 
-/// A connection with its writer, and the other end of it.
+/// A connection that is attached without a writer thread. So a test sees what is left for one.
+struct Unwritten {
+    attachment: Arc<Attachment>,
+    /// Has a token if the writer thread was woken.
+    woken: Receiver<()>,
+    client: TcpStream,
+}
+
+fn attach_unwritten(number: u64, outbox: &Arc<Outbox>) -> Unwritten {
+    let (attachment, client) = Attachment::for_test(number);
+    let attachment = Arc::new(attachment);
+    let (wake, woken) = bounded(1);
+    attachment.set_outbox(outbox);
+    outbox.attach(Attached {
+        connection: Arc::clone(&attachment),
+        wake,
+        first: None,
+    });
+    // As a thread does that has looked and found nothing.
+    if outbox.items.is_empty() {
+        outbox.state.lock().drain = Drain::Idle;
+    }
+    Unwritten {
+        attachment,
+        woken,
+        client,
+    }
+}
+
+/// Connection 1, attached without a writer thread.
+fn attached(outbox: &Arc<Outbox>) -> Arc<Attachment> {
+    attach_unwritten(1, outbox).attachment
+}
+
+/// A connection with its writer thread, attached to this outbox, and its client, which has
+/// read the first response.
 fn connect(number: u64, outbox: &Arc<Outbox>) -> (Arc<Attachment>, Writer, TcpStream) {
-    let (socket, client) = socket_pair();
-    let attachment = Arc::new(Attachment::new(number, Arc::clone(outbox)));
-    let writer = writer::start(&attachment, socket, Duration::from_secs(20)).unwrap();
+    let (attachment, client) = Attachment::for_test(number);
+    connect_with(attachment, client, outbox)
+}
+
+fn connect_with(
+    attachment: Attachment,
+    mut client: TcpStream,
+    outbox: &Arc<Outbox>,
+) -> (Arc<Attachment>, Writer, TcpStream) {
+    let attachment = Arc::new(attachment);
+    let mut writer = Writer::start(&attachment).unwrap();
+    if let Some(evicted) = writer.attach(outbox, &pong("attached")) {
+        evicted.evict();
+    }
+    plain().take_up(Duty::Yours, outbox);
+    assert_eq!(next_data(&mut client), "Pong attached");
     (attachment, writer, client)
+}
+
+fn pong(text: &str) -> Reply {
+    Reply {
+        header: None,
+        response: Response::Pong(Some(literals::printable(text))),
+    }
+}
+
+/// The data line of the next message.
+#[track_caller]
+fn next_data(client: &mut TcpStream) -> String {
+    let mut message = String::new();
+    while message.matches("\r\n").count() < 3 {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("the rest of a message");
+        message.push(char::from(byte[0]));
+    }
+    let data = message.lines().nth(2).expect("three lines");
+    data.to_owned()
 }
 
 fn data(text: &str) -> String {

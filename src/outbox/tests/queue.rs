@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn what_one_thread_sends_stays_in_order() {
-    let outbox = Arc::new(Outbox::new(ROOMY));
+    let outbox = session(ROOMY);
     let attachment = attached(&outbox);
     for text in ["one", "two", "three"] {
         assert_eq!(queue(&outbox, &delivery(text)), Ok(()));
@@ -25,7 +25,8 @@ fn what_one_thread_sends_stays_in_order() {
 fn the_bound_is_one_of_bytes_and_only_deliveries_count() {
     let message = delivery("x");
     let outbox = session(2 * message.wire_len());
-    attached(&outbox).answer(&goodbye(), &plain());
+    let attachment = attached(&outbox);
+    attachment.answer(&goodbye(), &plain());
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
@@ -56,6 +57,7 @@ fn a_gap_is_told_where_it_is_and_once() {
 fn each_gap_is_told_before_the_next_delivery_that_fits() {
     let (long, short) = (delivery(&"x".repeat(500)), delivery("x"));
     let outbox = session(long.wire_len() + 2 * short.wire_len());
+    let _attachment = attached(&outbox);
     let missed = |count| format!("Missed {count} messages: you read too slowly");
     assert_eq!(queue(&outbox, &long), Ok(()));
     assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
@@ -73,12 +75,13 @@ fn a_gap_that_was_told_is_over() {
     let outbox = session(message.wire_len());
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    let _attachment = attached(&outbox);
     // The notice is on its way, the delivery before it not yet written.
-    let (mut batch, mut outlet) = (Batch::default(), Outlet::default());
-    pull(&mut batch, &mut outlet, &outbox, 1);
+    let mut batch = Batch::default();
+    let write = begin(&outbox, &mut batch).expect("a batch");
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
     let length = batch.to_write().len();
-    batch.settle(length, &mut outlet, &mut outbox.account.lock());
+    drop(write.end(&mut batch, length, None));
     assert_eq!(take(&outbox), ["Missed 1 messages: you read too slowly"]);
 }
 
@@ -86,6 +89,7 @@ fn a_gap_that_was_told_is_over() {
 fn of_what_many_threads_send_each_is_queued_or_counted() {
     let message = delivery("x");
     let outbox = session(100 * message.wire_len());
+    let _attachment = attached(&outbox);
     let (mut queued, mut told, mut received) = (0, 0, 0);
     thread::scope(|scope| {
         let threads: Vec<_> = (0..4)
@@ -130,14 +134,14 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
     assert!(!attachment.is_open() && !attachment.wait_for_room(&plain()));
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Closed));
     attachment.answer(&goodbye(), &plain());
-    outbox.finish_with_notice(Notice::ShuttingDown);
+    attachment.shut_down();
     let missed = "Missed 1 messages: you read too slowly".to_owned();
     assert_eq!(take(&outbox), [data("x"), missed, "Goodbye".to_owned()]);
 }
 
 #[test]
 fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
-    let outbox = Arc::new(Outbox::new(ROOMY));
+    let outbox = session(ROOMY);
     let attachment = attached(&outbox);
     attachment.answer_telnet(vec![0; 65_535], &plain());
     assert!(
@@ -165,34 +169,23 @@ fn the_answers_to_earlier_connections_are_bounded_together() {
     let session = session(ROOMY);
     let first = attached(&session);
     first.answer_telnet(vec![0; 65_536], &plain());
-    let second = Attachment::new(2, Arc::clone(&session));
-    second.attach_for_test();
+    let second = attach_unwritten(2, &session).attachment;
     // Not before they are thrown away is there room for its own.
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
         scope.spawn(|| asked.send(second.wait_for_room(&plain())));
         let early = went_on.recv_timeout(Duration::from_millis(50));
         assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
-        let (mut batch, mut outlet) = (Batch::default(), session.outlet.lock());
-        pull(&mut batch, &mut outlet, &session, 2);
-        assert!(batch.to_write().is_empty());
-        batch.settle(0, &mut outlet, &mut session.account.lock());
-        session.changed.notify_all();
+        assert_eq!(take(&session), [""; 0]);
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
     });
 }
 
 #[test]
 fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
-    let session = session(ROOMY);
-    let attachment = attached(&session);
-    let (mut batch, mut outlet) = (Batch::default(), Outlet::default());
-    queue(&session, &delivery("one")).unwrap();
-    attachment.answer(&goodbye(), &plain());
-    queue(&session, &delivery("two")).unwrap();
     let length = delivery("one").wire_len();
     let answer = goodbye().encode().len();
-    for (taken, comes_again) in [
+    for (accepted, comes_again) in [
         (2 * length + answer, vec![]),
         (2 * length + answer - 1, vec![data("two")]),
         (length + answer, vec![data("two")]),
@@ -200,16 +193,16 @@ fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
         (length - 1, vec![data("one"), data("two")]),
         (0, vec![data("one"), data("two")]),
     ] {
-        pull(&mut batch, &mut outlet, &session, 1);
-        lose(&session, &mut batch, taken, &mut outlet);
-        *session.outlet.lock() = std::mem::take(&mut outlet);
-        assert_eq!(take(&session), comes_again, "{taken} bytes");
-        let account = session.account.lock();
-        assert_eq!((account.deliveries, account.answers), (0, 0));
-        drop(account);
+        let session = session(ROOMY);
+        let first = attached(&session);
         queue(&session, &delivery("one")).unwrap();
-        attachment.answer(&goodbye(), &plain());
+        first.answer(&goodbye(), &plain());
         queue(&session, &delivery("two")).unwrap();
+        lose(&session, accepted);
+        let _second = attach_unwritten(2, &session);
+        assert_eq!(take(&session), comes_again, "{accepted} bytes");
+        let state = session.state.lock();
+        assert_eq!((state.deliveries, state.answers), (0, 0));
     }
 }
 
@@ -220,9 +213,21 @@ fn a_gap_that_was_not_told_is_told_to_the_next_connection() {
     let _first = attached(&session);
     queue(&session, &message).unwrap();
     assert_eq!(queue(&session, &message), Err(NotQueued::Full));
-    let (mut batch, mut outlet) = (Batch::default(), Outlet::default());
-    pull(&mut batch, &mut outlet, &session, 1);
-    lose(&session, &mut batch, message.wire_len() + 5, &mut outlet);
-    *session.outlet.lock() = outlet;
+    lose(&session, message.wire_len() + 5);
+    let _second = attach_unwritten(2, &session);
     assert_eq!(take(&session), ["Missed 1 messages: you read too slowly"]);
+}
+
+#[test]
+fn second_thread_leaves_the_write_to_the_first() {
+    let session = session(ROOMY);
+    let _attachment = attached(&session);
+    queue(&session, &delivery("one")).unwrap();
+    let mut batch = Batch::default();
+    let write = begin(&session, &mut batch).expect("a batch");
+    queue(&session, &delivery("two")).unwrap();
+    assert!(begin(&session, &mut Batch::default()).is_none());
+    let length = batch.to_write().len();
+    drop(write.end(&mut batch, length, None));
+    assert_eq!(take(&session), [data("two")]);
 }

@@ -7,7 +7,7 @@
 //! tokens those of the README's conversation.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use chat::connection::{self, Connection};
 use chat::farewell::Farewell;
 use chat::limits;
 use chat::line::Line;
-use chat::outbox::Outbox;
+use chat::outbox::Attachment;
 use chat::outbox::hand_off::{Cork, HandOff};
 use chat::protocol::from_server::{Content, FromServer};
 use chat::protocol::reply::Notice;
@@ -24,6 +24,7 @@ use chat::protocol::token::Token;
 use chat::protocol::username::Username;
 use chat::rate::Rate;
 use chat::sessions::{Broken, Sessions};
+use crossbeam_channel::never;
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::model::{Heard, Model};
@@ -41,12 +42,14 @@ pub const RESIDENT_QUEUE: usize = 256;
 /// A server that says nothing for so long has hung.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const WRITE_TIMEOUT: Duration = Duration::from_secs(limits::DEFAULT_WRITE_TIMEOUT as u64);
+
 /// Serves a client that sends this, and compares what it hears with what the protocol
 /// says it must.
 pub fn check(stream: &[u8]) {
     let sessions = Sessions::new(10, None);
-    for (name, token) in RESIDENTS {
-        settle(&sessions, name, token);
+    for (number, (name, token)) in (1..).zip(RESIDENTS) {
+        settle(&sessions, number, name, token);
     }
     log().clear();
     let heard = converse(&sessions, stream);
@@ -68,43 +71,58 @@ pub fn check(stream: &[u8]) {
     check_log(&model);
 }
 
-/// Makes a session that lingers, as if its connection had broken.
-fn settle(sessions: &Arc<Sessions>, name: &str, token: &str) {
-    let outbox = Arc::new(Outbox::new(RESIDENT_QUEUE));
-    let mut admission = sessions.admit(outbox, None).expect("there is room");
+/// Makes a session that lingers, as if its connection had been lost.
+fn settle(sessions: &Arc<Sessions>, number: u64, name: &str, token: &str) {
+    // Shut down after the first session, so that nothing can be written to it.
+    static LOST: OnceLock<Arc<TcpStream>> = OnceLock::new();
+    let socket = LOST.get_or_init(|| Arc::new(connect().1));
+    let attachment = attachment(number, Arc::clone(socket), RESIDENT_QUEUE);
+    let mut admission = sessions.admit(attachment, None).expect("there is room");
     let token = Token::from_hex(token).expect("a token");
     let name = Username::new(name).expect("a name");
     let claimed = admission.claim(&name, token, &Cork::new(HandOff::new(false)));
     assert!(claimed.is_ok_and(|ended| ended.is_empty()));
-    // Or it would not be known to know its token.
+    // Otherwise the session could not linger.
     sessions.use_token(token).expect("it is there");
+    admission.attachment().break_off();
+    admission.take_writer().expect("it has a session").end();
     assert!(matches!(admission.break_session(true), Broken::Lingers(_)));
+}
+
+/// Two ends of a connection: the client's and the server's.
+fn connect() -> (TcpStream, TcpStream, SocketAddr) {
+    static LISTENER: OnceLock<TcpListener> = OnceLock::new();
+    let listener = LISTENER.get_or_init(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let client =
+        TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+    let (socket, peer) = listener.accept().expect("the same connection");
+    (client, socket, peer)
+}
+
+fn attachment(number: u64, socket: Arc<TcpStream>, queue_size: usize) -> Attachment {
+    Attachment::new(number, socket, queue_size, WRITE_TIMEOUT, never())
 }
 
 /// All that the server sends to a client that sends this and closes its side.
 fn converse(sessions: &Arc<Sessions>, stream: &[u8]) -> Vec<u8> {
-    static LISTENER: OnceLock<TcpListener> = OnceLock::new();
     static FAREWELL: OnceLock<Farewell> = OnceLock::new();
-    let listener = LISTENER.get_or_init(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let farewell = FAREWELL.get_or_init(|| Farewell::start().expect("a thread"));
-    let mut client =
-        TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
-    let (socket, peer) = listener.accept().expect("the same connection");
+    let (mut client, socket, peer) = connect();
     client.set_nodelay(true).expect("an open socket");
     client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     client.set_write_timeout(Some(PATIENCE)).expect("a timeout");
 
     let now = Instant::now();
+    let socket = Arc::new(socket);
+    let attachment = attachment(3, Arc::clone(&socket), limits::DEFAULT_QUEUE);
     let connection = Connection {
-        socket: Arc::new(socket),
+        socket,
         peer,
-        admission: sessions
-            .admit(Arc::new(Outbox::new(limits::DEFAULT_QUEUE)), None)
-            .expect("there is room"),
+        admission: sessions.admit(attachment, None).expect("there is room"),
         since: now,
         login_timeout: Duration::from_secs(limits::DEFAULT_LOGIN_TIMEOUT.into()),
         rate: Rate::new(0, 1, now),
-        write_timeout: Duration::from_secs(limits::DEFAULT_WRITE_TIMEOUT.into()),
+        write_timeout: WRITE_TIMEOUT,
         may_linger: true,
         hand_off: HandOff::new(choose(stream, 0).is_multiple_of(2)),
         farewell: farewell.clone(),
