@@ -167,9 +167,9 @@ fn rename(admission: &Admission, session: &Session, name: Username) -> Answer {
 /// another connection, which then closes.
 fn resume(admission: &mut Admission, cork: &Cork, session: Session, name: Username) -> Answer {
     match admission.resume(session.token, &name, cork) {
-        Ok(resumed) => {
+        Ok(evicted) => {
             info!("resumes {name}");
-            if let Some(evicted) = resumed.evicted {
+            if let Some(evicted) = evicted {
                 evicted.evict();
             }
             Answer::Sent

@@ -33,7 +33,7 @@ use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::request::{self, Header, LineFault, Request, Stray};
 use crate::protocol::status::Status;
 use crate::rate::Rate;
-use crate::sessions::{Admission, Broken, Session};
+use crate::sessions::{Admission, Session};
 use crate::telnet::Telnet;
 
 #[cfg(test)]
@@ -87,12 +87,14 @@ enum Ending {
     Closed,
 }
 
+/// What executes a request.
+type Execute = fn(&mut Admission, &Cork, Request) -> Answer;
+
 /// Serves with another way to execute requests: tests have one that panics.
-fn serve_with(
-    mut connection: Box<Connection>,
-    carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
-) {
-    prepare(&connection.socket, connection.write_timeout);
+fn serve_with(mut connection: Box<Connection>, carry_out: Execute) {
+    if let Err(e) = prepare(&connection.socket, connection.write_timeout) {
+        debug!("cannot set socket options: {e}");
+    }
     info!("came from {}", connection.peer);
     let ending = converse_or_panic(&mut connection, carry_out);
     leave(connection, ending);
@@ -100,10 +102,7 @@ fn serve_with(
 
 /// The conversation, and what a panic in it becomes.
 #[inline(never)]
-fn converse_or_panic(
-    connection: &mut Connection,
-    mut carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
-) -> io::Result<Ending> {
+fn converse_or_panic(connection: &mut Connection, carry_out: Execute) -> io::Result<Ending> {
     let Connection {
         socket,
         peer,
@@ -151,15 +150,15 @@ fn leave(mut connection: Box<Connection>, ending: io::Result<Ending>) {
         Ok(Ending::TooSlowToLogIn | Ending::Closed) | Err(_) => None,
     };
     match &ending {
-        Ok(Ending::LastAnswer(reply)) => attachment.finish(Some(reply)),
+        Ok(Ending::LastAnswer(reply)) => attachment.finish(Some(reply.encode())),
         Ok(Ending::EndOfInput) => attachment.finish(None),
         Ok(Ending::TooSlowToLogIn) => {
             let notice = Notice::TooSlowToLogIn(connection.login_timeout.as_secs());
-            attachment.finish_with_notice(notice);
+            attachment.finish(Some(notice.encoded(None)));
         }
         // Only the shutdown closes a connection that has no session.
         Ok(Ending::Closed) if attachment.outbox().is_none() => {
-            attachment.finish_with_notice(Notice::ShuttingDown);
+            attachment.finish(Some(Notice::ShuttingDown.encoded(None)));
         }
         Ok(Ending::Closed) => {}
         Err(_) => attachment.break_off(),
@@ -167,9 +166,7 @@ fn leave(mut connection: Box<Connection>, ending: io::Result<Ending>) {
     // While the writer thread writes the rest, unread input is safe in the kernel. Then it is
     // read and dropped: a close with unread input would reset the connection, and destroy what
     // the client has not read yet. Behind an end of input there is none.
-    if let Some(writer) = connection.admission.take_writer() {
-        writer.end();
-    }
+    connection.admission.writer.end();
     if !matches!(ending, Ok(Ending::EndOfInput)) {
         let mut buffer = vec![0; limits::READ_BUFFER];
         drain_input(
@@ -203,14 +200,15 @@ fn give_up_the_session(
         (Ok(Ending::Closed), None) => {
             Ok("closed by the shutdown, or from another connection".to_owned())
         }
+        (Ok(Ending::Closed), Some(Loss::TooSlow)) => {
+            Err("cannot be written to: it reads too slowly".to_owned())
+        }
         // The client closed its side before, and the reader thread had not read that yet; or
         // the shutdown cut the connection. Neither is a loss.
-        (Ok(Ending::Closed), Some(Loss::WriteFailed(e)))
-            if e.kind() == io::ErrorKind::BrokenPipe =>
-        {
-            Ok("closed while being written to".to_owned())
-        }
-        (Ok(Ending::Closed), Some(loss)) => Err(format!("cannot be written to: {loss}")),
+        (Ok(Ending::Closed), Some(Loss::WriteFailed(e))) => match e.kind() {
+            io::ErrorKind::BrokenPipe => Ok("closed while being written to".to_owned()),
+            _ => Err(format!("cannot be written to: {e}")),
+        },
         (Err(e), _) => Err(format!("cannot be read from: {e}")),
     };
     match left_or_broken {
@@ -219,26 +217,20 @@ fn give_up_the_session(
             None => info!("left: {how}"),
         },
         Err(problem) => match admission.break_session(may_linger) {
-            Broken::Lingers(session) => info!("broken as {}, lingers: {problem}", session.name),
-            Broken::Ended(session) => info!("broken as {}, ended: {problem}", session.name),
-            Broken::NoSession => info!("broken: {problem}"),
+            Some((session, true)) => info!("broken as {}, lingers: {problem}", session.name),
+            Some((session, false)) => info!("broken as {}, ended: {problem}", session.name),
+            None => info!("broken: {problem}"),
         },
     }
 }
 
-/// Sets what is not the kernel's default. A socket that refuses, because the
-/// client is gone already, fails in the next read all the same.
-fn prepare(socket: &TcpStream, write_timeout: Duration) {
-    if let Err(e) = try_prepare(socket, write_timeout) {
-        debug!("cannot set socket options: {e}");
-    }
-}
-
-fn try_prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
-    // A batch is one write and wants to leave at once, not to wait for the
-    // acknowledgement of the last one (Nagle's algorithm, 40 ms).
+/// Sets what is not the kernel's default. A socket refuses if the client has already reset the
+/// connection. Then the next read fails too.
+fn prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
+    // A batch is one write, and must not wait for the acknowledgement of the one before
+    // (Nagle's algorithm, 40 ms).
     socket.set_nodelay(true)?;
-    // A write is at most one batch. SO_SNDTIMEO bounds one call of send(2).
+    // SO_SNDTIMEO bounds one call of send(2).
     socket.set_write_timeout(Some(write_timeout))?;
     sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER)?;
     let user_timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
@@ -286,7 +278,7 @@ fn converse(
                     return Ok(Ending::LastAnswer(reply));
                 }
                 debug!("answered {}", reply.response.status());
-                attachment.answer(&reply, cork);
+                attachment.answer(reply.encode(), cork);
             }
             Answer::Last(reply) => return Ok(Ending::LastAnswer(reply)),
         }
@@ -389,7 +381,7 @@ impl Read for Input<'_> {
             let mut answers = Vec::new();
             let kept = self.telnet.filter(&mut buffer[..count], &mut answers);
             if !answers.is_empty() {
-                self.attachment.answer_telnet(answers, self.cork);
+                self.attachment.answer(answers, self.cork);
             }
             // Nothing but telnet's is not the end of input.
             if kept > 0 {

@@ -67,10 +67,8 @@ impl Farewell {
         why: impl fmt::Display,
     ) {
         self.log_refusal(peer, notice, why);
-        let mut message = Vec::new();
-        notice.encode(None, &mut message);
         let told = (&*socket)
-            .write_all(&message)
+            .write_all(&notice.encoded(None))
             .and_then(|()| socket.shutdown(Shutdown::Write));
         if told.is_ok() {
             let deadline = Instant::now() + CLOSING_TIME;

@@ -42,12 +42,13 @@ impl fmt::Display for Origin {
 #[derive(Debug, Default)]
 pub struct Origins(HashMap<Origin, Clients>);
 
-/// The clients of one origin, of which there is at least one.
+/// The clients of one origin.
 #[derive(Debug, Default)]
-struct Clients {
-    connections: usize,
-    /// The keys of its sessions that linger; who has lingered longest has the least.
-    lingering: BTreeSet<u64>,
+pub struct Clients {
+    /// How many connections come from there.
+    pub connections: usize,
+    /// The keys of its lingering sessions. A session that was lost later has a greater key.
+    pub lingering: BTreeSet<u64>,
 }
 
 impl Origins {
@@ -67,38 +68,12 @@ impl Origins {
         self.clients(origin)?.lingering.first().copied()
     }
 
-    /// A connection has come.
-    pub fn add_connection(&mut self, origin: Option<Origin>) {
-        self.change(origin, |clients| clients.connections += 1);
-    }
-
-    /// A connection that had come is gone.
-    pub fn remove_connection(&mut self, origin: Option<Origin>) {
-        self.change(origin, |clients| {
-            clients.connections = clients.connections.saturating_sub(1);
-        });
-    }
-
-    /// A session lingers, under this key, that had its last connection from there.
-    pub fn add_lingering(&mut self, origin: Option<Origin>, key: u64) {
-        self.change(origin, |clients| {
-            clients.lingering.insert(key);
-        });
-    }
-
-    /// It lingers no more.
-    pub fn remove_lingering(&mut self, origin: Option<Origin>, key: u64) {
-        self.change(origin, |clients| {
-            clients.lingering.remove(&key);
-        });
-    }
-
     fn clients(&self, origin: Option<Origin>) -> Option<&Clients> {
         self.0.get(&origin?)
     }
 
-    /// Nothing is kept of an origin that has no clients any more.
-    fn change(&mut self, origin: Option<Origin>, change: impl FnOnce(&mut Clients)) {
+    /// Changes what is counted of an origin. Keeps nothing of an origin without clients.
+    pub fn change(&mut self, origin: Option<Origin>, change: impl FnOnce(&mut Clients)) {
         let Some(origin) = origin else { return };
         let clients = self.0.entry(origin).or_default();
         change(clients);
@@ -154,22 +129,21 @@ mod tests {
     fn clients_are_counted_by_origin_and_forgotten_with_the_last() {
         let mut origins = Origins::default();
         let (one, two) = (origin("192.0.2.1"), origin("192.0.2.2"));
-        origins.add_connection(one);
-        origins.add_connection(one);
-        origins.add_connection(two);
-        origins.remove_connection(one);
-        origins.add_lingering(one, 7);
-        origins.add_lingering(one, 8);
+        origins.change(one, |it| it.connections += 1);
+        origins.change(one, |it| it.connections += 1);
+        origins.change(two, |it| it.connections += 1);
+        origins.change(one, |it| it.connections -= 1);
+        origins.change(one, |it| it.lingering.extend([7, 8]));
         assert_eq!((origins.connections(one), origins.count(one)), (1, 3));
         assert_eq!((origins.connections(two), origins.count(two)), (1, 1));
         assert_eq!(origins.longest_lingering(one), Some(7));
         assert_eq!(origins.longest_lingering(two), None);
-        origins.remove_lingering(one, 7);
+        origins.change(one, |it| it.lingering.retain(|key| *key != 7));
         assert_eq!(origins.longest_lingering(one), Some(8));
-        origins.remove_lingering(one, 8);
-        origins.remove_connection(one);
-        origins.remove_connection(two);
-        origins.add_connection(None);
+        origins.change(one, |it| it.lingering.clear());
+        origins.change(one, |it| it.connections -= 1);
+        origins.change(two, |it| it.connections -= 1);
+        origins.change(None, |it| it.connections += 1);
         assert!(origins.0.is_empty(), "{origins:?}");
         assert_eq!(origins.count(None), 0);
     }

@@ -118,16 +118,6 @@ pub enum NameError {
     NoThread,
 }
 
-/// What became of a session whose connection was lost.
-pub enum Broken {
-    /// It can be resumed.
-    Lingers(Session),
-    /// It has ended.
-    Ended(Session),
-    /// The connection had no session, or no longer.
-    NoSession,
-}
-
 impl Sessions {
     /// Room for `capacity` clients, and for `per_origin` of one origin (`None`: any number).
     pub fn new(capacity: usize, per_origin: Option<usize>) -> Arc<Sessions> {
@@ -160,13 +150,12 @@ impl Sessions {
             return Err(Notice::ServerIsFull);
         }
         let connection = Arc::clone(&attachment);
-        state.connections.insert(attachment.number(), connection);
-        state.origins.add_connection(origin);
+        state.connections.insert(attachment.number, connection);
+        state.origins.change(origin, |it| it.connections += 1);
         Ok(Admission {
             sessions: Arc::clone(self),
             origin,
-            attachment,
-            writer: None,
+            writer: Writer::new(attachment),
             session: None,
         })
     }
@@ -260,19 +249,14 @@ impl Sessions {
     /// The session to evict so that there is room: if a limit is exceeded, the one that has
     /// lingered longest of all that count for the limit.
     fn to_give_way(&self, state: &State, origin: Option<Origin>) -> Option<Token> {
-        let of_origin = || {
-            let key = state.origins.longest_lingering(origin)?;
-            state.lingering.get(&key)
-        };
-        let of_all = || Some(state.lingering.first_key_value()?.1);
         let longest = if state.origins.count(origin) > self.per_origin {
-            of_origin()
+            state.origins.longest_lingering(origin)
         } else if state.connections.len() + state.lingering.len() > self.capacity {
-            of_all()
+            state.lingering.keys().next().copied()
         } else {
             None
         };
-        Some(longest?.token)
+        Some(state.lingering.get(&longest?)?.token)
     }
 }
 
@@ -324,13 +308,17 @@ impl State {
         if let Holder::Lingering(key) = holder
             && let Some(Lingering { origin, .. }) = self.lingering.remove(&key)
         {
-            self.origins.remove_lingering(origin, key);
+            self.origins.change(origin, |it| {
+                it.lingering.remove(&key);
+            });
         }
     }
 
     fn remove_connection(&mut self, connection: u64, origin: Option<Origin>) {
         if self.connections.remove(&connection).is_some() {
-            self.origins.remove_connection(origin);
+            self.origins.change(origin, |it| {
+                it.connections = it.connections.saturating_sub(1)
+            });
         }
     }
 
@@ -347,20 +335,10 @@ impl State {
 pub struct Admission {
     sessions: Arc<Sessions>,
     origin: Option<Origin>,
-    attachment: Arc<Attachment>,
-    /// Started before the connection's first name is claimed. Its owner ends it.
-    writer: Option<Writer>,
+    /// The thread is started before the connection's first name is claimed, outside all locks.
+    /// If a name is refused, the thread stays for the next try. The reader thread ends it.
+    pub writer: Writer,
     session: Option<Token>,
-}
-
-/// A session that a connection has resumed, in the session map.
-pub struct Resumed {
-    /// The session, under the name that it has now.
-    pub session: Session,
-    /// Whether it had another name before.
-    pub renamed: bool,
-    /// The connection that had the session. The caller must evict it, without the lock.
-    pub evicted: Option<Evicted>,
 }
 
 impl Admission {
@@ -371,18 +349,13 @@ impl Admission {
 
     /// The connection.
     pub fn attachment(&self) -> &Arc<Attachment> {
-        &self.attachment
+        &self.writer.attachment
     }
 
     /// The token of the connection's session. The session may have ended since, or belong to
     /// another connection.
     pub fn token(&self) -> Option<Token> {
         self.session
-    }
-
-    /// The connection's writer thread, for its end.
-    pub fn take_writer(&mut self) -> Option<Writer> {
-        self.writer.take()
     }
 
     /// Makes the connection's session, with this name and token, unless another session has
@@ -397,15 +370,17 @@ impl Admission {
         cork: &Cork,
     ) -> Result<Vec<Session>, NameError> {
         debug_assert!(self.session.is_none());
-        let outbox = Arc::new(Outbox::new(token, self.attachment.queue_size()));
+        self.writer.start().map_err(|_| NameError::NoThread)?;
+        let Attachment {
+            number, queue_size, ..
+        } = *self.writer.attachment;
+        let outbox = Arc::new(Outbox::new(token, queue_size));
         let session = Session {
             token,
             name: name.clone(),
             outbox: Arc::clone(&outbox),
         };
         let (response, key) = (Response::YouAre(name.clone()), name.key());
-        let number = self.attachment.number();
-        let writer = started(&mut self.writer, &self.attachment)?;
         let mut state = self.sessions.state.write();
         if state.closing {
             return Err(NameError::Closing);
@@ -417,7 +392,7 @@ impl Admission {
         while let Some(longest) = self.sessions.to_give_way(&state, self.origin) {
             ended.extend(state.end_and_finish(longest));
         }
-        let _ = attach(writer, &outbox, response);
+        let _ = attach(&mut self.writer, &outbox, response);
         state.names.insert(key, token);
         state.outboxes.insert(number, Arc::clone(&outbox));
         let member = Member {
@@ -434,8 +409,8 @@ impl Admission {
     }
 
     /// Resumes the session of `token` under this name. An error changes nothing. Otherwise the
-    /// connection that had the session is detached. The response precedes all deliveries that
-    /// are queued.
+    /// connection that had the session is detached, and returned: the caller must evict it. The
+    /// response precedes all deliveries that are queued.
     ///
     /// The connection must have no session yet.
     pub fn resume(
@@ -443,64 +418,55 @@ impl Admission {
         token: Token,
         name: &Username,
         cork: &Cork,
-    ) -> Result<Resumed, NameError> {
+    ) -> Result<Option<Evicted>, NameError> {
         debug_assert!(self.session.is_none());
-        let number = self.attachment.number();
-        let writer = started(&mut self.writer, &self.attachment)?;
+        self.writer.start().map_err(|_| NameError::NoThread)?;
         let mut state = self.sessions.state.write();
         if state.closing {
             return Err(NameError::Closing);
         }
         let renamed = state.check_name(token, name)?;
         state.set_name(token, name);
-        state.hand_over(token, number);
+        state.hand_over(token, self.writer.attachment.number);
         let member = state.members.get(&token).ok_or(NameError::Gone)?;
-        let session = member.session.clone();
+        let outbox = Arc::clone(&member.session.outbox);
         let response = match renamed {
             true => Response::YouAre(name.clone()),
             false => Response::YouAreAlready(name.clone()),
         };
-        let evicted = attach(writer, &session.outbox, response);
+        let evicted = attach(&mut self.writer, &outbox, response);
         drop(state);
         self.session = Some(token);
-        cork.take_up(Duty::Yours, &session.outbox);
-        Ok(Resumed {
-            session,
-            renamed,
-            evicted,
-        })
+        cork.take_up(Duty::Yours, &outbox);
+        Ok(evicted)
     }
 
     /// Ends the connection's session, if it still belongs to it. The connection stays.
     pub fn end_session(&mut self) -> Option<Session> {
         let token = self.session.take()?;
         let mut state = self.sessions.state.write();
-        if state.is_held_by(token, self.attachment.number()) {
+        if state.is_held_by(token, self.writer.attachment.number) {
             state.end(token)
         } else {
             None
         }
     }
 
-    /// Releases the connection and its session because the connection was lost. If its client
-    /// knows the token, the session lingers.
-    pub fn break_session(&mut self, may_linger: bool) -> Broken {
-        let number = self.attachment.number();
-        let Some(token) = self.session.take() else {
-            return Broken::NoSession;
-        };
+    /// Releases the session of a lost connection, if it still belongs to it. Returns whether it
+    /// lingers: that is allowed, and its client knows the token. Otherwise it ends.
+    pub fn break_session(&mut self, may_linger: bool) -> Option<(Session, bool)> {
+        let number = self.writer.attachment.number;
+        let token = self.session.take()?;
         let mut state = self.sessions.state.write();
         if !state.is_held_by(token, number) {
-            return Broken::NoSession;
+            return None;
         }
         let last = state.lingering.last_key_value();
         let key = last.map_or(0, |(last, _)| last + 1);
-        let lasts = |member: &Member| member.token_was_used.load(Ordering::Relaxed);
-        let member = state.members.get_mut(&token);
-        let Some(member) = member.filter(|it| may_linger && lasts(it)) else {
-            let ended = state.end_and_finish(token);
-            return ended.map_or(Broken::NoSession, Broken::Ended);
-        };
+        let member = state.members.get_mut(&token)?;
+        if !may_linger || !member.token_was_used.load(Ordering::Relaxed) {
+            return Some((state.end_and_finish(token)?, false));
+        }
         member.holder = Holder::Lingering(key);
         let session = member.session.clone();
         let lingering = Lingering {
@@ -509,27 +475,16 @@ impl Admission {
             origin: self.origin,
         };
         state.lingering.insert(key, lingering);
-        state.origins.add_lingering(self.origin, key);
+        state.origins.change(self.origin, |it| {
+            it.lingering.insert(key);
+        });
         // Otherwise the connection and its session would count as two clients.
         state.remove_connection(number, self.origin);
         drop(state);
         // Fails if the sweeper has been woken before and has not looked yet.
         let _ = self.sessions.lingers.0.try_send(());
-        Broken::Lingers(session)
+        Some((session, true))
     }
-}
-
-/// The writer thread of a connection that wants a name. The first call starts it, outside all
-/// locks. If the name is refused, it stays for the next try.
-fn started<'a>(
-    writer: &'a mut Option<Writer>,
-    attachment: &Arc<Attachment>,
-) -> Result<&'a mut Writer, NameError> {
-    let started = match writer.take() {
-        Some(started) => started,
-        None => Writer::start(attachment).map_err(|_| NameError::NoThread)?,
-    };
-    Ok(writer.insert(started))
 }
 
 /// Attaches the connection of this writer to an outbox, with this first response.
@@ -542,6 +497,6 @@ impl Drop for Admission {
     fn drop(&mut self) {
         self.end_session();
         let mut state = self.sessions.state.write();
-        state.remove_connection(self.attachment.number(), self.origin);
+        state.remove_connection(self.writer.attachment.number, self.origin);
     }
 }

@@ -160,7 +160,7 @@ fn the_session_has_ended_before_the_client_can_see_the_close() {
 #[test]
 fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
     let (_client, socket, _) = socket_pair();
-    prepare(&socket, Duration::from_secs(30));
+    prepare(&socket, Duration::from_secs(30)).unwrap();
     assert!(socket.nodelay().unwrap());
     assert!(sockopt::socket_keepalive(&socket).unwrap());
     assert_eq!(
@@ -175,7 +175,7 @@ fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
     #[cfg(target_os = "linux")]
     {
         assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 120_000);
-        prepare(&socket, Duration::from_secs(300));
+        prepare(&socket, Duration::from_secs(300)).unwrap();
         assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 330_000);
     }
     let buffer = sockopt::socket_send_buffer_size(&socket).unwrap();
@@ -228,7 +228,7 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
             Some(loss) => attachment.outbox().unwrap().fail_write(loss, || {}),
             None => attachment.break_off(),
         }
-        admission.take_writer().expect("it has a session").end();
+        admission.writer.end();
         give_up_the_session(admission, None, ending, true);
         assert_eq!(sessions.names().len(), usize::from(lingers));
     }

@@ -10,7 +10,6 @@
 //! attached to the outbox.*
 
 use std::convert::Infallible;
-use std::fmt;
 use std::io::{self, Write as _};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,16 +18,17 @@ use std::time::{Duration, Instant};
 
 use super::hand_off::Cork;
 use super::primitives::{Receiver, RecvTimeoutError, Socket, send_now};
-use super::{Attached, Item, Outbox, QueueState};
+use super::{Attached, Drain, Item, Outbox, Phase, QueueState};
 use crate::limits;
-use crate::protocol::reply::{Notice, Reply};
+use crate::protocol::reply::Notice;
 
 /// A connection: its socket, and the outbox that it is attached to, or was.
 pub struct Attachment {
-    number: u64,
+    /// The connection's number. No other connection of the server ever has it.
+    pub number: u64,
     socket: Arc<Socket>,
     /// The limit for the outbox of its session, in bytes of deliveries.
-    queue_size: usize,
+    pub queue_size: usize,
     /// The longest time for one batch.
     write_timeout: Duration,
     /// Disconnected at the shutdown.
@@ -40,7 +40,7 @@ pub struct Attachment {
     loss: OnceLock<Loss>,
     /// A partial write: the kernel has accepted this many bytes of the outbox's first item.
     /// Used only under the queue lock, so it needs no ordering of its own.
-    partial: AtomicUsize,
+    pub(super) partial: AtomicUsize,
 }
 
 /// Why nothing more is written to a connection.
@@ -52,16 +52,6 @@ pub enum Loss {
     WriteFailed(io::Error),
     /// Another connection has resumed the session.
     ResumedElsewhere,
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Loss::TooSlow => f.write_str("it reads too slowly"),
-            Loss::WriteFailed(e) => write!(f, "{e}"),
-            Loss::ResumedElsewhere => f.write_str("its session was resumed elsewhere"),
-        }
-    }
 }
 
 impl Attachment {
@@ -87,16 +77,6 @@ impl Attachment {
         }
     }
 
-    /// The connection's number. No other connection of the server ever has it.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The limit for the outbox of its session, in bytes of deliveries.
-    pub fn queue_size(&self) -> usize {
-        self.queue_size
-    }
-
     /// The outbox of its session, if it has had one.
     pub fn outbox(&self) -> Option<&Arc<Outbox>> {
         self.outbox.get()
@@ -107,55 +87,41 @@ impl Attachment {
         self.loss.get()
     }
 
-    /// Sends the response to a request of this connection, behind everything that the request
-    /// caused. Without a session it blocks until the kernel accepts the response, so it
-    /// flushes first. It drops the response if nothing more is written to the connection.
-    pub fn answer(&self, reply: &Reply, cork: &Cork) {
-        self.send(reply.encode(), cork);
-    }
-
-    /// The same for the answer to a telnet command.
-    pub fn answer_telnet(&self, bytes: Vec<u8>, cork: &Cork) {
-        self.send(bytes, cork);
-    }
-
-    fn send(&self, bytes: Vec<u8>, cork: &Cork) {
+    /// Sends the response to a request of this connection, or the answer to a telnet command,
+    /// behind everything that the request caused. Without a session it blocks until the kernel
+    /// accepts the response, so it flushes first. It drops the response if nothing more is
+    /// written to the connection.
+    pub fn answer(&self, bytes: Vec<u8>, cork: &Cork) {
         let Some(outbox) = self.outbox() else {
             cork.flush();
             return self.write(&bytes);
         };
         let mut state = outbox.state.lock();
         if state.is_open_for(self.number) {
-            state.answers += bytes.len();
-            let connection = self.number;
-            let duty = outbox.enqueue(&mut state, Item::Answer { connection, bytes });
+            let answer = self.queued_answer(bytes, &mut state);
+            let duty = outbox.enqueue(&mut state, answer);
             drop(state);
             cork.take_up(duty, outbox);
         }
     }
 
     /// Ends the output, with this as the last message if there is one.
-    pub fn finish(&self, last: Option<&Reply>) {
-        let last = last.map(Reply::encode);
+    pub fn finish(&self, last: Option<Vec<u8>>) {
         let Some(outbox) = self.outbox() else {
             self.write(&last.unwrap_or_default());
             return self.end_output();
         };
         let mut state = outbox.state.lock();
         if state.is_open_for(self.number) {
-            state.answers += last.as_ref().map_or(0, Vec::len);
-            let connection = self.number;
-            let answer = |bytes| Item::Answer { connection, bytes };
-            outbox.finish_with(state, last.map(answer));
+            let last = last.map(|bytes| self.queued_answer(bytes, &mut state));
+            outbox.finish_with(state, last);
         }
     }
 
-    /// Ends the output of a connection without a session, with this as the last message.
-    pub fn finish_with_notice(&self, notice: Notice) {
-        let mut bytes = Vec::new();
-        notice.encode(None, &mut bytes);
-        self.write(&bytes);
-        self.end_output();
+    fn queued_answer(&self, bytes: Vec<u8>, state: &mut QueueState) -> Item {
+        state.answers += bytes.len();
+        let connection = self.number;
+        Item::Answer { connection, bytes }
     }
 
     /// Closes the connection for the shutdown, with a notice behind all that is queued.
@@ -179,8 +145,14 @@ impl Attachment {
     /// False if neither has happened by the deadline. Without a session there is nothing to
     /// wait for.
     pub fn wait_until_written(&self, deadline: Instant) -> bool {
-        self.outbox()
-            .is_none_or(|outbox| outbox.wait_until_written(deadline))
+        let Some(outbox) = self.outbox() else {
+            return true;
+        };
+        let mut state = outbox.state.lock();
+        while state.phase == Phase::Closing
+            && !outbox.changed.wait_until(&mut state, deadline).timed_out()
+        {}
+        state.phase == Phase::Done
     }
 
     /// Blocks the reader thread while too many responses to its client are unwritten (section
@@ -218,21 +190,20 @@ impl Attachment {
         {}
     }
 
-    /// Blocks until no thread writes to the connection, which has been reset or detached. So a
-    /// write that has begun ends soon.
-    pub fn wait_for_write(&self) {
-        if let Some(outbox) = self.outbox() {
-            let mut state = outbox.state.lock();
-            while state.is_writing(self.number).is_some() {
-                outbox.changed.wait(&mut state);
-            }
+    /// Blocks until no thread writes to the connection. Such a write ends soon: it does not
+    /// block, or the connection has been reset. Returns true at once if the writer thread of a
+    /// detached connection may be blocked.
+    pub fn wait_for_write(&self) -> bool {
+        let Some(outbox) = self.outbox() else {
+            return false;
+        };
+        let mut state = outbox.state.lock();
+        while state.drain == Drain::Writing(self.number)
+            || state.drain == Drain::Blocking(self.number) && state.is_attached(self.number)
+        {
+            outbox.changed.wait(&mut state);
         }
-    }
-
-    /// Whether the connection's writer thread may be blocked in a write.
-    fn may_block(&self) -> bool {
-        self.outbox()
-            .is_some_and(|outbox| outbox.state.lock().is_writing(self.number) == Some(true))
+        state.drain == Drain::Blocking(self.number)
     }
 
     /// Whether anything that it sends would still be written.
@@ -265,17 +236,9 @@ impl Attachment {
         debug_assert!(set.is_ok(), "a connection has one session in its life");
     }
 
+    /// Only the first loss counts: it tells a reset from an orderly close.
     pub(super) fn set_lost(&self, loss: Loss) {
-        // Fails if it is lost already. The first error tells a reset from a close.
         let _ = self.loss.set(loss);
-    }
-
-    pub(super) fn take_partial(&self) -> usize {
-        self.partial.swap(0, Ordering::Relaxed)
-    }
-
-    pub(super) fn set_partial(&self, count: usize) {
-        self.partial.store(count, Ordering::Relaxed);
     }
 
     /// Sends the end of input to the client.
@@ -342,10 +305,9 @@ impl Attachment {
 }
 
 /// A connection that was attached until another took its place.
-pub struct Evicted {
-    /// Its writer thread ends when this is dropped.
-    pub(super) attached: Attached,
-}
+///
+/// Its writer thread ends when this is dropped.
+pub struct Evicted(pub(super) Attached);
 
 impl Evicted {
     /// Ends the connection with a notice, without waiting for its client. If a message was
@@ -354,15 +316,11 @@ impl Evicted {
     pub fn evict(self) {
         let Attached {
             connection, first, ..
-        } = &self.attached;
-        if !connection.may_block() {
-            connection.wait_for_write();
-            if connection.take_partial() == 0 {
-                let first = first.as_deref().unwrap_or_default();
-                connection.send_notice_behind(first, Notice::ResumedElsewhere);
-                return;
-            }
+        } = &self.0;
+        if connection.wait_for_write() || connection.partial.load(Ordering::Relaxed) > 0 {
+            return connection.cut();
         }
-        connection.cut();
+        let first = first.as_deref().unwrap_or_default();
+        connection.send_notice_behind(first, Notice::ResumedElsewhere);
     }
 }

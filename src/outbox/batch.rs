@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use log::{Level, log_enabled, trace};
 
@@ -29,13 +30,13 @@ impl Batch {
     fn pull(&mut self, outbox: &Outbox, state: &mut QueueState) -> Option<Arc<Attachment>> {
         let attached = state.attached.as_mut()?;
         let connection = Arc::clone(&attached.connection);
-        self.connection = connection.number();
+        self.connection = connection.number;
         let mut first = attached.first.take().map(|bytes| {
             state.answers += bytes.len();
             let connection = self.connection;
             Item::Answer { connection, bytes }
         });
-        self.begun = connection.take_partial();
+        self.begun = connection.partial.swap(0, Ordering::Relaxed);
         let mut size = 0;
         while size + limits::MESSAGE <= limits::BATCH {
             let next = first.take().or_else(|| state.unwritten.pop_front());
@@ -125,7 +126,7 @@ impl Batch {
                 Item::Notice(_) | Item::Gap => {}
             }
         }
-        connection.set_partial(count);
+        connection.partial.store(count, Ordering::Relaxed);
         for (item, _) in self.items.drain(..).rev() {
             state.unwritten.push_front(item);
         }
@@ -157,15 +158,15 @@ impl Outbox {
         batch: &mut Batch,
         may_block: bool,
     ) -> Option<Write<'_>> {
-        if matches!(state.drain, Drain::Writing { .. }) {
+        if matches!(state.drain, Drain::Writing(_) | Drain::Blocking(_)) {
             return None;
         }
         state.drain = Drain::Idle;
         let connection = batch.pull(self, state)?;
         if !batch.items.is_empty() {
-            state.drain = Drain::Writing {
-                connection: connection.number(),
-                may_block,
+            state.drain = match may_block {
+                true => Drain::Blocking(connection.number),
+                false => Drain::Writing(connection.number),
             };
             return Some(Write {
                 outbox: self,

@@ -55,7 +55,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use self::primitives::{Condvar, Mutex, MutexGuard, Receiver, Sender, unbounded};
 use crate::protocol::reply::{Delivery, Notice};
@@ -97,6 +96,7 @@ pub struct Outbox {
 }
 
 /// What is known about the queue without a look into the channel.
+#[derive(Default)]
 struct QueueState {
     /// Bytes of deliveries that the kernel has not accepted. A delivery counts until the
     /// kernel has accepted all of it.
@@ -116,8 +116,9 @@ struct QueueState {
     unwritten: VecDeque<Item>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
+    #[default]
     Open,
     /// Nothing more enters. The connection ends when all is written.
     Closing,
@@ -126,16 +127,18 @@ enum Phase {
 }
 
 /// Which thread has the duty to drain the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Drain {
     /// None. The queue is empty, or no connection is attached.
+    #[default]
     Idle,
     /// A thread that will drain it soon: a reader thread that has filled it, or the writer
     /// thread, which has been woken.
     Assigned,
-    /// The thread that writes a batch to this connection at this moment. The connection's
-    /// writer thread may block there, a reader thread does not.
-    Writing { connection: u64, may_block: bool },
+    /// The thread that writes a batch to this connection at this moment, without blocking.
+    Writing(u64),
+    /// The writer thread of this connection, which may be blocked in a write.
+    Blocking(u64),
 }
 
 /// The connection that is attached to an outbox.
@@ -192,16 +195,7 @@ impl Outbox {
             limit,
             queue,
             items,
-            state: Mutex::new(QueueState {
-                deliveries: 0,
-                answers: 0,
-                gaps: VecDeque::new(),
-                in_gap: false,
-                phase: Phase::Open,
-                attached: None,
-                drain: Drain::Idle,
-                unwritten: VecDeque::new(),
-            }),
+            state: Mutex::default(),
             changed: Condvar::new(),
         }
     }
@@ -289,19 +283,7 @@ impl Outbox {
         self.changed.notify_all();
         let attached = before?;
         attached.connection.set_lost(Loss::ResumedElsewhere);
-        Some(Evicted { attached })
-    }
-
-    /// Waits until everything in the closed outbox is written, or no connection is left that
-    /// could write it. False if neither has happened by the deadline.
-    fn wait_until_written(&self, deadline: Instant) -> bool {
-        let mut state = self.state.lock();
-        while state.phase == Phase::Closing {
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
-                break;
-            }
-        }
-        state.phase == Phase::Done
+        Some(Evicted(attached))
     }
 
     /// Detaches this connection, if it is the attached one.
@@ -343,30 +325,18 @@ impl QueueState {
         }
     }
 
-    /// Detaches a connection that cannot be written to. Only the first loss counts: it tells
-    /// a reset from an orderly close. If another connection has attached, nothing is lost.
+    /// Detaches a connection that cannot be written to, unless another has attached since.
     fn lose(&mut self, connection: &Attachment, loss: Loss) {
-        if self.is_attached(connection.number()) {
+        if self.is_attached(connection.number) {
             connection.set_lost(loss);
-            self.detach(connection.number());
-        }
-    }
-
-    /// Whether a thread writes to this connection, and whether that may block.
-    fn is_writing(&self, connection: u64) -> Option<bool> {
-        match self.drain {
-            Drain::Writing {
-                connection: written,
-                may_block,
-            } if written == connection => Some(may_block),
-            _ => None,
+            self.detach(connection.number);
         }
     }
 
     fn is_attached(&self, connection: u64) -> bool {
         self.attached
             .as_ref()
-            .is_some_and(|attached| attached.connection.number() == connection)
+            .is_some_and(|attached| attached.connection.number == connection)
     }
 
     /// Whether the connection can still write what it enqueues.

@@ -44,7 +44,8 @@ fn connect(number: u64, outbox: &Arc<Outbox>, changed: &Changed, hand_off: bool)
     let (hour, shutdown) = (Duration::from_secs(3_600), bounded(0).1);
     let attachment = Attachment::new(number, its_socket, 1 << 20, hour, shutdown);
     let attachment = Arc::new(attachment);
-    let mut writer = Writer::start(&attachment).unwrap();
+    let mut writer = Writer::new(Arc::clone(&attachment));
+    writer.start().unwrap();
     let cork = Cork::new(HandOff::new(hand_off));
     if let Some(evicted) = writer.attach(outbox, &resumed()) {
         evicted.evict();
@@ -157,7 +158,7 @@ fn response_is_first(socket: &Socket) {
 /// Everything reaches a client that stays.
 fn two_send(hand_off: bool) {
     let (session, changed) = (session(), changed());
-    let connection = connect(1, &session, &changed, hand_off);
+    let mut connection = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
     wait_for_all(&[&connection.socket], &changed);
     join(senders);
@@ -170,9 +171,9 @@ fn two_send(hand_off: bool) {
 /// Another connection takes the place of one at which messages arrive.
 fn two_send_while_one_takes_over(hand_off: bool) {
     let (session, changed) = (session(), changed());
-    let first = connect(1, &session, &changed, hand_off);
+    let mut first = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
-    let second = connect(2, &session, &changed, hand_off);
+    let mut second = connect(2, &session, &changed, hand_off);
     wait_for_all(&[&first.socket, &second.socket], &changed);
     join(senders);
     session.finish();
@@ -194,10 +195,10 @@ fn two_send_while_one_takes_over(hand_off: bool) {
 /// client accepts none either. The old writer thread ends all the same.
 fn one_takes_over_and_both_stall(hand_off: bool) {
     let (session, changed) = (session(), changed());
-    let first = connect(1, &session, &changed, hand_off);
+    let mut first = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
     first.socket.stall();
-    let second = connect(2, &session, &changed, hand_off);
+    let mut second = connect(2, &session, &changed, hand_off);
     second.socket.stall();
     first.writer.end();
     join(senders);
@@ -211,7 +212,7 @@ fn two_send_while_it_is_shut_down(hand_off: bool) {
     let Connection {
         attachment,
         socket,
-        writer,
+        mut writer,
     } = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
     attachment.shut_down();
@@ -229,13 +230,13 @@ fn two_send_while_it_is_shut_down(hand_off: bool) {
 /// A connection breaks under what arrives, and another comes later.
 fn two_send_while_it_breaks(hand_off: bool) {
     let (session, changed) = (session(), changed());
-    let first = connect(1, &session, &changed, hand_off);
+    let mut first = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
     // The network's part, and then the reader's.
     let _ = first.socket.shutdown(Shutdown::Both);
     first.attachment.break_off();
     first.writer.end();
-    let second = connect(2, &session, &changed, hand_off);
+    let mut second = connect(2, &session, &changed, hand_off);
     wait_for_all(&[&first.socket, &second.socket], &changed);
     join(senders);
     session.finish();

@@ -26,11 +26,12 @@ use super::{Attached, Attachment, Evicted, Loss, Outbox, Phase};
 use crate::limits::CLOSING_TIME;
 use crate::protocol::reply::Reply;
 
-/// The reader thread's handle of its writer thread.
+/// The reader thread's handle of its writer thread, which may not have been started yet.
 ///
 /// Dropping it ends the output. So a panic in the reader thread leaves no writer thread.
 pub struct Writer {
-    attachment: Arc<Attachment>,
+    /// The connection.
+    pub attachment: Arc<Attachment>,
     /// The thread's wake, until the connection is attached.
     wake: Option<Sender<()>>,
     /// Dropped when the reader thread reads no more. The writer thread waits for that.
@@ -39,28 +40,39 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer thread of a connection. It waits until the connection is attached.
+    /// The handle of the writer thread of this connection. It does not start the thread.
+    pub fn new(attachment: Arc<Attachment>) -> Writer {
+        Writer {
+            attachment,
+            wake: None,
+            reading: None,
+            thread: None,
+        }
+    }
+
+    /// Starts the thread, unless it has been started. The thread waits until the connection is
+    /// attached.
     ///
     /// An error means that the system has no thread left.
-    pub fn start(attachment: &Arc<Attachment>) -> io::Result<Writer> {
-        let (wake, woken) = bounded(1);
-        let (reading, reader_gone) = bounded(0);
-        let thread = WriterThread {
-            attachment: Arc::clone(attachment),
-            woken,
-            reader_gone,
-        };
-        let name = format!("writer-{}", attachment.number());
-        Ok(Writer {
-            attachment: Arc::clone(attachment),
-            wake: Some(wake),
-            reading: Some(reading),
-            thread: Some(spawn(name, move || thread.run())?),
-        })
+    pub fn start(&mut self) -> io::Result<()> {
+        if self.thread.is_none() {
+            let (wake, woken) = bounded(1);
+            let (reading, reader_gone) = bounded(0);
+            let thread = WriterThread {
+                attachment: Arc::clone(&self.attachment),
+                woken,
+                reader_gone,
+            };
+            let name = format!("writer-{}", self.attachment.number);
+            self.thread = Some(spawn(name, move || thread.run())?);
+            (self.wake, self.reading) = (Some(wake), Some(reading));
+        }
+        Ok(())
     }
 
     /// Attaches the connection to the outbox of its session, with this as its first response.
-    /// The caller then has the duty to drain. A connection is attached only once.
+    /// The caller then has the duty to drain. The thread must have been started. A connection
+    /// is attached only once.
     pub fn attach(&mut self, outbox: &Arc<Outbox>, first: &Reply) -> Option<Evicted> {
         let connection = Arc::clone(&self.attachment);
         connection.set_outbox(outbox);
@@ -73,7 +85,7 @@ impl Writer {
 
     /// Waits until the thread has ended. The outbox must be closed, or the connection
     /// detached, and the reader thread reads no more requests.
-    pub fn end(mut self) {
+    pub fn end(&mut self) {
         (self.wake, self.reading) = (None, None);
         if let Some(thread) = self.thread.take() {
             // The panic of a writer thread has been logged, and has lost its connection.
@@ -120,7 +132,7 @@ impl WriterThread {
         let connection = &self.attachment;
         let mut may_block = false;
         let mut state = outbox.state.lock();
-        while state.is_attached(connection.number()) {
+        while state.is_attached(connection.number) {
             let Some(write) = outbox.begin_write(&mut state, batch, may_block) else {
                 return state.phase == Phase::Done;
             };
@@ -147,7 +159,7 @@ impl WriterThread {
     /// from it: a close with unread input resets the connection and destroys that message
     /// (RFC 1122, 4.2.2.13).
     fn close(&self, outbox: &Outbox) {
-        outbox.detach(self.attachment.number());
+        outbox.detach(self.attachment.number);
         if let None | Some(Loss::ResumedElsewhere) = self.attachment.loss() {
             self.attachment.end_output();
             let reader_gone = self.reader_gone.recv_timeout(CLOSING_TIME);

@@ -258,6 +258,13 @@ impl Delivery {
 }
 
 impl Notice {
+    /// Its bytes, for a connection whose session has this token.
+    pub fn encoded(self, token: Option<Token>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.encode(token, &mut bytes);
+        bytes
+    }
+
     /// The notice that this status and data are; `None` if they are anything else.
     pub fn parse(status: Status, data: &str) -> Option<Notice> {
         // Those with a number in them, which is taken for what it is if all else fits.

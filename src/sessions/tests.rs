@@ -33,7 +33,11 @@ impl Admission {
         self.claim(&name(its_name), token(bits), &Cork::for_test(false))
     }
 
-    fn resume_for_test(&mut self, token: Token, its_name: &str) -> Result<Resumed, NameError> {
+    fn resume_for_test(
+        &mut self,
+        token: Token,
+        its_name: &str,
+    ) -> Result<Option<Evicted>, NameError> {
         self.resume(token, &name(its_name), &Cork::for_test(false))
     }
 }
@@ -156,14 +160,14 @@ fn a_broadcast_goes_to_everyone_but_its_sender() {
 fn linger(mut connection: Admission, its_name: &str, bits: u8) -> Token {
     connection.claim_for_test(its_name, bits).unwrap();
     connection.sessions().use_token(token(bits));
-    assert!(matches!(lose(&mut connection), Broken::Lingers(_)));
+    assert!(matches!(lose(&mut connection), Some((_, true))));
     token(bits)
 }
 
 /// What the reader thread does when its connection is lost.
-fn lose(connection: &mut Admission) -> Broken {
+fn lose(connection: &mut Admission) -> Option<(Session, bool)> {
     connection.attachment().break_off();
-    connection.take_writer().expect("it had a session").end();
+    connection.writer.end();
     connection.break_session(true)
 }
 
@@ -183,7 +187,7 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
             sessions.use_token(token(1)).unwrap();
         }
         let broken = connection.break_session(may_linger);
-        assert_eq!(matches!(broken, Broken::Lingers(_)), lingers);
+        assert_eq!(matches!(broken, Some((_, true))), lingers);
         drop(connection);
         assert_eq!(sessions.by_name(&name("alice")).is_some(), lingers);
         sessions.end_and_finish(token(1));
@@ -201,13 +205,13 @@ fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
     sessions.use_token(alice).unwrap();
     let mut second = connect(&sessions);
     let resumed = second.resume_for_test(alice, "Alice").expect("it is there");
-    assert!(resumed.renamed && resumed.evicted.is_some());
-    assert!(matches!(first.break_session(true), Broken::NoSession));
+    assert!(resumed.is_some(), "the first is evicted");
+    assert!(first.break_session(true).is_none());
     let mut third = connect(&sessions);
     assert!(
         third
             .resume_for_test(alice, "Alice")
-            .is_ok_and(|resumed| !resumed.renamed)
+            .is_ok_and(|evicted| evicted.is_some())
     );
     assert!(second.end_session().is_none());
     drop((first, second));
@@ -247,7 +251,7 @@ fn sessions_linger_out_in_the_order_in_which_they_broke() {
     );
     let mut resuming = connect(&sessions);
     assert!(resuming.resume_for_test(one, "one").is_ok());
-    assert!(matches!(lose(&mut resuming), Broken::Lingers(_)));
+    assert!(matches!(lose(&mut resuming), Some((_, true))));
     let minute = Duration::from_secs(60);
     let (ended, next) = sessions.end_lingered_out(Instant::now(), minute);
     assert!(ended.is_empty() && next.is_some_and(|next| next > Instant::now()));
@@ -389,7 +393,7 @@ fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sess
     assert!(are_same(&everyone(&sessions), &outboxes[1..]));
     sessions.use_token(token(1)).unwrap();
     let lost = lose(&mut connections[0]);
-    assert!(matches!(lost, Broken::Lingers(_)));
+    assert!(matches!(lost, Some((_, true))));
     assert!(are_same(&everyone(&sessions), &outboxes[1..]));
     sessions.end_lingered_out(Instant::now(), Duration::ZERO);
     assert!(are_same(&everyone(&sessions), &outboxes[2..]));

@@ -131,8 +131,8 @@ fn set_name_without_a_thread_is_refused_and_changes_nothing() {
     }
     late.ask("List-names", "401 Unauthorized", "Set a name first");
     late.ask("Ping", "200 OK", "Pong");
-    assert_eq!(server.count_log("refused"), 1, "{}", server.log());
     server.expect_log("no thread for its writer");
+    assert_eq!(server.count_log("refused"), 1, "{}", server.log());
     // A session that is there can still be used, but not be resumed.
     let token = clients[0].token.clone();
     late.send_as(&token, "Broadcast-message from elsewhere");

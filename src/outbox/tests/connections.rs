@@ -9,7 +9,7 @@ fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
     let outbox = Arc::new(Outbox::new(Token::from_bits([0xAB; 16]), ROOMY));
     // Queued before there is a connection, as what comes while there is none.
     queue(&outbox, &delivery("early")).unwrap();
-    let (attachment, writer, mut client) = connect(1, &outbox);
+    let (attachment, mut writer, mut client) = connect(1, &outbox);
     queue(&outbox, &delivery("late")).unwrap();
     attachment.shut_down();
     assert!(attachment.wait_until_written(Instant::now() + Duration::from_secs(10)));
@@ -35,7 +35,7 @@ fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
 #[test]
 fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
     let outbox = session(ROOMY);
-    let (attachment, writer, _client) = connect(1, &outbox);
+    let (attachment, mut writer, _client) = connect(1, &outbox);
     fill(&outbox);
     outbox.finish();
     assert!(!attachment.wait_until_written(Instant::now()));
@@ -51,7 +51,7 @@ fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
 #[test]
 fn deliveries_count_until_the_kernel_has_taken_them() {
     let outbox = session(ROOMY);
-    let (attachment, writer, mut client) = connect(1, &outbox);
+    let (attachment, mut writer, mut client) = connect(1, &outbox);
     let queued = fill(&outbox) * numbered(0).wire_len();
     attachment.cut();
     writer.end();
@@ -67,14 +67,14 @@ fn deliveries_count_until_the_kernel_has_taken_them() {
 #[test]
 fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
     let outbox = session(ROOMY);
-    let (attachment, writer, mut client) = connect(1, &outbox);
+    let (attachment, mut writer, mut client) = connect(1, &outbox);
     let count = fill(&outbox);
     attachment.break_off();
     writer.end();
     let (mut received, in_part) = numbers(&mut client);
     assert!(in_part, "broken in the middle of a message");
 
-    let (_, writer, mut client) = connect(2, &outbox);
+    let (_, mut writer, mut client) = connect(2, &outbox);
     outbox.finish();
     let second = thread::spawn(move || numbers(&mut client));
     writer.end();
@@ -88,15 +88,15 @@ fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
 fn a_connection_that_takes_over_gets_its_answer_then_what_is_queued() {
     let session = session(ROOMY);
     let first = attached(&session);
-    first.answer(&goodbye(), &plain());
+    first.answer(goodbye().encode(), &plain());
     queue(&session, &delivery("one")).unwrap();
     // Its helper reads the response first.
-    let (second, writer, mut client) = connect(2, &session);
+    let (second, mut writer, mut client) = connect(2, &session);
     assert!(matches!(first.loss(), Some(Loss::ResumedElsewhere)));
     assert!(!first.is_open());
-    first.answer(&goodbye(), &plain());
+    first.answer(goodbye().encode(), &plain());
     queue(&session, &delivery("two")).unwrap();
-    second.answer(&pong("after"), &plain());
+    second.answer(pong("after").encode(), &plain());
     second.finish(None);
     writer.end();
     assert_eq!(next_data(&mut client), data("one"));
@@ -108,7 +108,7 @@ fn a_connection_that_takes_over_gets_its_answer_then_what_is_queued() {
 #[test]
 fn evicted_idle_client_gets_a_notice() {
     let session = Arc::new(Outbox::new(Token::from_bits([0xAB; 16]), ROOMY));
-    let (_, first_writer, mut first) = connect(1, &session);
+    let (_, mut first_writer, mut first) = connect(1, &session);
     let (_second, _writer, _client) = connect(2, &session);
     first_writer.end();
     let mut told = String::new();
@@ -121,7 +121,7 @@ fn evicted_idle_client_gets_a_notice() {
 #[test]
 fn evicted_client_in_mid_message_is_cut() {
     let session = session(ROOMY);
-    let (first, first_writer, mut client) = connect(1, &session);
+    let (first, mut first_writer, mut client) = connect(1, &session);
     let count = fill(&session);
     let (second, _writer, mut second_client) = connect(2, &session);
     first_writer.end();
@@ -136,10 +136,11 @@ fn evicted_client_in_mid_message_is_cut() {
 #[test]
 fn evicted_connection_does_not_wait_for_the_new_client() {
     let session = session(ROOMY);
-    let (_, first_writer, _first) = connect(1, &session);
+    let (_, mut first_writer, _first) = connect(1, &session);
     let (stalled, _client) = Attachment::for_test(2);
     let stalled = Arc::new(stalled);
-    let mut writer = Writer::start(&stalled).unwrap();
+    let mut writer = Writer::new(Arc::clone(&stalled));
+    writer.start().unwrap();
     let evicted = writer.attach(&session, &pong("attached"));
     // The new writer thread blocks before the old one learns that it is evicted.
     fill(&session);
@@ -163,7 +164,7 @@ fn a_client_that_takes_too_long_for_a_batch_breaks_its_connection() {
     let timeout = Duration::from_millis(300);
     socket.set_write_timeout(Some(timeout)).unwrap();
     let attachment = Attachment::new(1, socket, ROOMY, timeout, never());
-    let (attachment, writer, mut client) = connect_with(attachment, client, &outbox);
+    let (attachment, mut writer, mut client) = connect_with(attachment, client, &outbox);
     fill(&outbox);
     // A trickle does not prolong it.
     let (reading, stopped) = bounded::<()>(0);
@@ -223,9 +224,11 @@ fn a_reader_that_panics_leaves_no_writer() {
 fn writer_without_a_session_ends_and_leaves_the_socket() {
     let (attachment, mut client) = Attachment::for_test(1);
     let attachment = Arc::new(attachment);
-    Writer::start(&attachment).unwrap().end();
-    attachment.answer(&goodbye(), &plain());
-    attachment.finish(Some(&pong("last")));
+    let mut writer = Writer::new(Arc::clone(&attachment));
+    writer.start().unwrap();
+    writer.end();
+    attachment.answer(goodbye().encode(), &plain());
+    attachment.finish(Some(pong("last").encode()));
     let data = [(); 2].map(|()| next_data(&mut client));
     assert_eq!(data, ["Goodbye", "Pong last"]);
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
@@ -234,7 +237,7 @@ fn writer_without_a_session_ends_and_leaves_the_socket() {
 #[test]
 fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
     let session = session(ROOMY);
-    let (_, first_writer, mut first) = connect(1, &session);
+    let (_, mut first_writer, mut first) = connect(1, &session);
     // The first writer is kept busy while its place is taken and used.
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -245,9 +248,9 @@ fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
             }
         });
         scope.spawn(move || first.read_to_end(&mut Vec::new()));
-        let (second, second_writer, mut client) = connect(2, session);
+        let (second, mut second_writer, mut client) = connect(2, session);
         for number in 1..100 {
-            second.answer(&pong(&number.to_string()), &plain());
+            second.answer(pong(&number.to_string()).encode(), &plain());
         }
         done.store(true, Ordering::Relaxed);
         second.finish(None);

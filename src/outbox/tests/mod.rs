@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{bounded, never};
 
@@ -171,7 +171,8 @@ fn connect_with(
     outbox: &Arc<Outbox>,
 ) -> (Arc<Attachment>, Writer, TcpStream) {
     let attachment = Arc::new(attachment);
-    let mut writer = Writer::start(&attachment).unwrap();
+    let mut writer = Writer::new(Arc::clone(&attachment));
+    writer.start().unwrap();
     if let Some(evicted) = writer.attach(outbox, &pong("attached")) {
         evicted.evict();
     }

@@ -9,7 +9,7 @@ fn what_one_thread_sends_stays_in_order() {
     for text in ["one", "two", "three"] {
         assert_eq!(queue(&outbox, &delivery(text)), Ok(()));
     }
-    attachment.answer(&goodbye(), &plain());
+    attachment.answer(goodbye().encode(), &plain());
     assert_eq!(
         take(&outbox),
         [
@@ -26,7 +26,7 @@ fn the_bound_is_one_of_bytes_and_only_deliveries_count() {
     let message = delivery("x");
     let outbox = session(2 * message.wire_len());
     let attachment = attached(&outbox);
-    attachment.answer(&goodbye(), &plain());
+    attachment.answer(goodbye().encode(), &plain());
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
@@ -47,7 +47,7 @@ fn a_gap_is_told_where_it_is_and_once() {
     for _ in 0..3 {
         assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
     }
-    attachment.answer(&goodbye(), &plain());
+    attachment.answer(goodbye().encode(), &plain());
     let missed = |count| format!("Missed {count} messages: you read too slowly");
     assert_eq!(take(&outbox), [data("x"), missed(3), "Goodbye".to_owned()]);
     assert_eq!(take(&outbox), [""; 0]);
@@ -130,10 +130,10 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
     let attachment = attached(&outbox);
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
-    attachment.finish(Some(&goodbye()));
+    attachment.finish(Some(goodbye().encode()));
     assert!(!attachment.is_open() && !attachment.wait_for_room(&plain()));
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Closed));
-    attachment.answer(&goodbye(), &plain());
+    attachment.answer(goodbye().encode(), &plain());
     attachment.shut_down();
     let missed = "Missed 1 messages: you read too slowly".to_owned();
     assert_eq!(take(&outbox), [data("x"), missed, "Goodbye".to_owned()]);
@@ -143,12 +143,12 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
 fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
     let outbox = session(ROOMY);
     let attachment = attached(&outbox);
-    attachment.answer_telnet(vec![0; 65_535], &plain());
+    attachment.answer(vec![0; 65_535], &plain());
     assert!(
         attachment.wait_for_room(&plain()),
         "one byte is left of 64 KiB"
     );
-    attachment.answer_telnet(vec![0], &plain());
+    attachment.answer(vec![0], &plain());
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
         scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
@@ -157,7 +157,7 @@ fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
         while take(&outbox) != [""; 0] {}
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
 
-        attachment.answer_telnet(vec![0; 65_536], &plain());
+        attachment.answer(vec![0; 65_536], &plain());
         scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
         outbox.finish();
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(false));
@@ -168,7 +168,7 @@ fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
 fn the_answers_to_earlier_connections_are_bounded_together() {
     let session = session(ROOMY);
     let first = attached(&session);
-    first.answer_telnet(vec![0; 65_536], &plain());
+    first.answer(vec![0; 65_536], &plain());
     let second = attach_unwritten(2, &session).attachment;
     // Not before they are thrown away is there room for its own.
     let (asked, went_on) = bounded(1);
@@ -196,7 +196,7 @@ fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
         let session = session(ROOMY);
         let first = attached(&session);
         queue(&session, &delivery("one")).unwrap();
-        first.answer(&goodbye(), &plain());
+        first.answer(goodbye().encode(), &plain());
         queue(&session, &delivery("two")).unwrap();
         lose(&session, accepted);
         let _second = attach_unwritten(2, &session);

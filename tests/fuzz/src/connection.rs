@@ -23,7 +23,7 @@ use chat::protocol::reply::Notice;
 use chat::protocol::token::Token;
 use chat::protocol::username::Username;
 use chat::rate::Rate;
-use chat::sessions::{Broken, Sessions};
+use chat::sessions::Sessions;
 use crossbeam_channel::never;
 use log::{LevelFilter, Log, Metadata, Record};
 
@@ -85,8 +85,8 @@ fn settle(sessions: &Arc<Sessions>, number: u64, name: &str, token: &str) {
     // Otherwise the session could not linger.
     sessions.use_token(token).expect("it is there");
     admission.attachment().break_off();
-    admission.take_writer().expect("it has a session").end();
-    assert!(matches!(admission.break_session(true), Broken::Lingers(_)));
+    admission.writer.end();
+    assert!(matches!(admission.break_session(true), Some((_, true))));
 }
 
 /// Two ends of a connection: the client's and the server's.
