@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::limits::TEXT_CHARS;
-use crate::protocol::text::{Printable, Text, Unprintable};
+use crate::protocol::text::{Printable, Text, Unprintable, is_blank};
 use crate::protocol::username::{BadName, Username};
 
 /// What a line, or a block of them, asks for.
@@ -111,7 +111,7 @@ pub const COMMANDS: [Row; 6] = [
 impl Typed {
     /// Reads what was typed or pasted: one line, or several.
     pub fn parse(typed: &str) -> Result<Typed, Mistake> {
-        if typed.trim().is_empty() {
+        if is_blank(typed) {
             return Ok(Typed::Nothing);
         }
         match typed.strip_prefix('/') {
@@ -128,12 +128,8 @@ impl Typed {
         };
         let (first, rest) = split_word(arguments);
         match row.word {
-            "/msg" if !rest.trim().is_empty() => {
-                Typed::say(To::One(Username::new(first)?), typed, rest)
-            }
-            "/reply" if !arguments.trim().is_empty() => {
-                Typed::say(To::LastPrivate, typed, arguments)
-            }
+            "/msg" if !is_blank(rest) => Typed::say(To::One(Username::new(first)?), typed, rest),
+            "/reply" if !is_blank(arguments) => Typed::say(To::LastPrivate, typed, arguments),
             "/msg" | "/reply" => Err(Mistake::Usage(row)),
             _ if typed.trim_end().contains('\n') => Err(Mistake::MoreLines),
             "/names" if rest.is_empty() => Ok(Typed::Names {
@@ -253,7 +249,7 @@ mod tests {
         }
         assert_eq!(Typed::parse("//etc"), say(To::All, 1, &["/etc"]));
         assert_eq!(Typed::parse("///"), say(To::All, 1, &["//"]));
-        for blank in ["", " ", "\t ", "\n\n"] {
+        for blank in ["", " ", "\t ", "\n\n", "\u{200B}\n \u{2800}"] {
             assert_eq!(Typed::parse(blank), Ok(Typed::Nothing), "{blank:?}");
         }
     }
@@ -324,6 +320,8 @@ mod tests {
             ("/msg", "Usage: /msg NAME TEXT"),
             ("/msg bob", "Usage: /msg NAME TEXT"),
             ("/msg bob  ", "Usage: /msg NAME TEXT"),
+            ("/msg bob \u{200B}", "Usage: /msg NAME TEXT"),
+            ("/reply \u{FEFF}", "Usage: /reply TEXT"),
             ("/msg b hi", "A name is 2 to 63 of A-Z a-z 0-9 _ -"),
             ("/reply ", "Usage: /reply TEXT"),
             ("/name", "Usage: /name NEW"),

@@ -152,7 +152,7 @@ mod tests {
     use crate::line::LineReader;
     use crate::protocol::literals::{name, printable};
     use crate::protocol::reply::{Delivery, Reply, Response};
-    use crate::protocol::text::Text;
+    use crate::protocol::text::{Text, is_blank};
     use proptest::prelude::*;
 
     /// The first three lines of these bytes.
@@ -282,7 +282,7 @@ mod tests {
         ) {
             let token = bits.map(Token::from_bits);
             let scope = if private { Scope::Private } else { Scope::Broadcast };
-            prop_assume!(!text.trim().is_empty());
+            prop_assume!(!is_blank(&text));
             let mut bytes = Vec::new();
             let sent = Text::new(printable(&text)).unwrap();
             Delivery::new(scope, &name(&sender), &sent).encode(token, &mut bytes);

@@ -59,8 +59,10 @@
 //! NAME: 2 to 63 characters out of `A–Z a–z 0–9 _ -`. Names that differ only in
 //! ASCII case are the same name. A refusal repeats the name as it was asked for;
 //! everything else shows its owner's spelling. `Set-name Bob` by `bob` is a change
-//! (200). TEXT: 1 to 2,047 characters (Unicode scalar values), not only white
-//! space.
+//! (200). TEXT: 1 to 2,047 characters (Unicode scalar values), not blank. A
+//! text is blank if each of its characters is white space (Unicode's White_Space) or shows
+//! nothing: U+200B–U+200F, U+2060–U+2064, U+FEFF, U+00AD, U+034F, U+180E, U+2800, U+115F,
+//! U+1160, U+3164, U+FFA0.
 //!
 //! Arguments that are empty are as good as none (`Help ` is `Help`, `Set-name `
 //! lacks its NAME), but for `Ping`, which gives them back.

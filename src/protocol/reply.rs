@@ -229,7 +229,7 @@ impl fmt::Display for BadText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // Never sent: a request with a blank text is answered with its usage.
-            BadText::Blank => f.write_str("A text is not only white space"),
+            BadText::Blank => f.write_str("A text is not blank"),
             BadText::TooLong => f.write_str("A text is at most 2047 characters"),
         }
     }

@@ -16,14 +16,14 @@ pub enum Unprintable {
     Forbidden(char),
 }
 
-/// The text of a message: 1 to 2,047 characters, not only white space.
+/// The text of a message: 1 to 2,047 characters that are not all blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(Printable);
 
 /// Why something printable is not a [`Text`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadText {
-    /// It is empty or only white space.
+    /// It is empty, or all of its characters are blank.
     Blank,
     /// It has more than 2,047 characters.
     TooLong,
@@ -74,7 +74,7 @@ impl Text {
     pub fn new(text: Printable) -> Result<Text, BadText> {
         if text.as_str().chars().count() > TEXT_CHARS {
             Err(BadText::TooLong)
-        } else if text.as_str().trim().is_empty() {
+        } else if is_blank(text.as_str()) {
             Err(BadText::Blank)
         } else {
             Ok(Text(text))
@@ -95,6 +95,31 @@ pub(crate) fn is_forbidden(c: char) -> bool {
         '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => true,
         _ => c.is_control(),
     }
+}
+
+/// Returns whether a text shows nothing (section 2): it is empty, or all of its characters
+/// are white space or invisible.
+pub(crate) fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || is_invisible(c))
+}
+
+/// The characters of section 2 that show nothing, and that Unicode does not count as white
+/// space: zero-width characters, the soft hyphen, the empty Braille pattern, and fillers.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{200B}'..='\u{200F}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{FEFF}'
+            | '\u{AD}'
+            | '\u{34F}'
+            | '\u{180E}'
+            | '\u{2800}'
+            | '\u{115F}'
+            | '\u{1160}'
+            | '\u{3164}'
+            | '\u{FFA0}'
+    )
 }
 
 #[cfg(test)]
@@ -152,8 +177,30 @@ mod tests {
         for blank in ["", " ", "\t \u{A0}\u{3000}"] {
             assert_eq!(text(blank), Err(BadText::Blank), "{blank:?}");
         }
+        let joined = "👩\u{200D}👩";
+        assert_eq!(text(joined).unwrap().as_str(), joined);
         assert_eq!(text(&"я".repeat(2_048)), Err(BadText::TooLong));
         assert_eq!(text(&" ".repeat(2_048)), Err(BadText::TooLong));
+    }
+
+    /// Section 2, written out as the protocol writes it.
+    fn invisible_by_the_letter(c: char) -> bool {
+        let code = u32::from(c);
+        (0x200B..=0x200F).contains(&code)
+            || (0x2060..=0x2064).contains(&code)
+            || [0xFEFF, 0xAD, 0x34F, 0x180E, 0x2800].contains(&code)
+            || [0x115F, 0x1160, 0x3164, 0xFFA0].contains(&code)
+    }
+
+    #[test]
+    fn text_of_invisible_characters_is_blank() {
+        let text = |text: &str| Text::new(Printable::new(text.as_bytes()).unwrap());
+        for c in ('\0'..=char::MAX).filter(|&c| !is_forbidden(c)) {
+            let is_blank = c.is_whitespace() || invisible_by_the_letter(c);
+            let expected = is_blank.then_some(BadText::Blank);
+            let line = format!(" {c}\u{FEFF}{c}");
+            assert_eq!(text(&line).err(), expected, "U+{:04X}", u32::from(c));
+        }
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod bad_input;
+mod blank;
 mod command_line;
 mod commands;
 mod course;

@@ -141,6 +141,13 @@ pub fn both<'a>(
     }
 }
 
+/// Section 2: white space, and what shows nothing.
+fn shows_nothing(c: char) -> bool {
+    let invisible = "\u{200B}\u{200C}\u{200D}\u{200E}\u{200F}\u{2060}\u{2061}\u{2062}\u{2063}\u{2064}\
+                     \u{FEFF}\u{AD}\u{34F}\u{180E}\u{2800}\u{115F}\u{1160}\u{3164}\u{FFA0}";
+    c.is_whitespace() || invisible.contains(c)
+}
+
 /// Whether section 1 forbids it.
 pub fn is_forbidden(c: char) -> bool {
     matches!(u32::from(c),
@@ -219,7 +226,7 @@ pub fn command(body: &str, for_a_session: bool) -> Result<Command<'_>, Said> {
     let text = |text: &'_ str| {
         if text.chars().count() > 2_047 {
             Err(bad("A text is at most 2047 characters"))
-        } else if text.chars().all(char::is_whitespace) {
+        } else if text.chars().all(shows_nothing) {
             Err(what_is_missing())
         } else {
             Ok(())

@@ -1,0 +1,19 @@
+//! Texts that show nothing (2).
+
+use crate::support::Server;
+
+#[test]
+fn blank_texts_are_answered_with_the_usage() {
+    let server = Server::start(&[]);
+    let mut alice = server.named("alice");
+    for blank in ["\u{200B}", "\u{2800} \u{3164}", "\u{AD}\t\u{FEFF}"] {
+        for command in ["Broadcast-message TEXT", "Private-message alice TEXT"] {
+            let usage = command.replace("alice", "NAME");
+            let request = command.replace("TEXT", blank);
+            alice.ask(&request, "400 Bad Request", &format!("Usage: {usage}"));
+        }
+    }
+    // Ping repeats any text.
+    alice.ask("Ping \u{200B}", "200 OK", "Pong \u{200B}");
+    alice.ask("Broadcast-message \u{200B}.", "200 OK", "Delivered to 0");
+}
