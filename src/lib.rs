@@ -33,7 +33,7 @@
 //!
 //! ```text
 //!   main      binds, then waits for the shutdown and carries it out
-//!   signals   blocks on SIGINT and SIGTERM
+//!   signals   blocks on SIGINT, SIGTERM and SIGHUP
 //!   accept    blocks in accept(2), one for each port
 //!      │ spawns
 //!      ▼

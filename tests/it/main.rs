@@ -26,6 +26,7 @@ mod resuming;
 #[cfg(feature = "client")]
 mod script;
 mod seeds;
+mod signals;
 mod support;
 mod telnet;
 #[cfg(feature = "client")]
