@@ -21,7 +21,8 @@
 //! | [`sweeper`] | ends the sessions that have lingered out |
 //! | [`keepalive`] | finding out that the other side is gone without a word |
 //! | [`farewell`] | refusing a connection so that the client can read why |
-//! | [`server`] | binding, accepting, shutting down |
+//! | [`listeners`] | binding the listening sockets, and their options |
+//! | [`server`] | accepting, shutting down |
 //! | [`machine`] | how many clients this machine can hold |
 //! | [`seldom`] | telling now and then of what happens all the time |
 //! | [`options`], [`logging`], [`signals`], `threads` | what a program needs besides |
@@ -100,6 +101,7 @@ pub mod farewell;
 pub mod keepalive;
 pub mod limits;
 pub mod line;
+pub mod listeners;
 pub mod logging;
 pub mod machine;
 pub mod options;

@@ -101,6 +101,13 @@ pub const BACKLOG: i32 = 1_024;
 /// client that does not read, which is memory that no bound of ours would see.
 pub const SEND_BUFFER: usize = 64 * 1024;
 
+/// SO_RCVBUF in bytes, set on the listener. Without it the kernel keeps up to
+/// `tcp_rmem[2]` (32 MiB) of unread input for each client that the rate pauses. It holds
+/// seven requests of the greatest length, and so keeps a client with a round trip of 100 ms
+/// at 75 such requests a second, far above the default `--rate`. The kernel reserves as much
+/// again for its own structures (socket(7)).
+pub const RECEIVE_BUFFER: usize = 64 * 1024;
+
 /// Bytes asked of a client's socket in one read, of one that sends much at once: so many
 /// requests are answered together.
 pub const READ_BUFFER: usize = 4 * 1024;

@@ -167,11 +167,20 @@ fn check_address(address: &str) -> Result<(), BadUsage> {
     is_address(address).then_some(()).ok_or_else(bad)
 }
 
-/// Whether this is `HOST:PORT`, of which the host is looked up when it is needed.
+/// Returns whether this is `HOST:PORT`, of which the host is looked up when it is needed.
 pub(crate) fn is_address(address: &str) -> bool {
-    address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    split_address(address).is_some()
+}
+
+/// Splits `HOST:PORT`, and takes the brackets off the host.
+pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let in_brackets = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host = in_brackets.unwrap_or(host);
+    (!host.is_empty()).then_some((host, port))
 }
 
 /// An option whose value is a number.

@@ -5,9 +5,8 @@
 //! waits for a client.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -19,6 +18,7 @@ use log::{Level, info, log, warn};
 use crate::connection::{self, Connection};
 use crate::farewell::Farewell;
 use crate::limits;
+use crate::listeners::{self, ListenError};
 use crate::machine::Machine;
 use crate::options::Config;
 use crate::origin::Origin;
@@ -38,13 +38,6 @@ pub struct Server {
     stop: (Sender<()>, Receiver<()>),
 }
 
-/// Why there is no server.
-#[derive(Debug)]
-pub struct BindError {
-    address: String,
-    error: io::Error,
-}
-
 /// Ends a running server, from any thread.
 #[derive(Clone)]
 pub struct ShutdownHandle {
@@ -52,25 +45,10 @@ pub struct ShutdownHandle {
 }
 
 impl Server {
-    /// Takes the ports of `config.listen`.
-    pub fn bind(config: Config) -> Result<Server, BindError> {
-        let mut listeners = Vec::new();
-        for address in &config.listen {
-            let listener = TcpListener::bind(address.as_str())
-                .and_then(|listener| {
-                    // std has asked for a backlog of 128; a second listen(2)
-                    // changes nothing else.
-                    rustix::net::listen(&listener, limits::BACKLOG)?;
-                    Ok(listener)
-                })
-                .map_err(|error| BindError {
-                    address: address.clone(),
-                    error,
-                })?;
-            listeners.push(listener);
-        }
+    /// Binds the addresses of `config.listen`.
+    pub fn bind(config: Config) -> Result<Server, ListenError> {
         Ok(Server {
-            listeners,
+            listeners: listeners::bind_all(&config.listen)?,
             config,
             stop: bounded(1),
         })
@@ -152,22 +130,6 @@ impl ShutdownHandle {
     }
 }
 
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BindError { address, error } = self;
-        match error.kind() {
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "{address} is in use; choose another with -l ADDR:PORT \
-                 (-l 127.0.0.1:0 takes any free port)"
-            ),
-            _ => write!(f, "cannot listen on {address}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for BindError {}
-
 /// What the accept threads share.
 struct Host {
     sessions: Arc<Sessions>,
@@ -227,7 +189,7 @@ fn wake(listener: &TcpListener) {
 fn accept(listener: &TcpListener, host: &Host, stopped: &Receiver<Infallible>) {
     accept_until_stopped(
         || listener.accept(),
-        |(socket, peer)| host.welcome(Arc::new(socket), peer),
+        |(socket, peer)| host.welcome(Arc::new(socket), canonical(peer)),
         |time| all_dropped(stopped, time),
     );
 }
@@ -262,6 +224,16 @@ fn accept_until_stopped<C>(
                 pause = (pause * 2).min(limits::ACCEPT_PAUSE_MAX);
             }
         }
+    }
+}
+
+/// Returns the address as the log shows it. A listener on `[::]` gives the IPv4 address
+/// 192.0.2.1 as `::ffff:192.0.2.1`.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V4(address) => SocketAddr::new(address.into(), peer.port()),
+        // Kept whole, because it may have a scope.
+        IpAddr::V6(_) => peer,
     }
 }
 

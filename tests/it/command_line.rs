@@ -45,7 +45,8 @@ fn a_port_in_use_is_one_line_that_helps_and_exit_1() {
     assert_eq!((code, &*stdout), (Some(1), ""));
     let expected = format!(
         "chat-server: {address} is in use; choose another with -l ADDR:PORT \
-         (-l 127.0.0.1:0 takes any free port)\n"
+         (-l 127.0.0.1:0 takes any free port), \
+         with make as in: make run ARGS='-l 127.0.0.1:1314'\n"
     );
     assert_eq!(stderr, expected);
 }

@@ -14,6 +14,7 @@ mod endings;
 mod fault_client;
 mod faults;
 mod framing;
+mod listening;
 mod load;
 mod login;
 mod logs;

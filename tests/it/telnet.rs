@@ -1,6 +1,7 @@
 //! Telnet's bytes (1).
 
-use crate::support::Server;
+use crate::support::{Client, Server};
+use rustix::net::SendFlags;
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
@@ -32,6 +33,25 @@ fn ctrl_c_in_telnet_is_answered_and_leaves_a_usable_session() {
     assert_eq!(&answer, b"\xFF\xFC\x06");
     client.expect("200 OK", "Pong hello");
     client.barrier();
+}
+
+#[test]
+fn urgent_bytes_stay_in_the_stream() {
+    let server = Server::start(&[]);
+    let mut client = server.named("alice");
+    let send_urgent = |client: &Client, byte: u8| {
+        let sent = rustix::net::send(client.stream(), &[byte], SendFlags::OOB);
+        assert_eq!(sent, Ok(1));
+    };
+    // Telnet's Synch is IAC, and then DM as urgent data (RFC 854).
+    client.send_raw(b"\r\n\r\nPi\xFF");
+    send_urgent(&client, b'\xF2');
+    client.send_raw(b"ng hello\r\n");
+    client.expect("200 OK", "Pong hello");
+    client.send_raw(b"\r\n\r\nPing he");
+    send_urgent(&client, b'l');
+    client.send_raw(b"lo\r\n");
+    client.expect("200 OK", "Pong hello");
 }
 
 #[test]

@@ -102,6 +102,25 @@ fn two_netcats_and_a_telnet_hold_a_conversation() {
 }
 
 #[test]
+fn telnet_synch_removes_nothing_from_a_request() {
+    if !["telnet", "script"].into_iter().all(has_tool) {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut carol = Tool::telnet(&server);
+    carol.shows("Escape character is '^]'.");
+    carol.types("\n\nSet-name carol\n");
+    carol.shows("You are carol");
+    for n in 0..3 {
+        carol.types("\n\n\x1D");
+        carol.shows("telnet> ");
+        carol.types("send synch\n");
+        carol.types(&format!("Ping hello {n}\n"));
+        assert!(!carol.shows(&format!("Pong hello {n}")).contains("400 Bad"));
+    }
+}
+
+#[test]
 fn who_was_in_a_netcat_that_was_killed_comes_back_in_another() {
     if !has_tool("nc") {
         return;
