@@ -262,13 +262,25 @@ pub const LOG_CLOSING_TIME: Duration = Duration::from_secs(1);
 /// page tables and limits on address space count them.
 pub const STACK: usize = 256 * 1024;
 
-/// Descriptors that are not clients': stdio, listeners, the signal pipe, and
+/// Descriptors that are not clients': stdio, the first listener, the signal pipe, and
 /// refused connections in their farewell.
 pub const RESERVED_DESCRIPTORS: u64 = 32;
 
-/// Memory maps kept for what is not a client's thread: the heap, libraries, the
-/// allocator's arenas.
+/// Descriptors of each further listener: its own, and that of the connection that its thread
+/// has accepted and not yet let in or refused.
+pub const DESCRIPTORS_PER_LISTENER: u64 = 2;
+
+/// Memory maps kept for what is neither a client's thread nor an arena of the allocator: the
+/// heap, libraries, the threads of the server itself.
 pub const RESERVED_MAPS: u64 = 512;
+
+/// Memory maps of the thread of each further listener, see [`MAPS_PER_CLIENT`].
+pub const MAPS_PER_LISTENER: u64 = 4;
+
+/// Memory maps of glibc's allocator for each processor: it makes up to 8 arenas a processor,
+/// and an arena takes two maps, of the part in use and of the part kept for later
+/// (mallopt(3), M_ARENA_MAX).
+pub const MAPS_PER_CPU: u64 = 16;
 
 /// A thread of std takes four memory maps (the stack, the stack for signals,
 /// and a guard page for each), a client two threads.

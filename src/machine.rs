@@ -1,9 +1,16 @@
 //! What this machine can hold: the limits that the kernel puts on this process, and how
 //! many clients they are enough for.
+//!
+//! Does not know clients or listeners, only their numbers.
 
 use std::fmt;
+use std::fs;
+use std::thread;
 
-use crate::limits::{MAPS_PER_CLIENT, RESERVED_DESCRIPTORS, RESERVED_MAPS};
+use crate::limits::{
+    DESCRIPTORS_PER_LISTENER, MAPS_PER_CLIENT, MAPS_PER_CPU, MAPS_PER_LISTENER,
+    RESERVED_DESCRIPTORS, RESERVED_MAPS,
+};
 
 /// What the machine gives this process, as far as it says so.
 ///
@@ -20,6 +27,17 @@ pub struct Machine {
     pub max_maps: Option<u64>,
     /// The maps that this process has already.
     pub maps: u64,
+    /// The processors that are online.
+    pub cpus: u64,
+}
+
+/// A limit that leaves no room for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoom {
+    /// RLIMIT_NOFILE, and the least that is enough for one client.
+    Descriptors(u64, u64),
+    /// vm.max_map_count, and the least that is enough for one client.
+    Maps(u64, u64),
 }
 
 impl Machine {
@@ -36,26 +54,73 @@ impl Machine {
             Ok(()) => limit.maximum,
             Err(_) => limit.current,
         };
+        // Arenas follow the processors that are online. `available_parallelism` follows the
+        // affinity and the quota of this process too, and so may be too few.
+        let cpus = fs::read_to_string("/sys/devices/system/cpu/online")
+            .ok()
+            .and_then(|list| count_cpus(&list))
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u64));
         Machine {
             descriptors,
-            max_maps: std::fs::read_to_string("/proc/sys/vm/max_map_count")
+            max_maps: fs::read_to_string("/proc/sys/vm/max_map_count")
                 .ok()
                 .and_then(|number| number.trim().parse().ok()),
-            maps: std::fs::read_to_string("/proc/self/maps")
+            maps: fs::read_to_string("/proc/self/maps")
                 .map_or(0, |maps| maps.lines().count() as u64),
+            cpus,
         }
     }
 
-    /// How many clients this machine can hold, `wanted` at most.
-    pub fn clients(&self, wanted: usize) -> usize {
-        let by_descriptors = self
-            .descriptors
-            .map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED_DESCRIPTORS));
-        let by_maps = self.max_maps.map_or(u64::MAX, |limit| {
-            limit.saturating_sub(self.maps + RESERVED_MAPS) / MAPS_PER_CLIENT
-        });
-        let held = usize::try_from(by_descriptors.min(by_maps)).unwrap_or(usize::MAX);
-        wanted.min(held)
+    /// Returns how many clients this machine can hold beside so many listeners: at least one
+    /// and at most `wanted`.
+    pub fn clients(&self, wanted: usize, listeners: usize) -> Result<usize, NoRoom> {
+        let further = (listeners as u64).saturating_sub(1);
+        let descriptors = RESERVED_DESCRIPTORS + further * DESCRIPTORS_PER_LISTENER;
+        let maps =
+            self.maps + RESERVED_MAPS + further * MAPS_PER_LISTENER + self.cpus * MAPS_PER_CPU;
+        let mut room = u64::MAX;
+        if let Some(limit) = self.descriptors {
+            if limit <= descriptors {
+                return Err(NoRoom::Descriptors(limit, descriptors + 1));
+            }
+            room = room.min(limit - descriptors);
+        }
+        if let Some(limit) = self.max_maps {
+            if limit < maps + MAPS_PER_CLIENT {
+                return Err(NoRoom::Maps(limit, maps + MAPS_PER_CLIENT));
+            }
+            room = room.min((limit - maps) / MAPS_PER_CLIENT);
+        }
+        Ok(usize::try_from(room).map_or(wanted, |room| wanted.min(room)))
+    }
+}
+
+/// Counts the processors of a list such as `0-3,8`, which is the kernel's form (cpuset(7)).
+fn count_cpus(list: &str) -> Option<u64> {
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    list.trim()
+        .split(',')
+        .try_fold(0_u64, |sum, range| sum.checked_add(count(range)?))
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoRoom::Descriptors(limit, least) => write!(
+                f,
+                "{limit} descriptors: expected at least {least}; \
+                 raise the limit, as in: ulimit -n 1024"
+            ),
+            NoRoom::Maps(limit, least) => write!(
+                f,
+                "{limit} memory maps: expected at least {least}; \
+                 raise the limit, as in: sysctl -w vm.max_map_count=65530"
+            ),
+        }
     }
 }
 
@@ -66,8 +131,8 @@ impl fmt::Display for Machine {
         let (descriptors, maps) = (or_any(self.descriptors), or_any(self.max_maps));
         write!(
             f,
-            "{descriptors} descriptors, {maps} memory maps of which {} in use",
-            self.maps
+            "{descriptors} descriptors, {maps} memory maps of which {} in use, {} processors",
+            self.maps, self.cpus
         )
     }
 }
@@ -76,30 +141,83 @@ impl fmt::Display for Machine {
 mod tests {
     use super::*;
 
+    const MACHINE: Machine = Machine {
+        descriptors: Some(1_024),
+        max_maps: Some(65_530),
+        maps: 60,
+        cpus: 2,
+    };
+
     #[test]
-    fn the_cap_is_the_least_of_what_is_wanted_and_what_each_resource_allows() {
-        let machine = Machine {
-            descriptors: Some(1_024),
-            max_maps: Some(65_530),
-            maps: 60,
-        };
-        assert_eq!(machine.clients(500), 500);
-        assert_eq!(machine.clients(5_000), 1_024 - 32);
+    fn cap_is_the_least_of_what_is_wanted_and_each_limit() {
+        assert_eq!(MACHINE.clients(500, 1), Ok(500));
+        assert_eq!(MACHINE.clients(5_000, 1), Ok(1_024 - 32));
         let roomy = Machine {
             descriptors: None,
-            ..machine
+            ..MACHINE
         };
-        assert_eq!(roomy.clients(100_000), (65_530 - 60 - 512) / 8);
+        let maps = 65_530 - 60 - 512 - 2 * 16;
+        assert_eq!(roomy.clients(100_000, 1), Ok(maps / 8));
         let unknown = Machine {
-            descriptors: None,
             max_maps: None,
-            maps: 0,
+            ..roomy
         };
-        assert_eq!(unknown.clients(100_000), 100_000);
-        let nothing = Machine {
-            descriptors: Some(10),
-            ..machine
+        assert_eq!(unknown.clients(100_000, 1), Ok(100_000));
+    }
+
+    #[test]
+    fn listeners_and_processors_take_room() {
+        assert_eq!(MACHINE.clients(5_000, 101), Ok(1_024 - 32 - 200));
+        let big = Machine {
+            descriptors: None,
+            cpus: 128,
+            ..MACHINE
         };
-        assert_eq!(nothing.clients(1), 0);
+        let maps = 65_530 - 60 - 512 - 2_048;
+        assert_eq!(big.clients(100_000, 1), Ok(maps / 8));
+        assert_eq!(big.clients(100_000, 11), Ok((maps - 40) / 8));
+    }
+
+    #[test]
+    fn no_room_names_the_limit_and_the_least() {
+        let descriptors = |limit| Machine {
+            descriptors: Some(limit),
+            ..MACHINE
+        };
+        assert_eq!(descriptors(33).clients(9, 1), Ok(1));
+        assert_eq!(
+            descriptors(32).clients(9, 1),
+            Err(NoRoom::Descriptors(32, 33))
+        );
+        assert_eq!(
+            descriptors(0).clients(9, 3),
+            Err(NoRoom::Descriptors(0, 37))
+        );
+        let maps = |limit| Machine {
+            max_maps: Some(limit),
+            ..MACHINE
+        };
+        assert_eq!(maps(60 + 512 + 32 + 8).clients(9, 1), Ok(1));
+        let least = 60 + 512 + 32 + 8;
+        assert_eq!(
+            maps(least - 1).clients(9, 1),
+            Err(NoRoom::Maps(least - 1, least))
+        );
+    }
+
+    #[test]
+    fn processors_are_counted_in_ranges() {
+        for (list, count) in [
+            ("0\n", Some(1)),
+            ("0-1\n", Some(2)),
+            ("0-63", Some(64)),
+            ("0,2-3,8-15\n", Some(11)),
+            ("", None),
+            ("3-1", None),
+            ("all", None),
+            ("0-18446744073709551615", None),
+        ] {
+            assert_eq!(count_cpus(list), count, "{list:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! waits for a client.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::connection::{self, Connection};
 use crate::farewell::Farewell;
 use crate::limits;
 use crate::listeners::{self, ListenError};
-use crate::machine::Machine;
+use crate::machine::{Machine, NoRoom};
 use crate::options::Config;
 use crate::origin::Origin;
 use crate::outbox::Attachment;
@@ -35,7 +36,19 @@ use crate::threads::spawn;
 pub struct Server {
     listeners: Vec<TcpListener>,
     config: Config,
+    machine: Machine,
+    /// How many clients there may be: `max_clients`, or what the machine can hold.
+    capacity: usize,
     stop: (Sender<()>, Receiver<()>),
+}
+
+/// Why there is no server.
+#[derive(Debug)]
+pub enum BindError {
+    /// An address cannot be bound.
+    Listen(ListenError),
+    /// There is no room for a client.
+    NoRoom(NoRoom),
 }
 
 /// Ends a running server, from any thread.
@@ -46,10 +59,17 @@ pub struct ShutdownHandle {
 
 impl Server {
     /// Binds the addresses of `config.listen`.
-    pub fn bind(config: Config) -> Result<Server, ListenError> {
+    pub fn bind(config: Config) -> Result<Server, BindError> {
+        let machine = Machine::prepare();
+        let listeners = listeners::bind_all(&config.listen).map_err(BindError::Listen)?;
+        let capacity = machine
+            .clients(config.max_clients, listeners.len())
+            .map_err(BindError::NoRoom)?;
         Ok(Server {
-            listeners: listeners::bind_all(&config.listen)?,
+            listeners,
             config,
+            machine,
+            capacity,
             stop: bounded(1),
         })
     }
@@ -74,10 +94,10 @@ impl Server {
         let Server {
             listeners,
             config,
+            machine,
+            capacity,
             stop: (_keeps_it_connected, stop),
         } = self;
-        let machine = Machine::prepare();
-        let capacity = machine.clients(config.max_clients);
         let level = if capacity < config.max_clients {
             Level::Warn
         } else {
@@ -129,6 +149,17 @@ impl ShutdownHandle {
         let _ = self.stop.try_send(());
     }
 }
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BindError::Listen(error) => error.fmt(f),
+            BindError::NoRoom(limit) => limit.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
 
 /// What the accept threads share.
 struct Host {

@@ -67,7 +67,7 @@
 //! as many clients as there are memory maps for:
 //!   a_thread_for_each_client  16384 clients, 0 refused
 //!     signal: 6 (SIGABRT): failed to set up alternative stack guard page: Cannot allocate memory (os error 12)
-//!   this server               room for 8122 clients: 100000 wanted, 20000 descriptors, 65530 memory maps of which 38 in use
+//!   this server               room for 8119 clients: 100000 wanted, 20000 descriptors, 65530 memory maps of which 33 in use, 2 processors
 //! ```
 //!
 //! *An error of `accept` is not the server's end.* It concerns one connection, or a moment:
@@ -95,7 +95,8 @@
 //! *Know the end, and stay away from it.* At the start, [`Machine::prepare`] raises the limit
 //! of descriptors as far as it may and reads the others, and [`Machine::clients`] lowers
 //! `--max-clients` to what they hold: a descriptor and eight maps for each client, and some
-//! kept for what is no client's. The log tells the terms. Who comes then is refused
+//! kept for what is no client's, for the arenas of the allocator above all, of which there are
+//! eight for each processor. The log tells the terms. Who comes then is refused
 //! with a line that it can read, by [`Sessions::admit`] and [`Farewell`].
 //!
 //! *What can still be lacking is an ordinary refusal.* Threads have too many limits to
@@ -108,7 +109,7 @@
 //! interrupts that. The tests in `tests/it/machine.rs` run the server under each of these
 //! limits, fill it, and look at its processor time while it is full.
 //!
-//! What it costs: 8,122 clients here, where there are descriptors and memory for more. And
+//! What it costs: 8,119 clients here, where there are descriptors and memory for more. And
 //! there is one limit that it cannot keep: where the allocator gets nothing, a Rust program
 //! aborts. A limit on address space (`ulimit -v`) is therefore none for this server; one on a
 //! service's memory is (README, "Limits").

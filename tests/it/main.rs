@@ -6,6 +6,7 @@
 mod addresses;
 mod bad_input;
 mod blank;
+mod capacity;
 mod command_line;
 mod commands;
 mod course;
