@@ -4,7 +4,8 @@
 //! # Where to begin
 //!
 //! The modules in the order in which they explain one another. [`protocol`],
-//! [`telnet`], [`rate`], [`seldom`] and [`origin`] are pure: values in, values out, no I/O.
+//! [`telnet`], [`rate`], [`seldom`], [`origin`] and [`allowance`] are pure: values in, values
+//! out, no I/O.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -15,6 +16,7 @@
 //! | [`rate`] | how fast a client may ask |
 //! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, and the [hand-off](outbox::hand_off) that does without where it can |
 //! | [`origin`] | what counts as one address, and how many clients each has |
+//! | [`allowance`] | what the new connections of an address may ask at once, all together |
 //! | [`sessions`] | who is here, behind the one lock |
 //! | [`commands`] | what a request does |
 //! | [`connection`] | the life of one client, from the accept to the close |
@@ -79,8 +81,9 @@
 //!
 //! While a thread holds one of them, it does no I/O and no logging. It waits for nothing except
 //! the next lock of this list. Nothing can panic half-way through an update. No lock is held
-//! during a write: the state of the outbox says which thread writes. The throttle of the log has
-//! a lock too ([`farewell`]), which a thread takes alone.
+//! during a write: the state of the outbox says which thread writes. The throttles of the log
+//! have locks too ([`farewell`], [`server`]), and so have the [allowances](allowance) of the
+//! addresses. A thread takes each of these alone.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -88,6 +91,7 @@
     allow(dead_code, reason = "the model needs the outbox, and not its users")
 )]
 
+pub mod allowance;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(not(model))]

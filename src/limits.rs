@@ -91,6 +91,30 @@ pub const DEFAULT_LINGER: u32 = 60;
 /// `--grace`, in seconds.
 pub const DEFAULT_GRACE: u32 = 5;
 
+// ---- Addresses ----
+
+/// The least allowance of an address: requests that its new connections may send at once, all
+/// together. A class of 64 that shares an address logs in with 8 requests each. With a larger
+/// `--burst` it is that burst.
+pub const MIN_ALLOWANCE: u32 = 512;
+
+/// An allowance refills at this many times `--rate`. So a client that reconnects again and
+/// again, to have a new burst each time, counts as ten clients, and not as thousands.
+pub const ALLOWANCE_RATES: u32 = 10;
+
+/// Addresses whose allowances are remembered at a time, in about 512 KiB. An address is
+/// forgotten when its allowances have refilled: by default 5 s after the last burst, and a
+/// second for each connection that was logged.
+pub const MAX_ADDRESSES: usize = 4_096;
+
+/// Connections of an address that the log mentions one by one if they come at once: all
+/// clients of a server of the default size, behind one tunnel, that come back together.
+pub const MAX_LOGGED_CONNECTIONS: u32 = 1_000;
+
+/// And then one in this time. The others are counted. A client that does nothing but
+/// reconnect would write thousands of lines a second.
+pub const LOGGED_CONNECTION_INTERVAL: Duration = Duration::from_secs(1);
+
 // ---- Sockets ----
 
 /// Connections that the kernel keeps for us until they are accepted. std asks

@@ -11,6 +11,7 @@
 //! everyone else puts lines into its channel. A line that does not fit is counted, and
 //! the count stands in the log where the gap is.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -20,12 +21,25 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use env_logger::{Env, Target};
-use log::error;
+use log::{Level, error};
 
 use crate::limits::{LOG_CLOSING_TIME, LOG_LINES};
 use crate::protocol::text::is_forbidden;
 use crate::protocol::token::Token;
 use crate::threads::spawn;
+
+thread_local! {
+    /// Whether this thread logs nothing at the level of info.
+    static IS_SILENCED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Silences the calling thread at the level of info, until it ends. Its warnings and errors
+/// are still logged, and with `-v` all that it logs.
+///
+/// For the thread of a connection whose address connects too often to list each.
+pub fn silence_this_thread() {
+    IS_SILENCED.set(true);
+}
 
 /// Starts logging, for the whole process. `verbosity` counts how often `-v` was
 /// given: who came and left, then the status of each answer and who is slowed down,
@@ -49,6 +63,10 @@ pub fn init(verbosity: usize) -> io::Result<Logging> {
     };
     env_logger::Builder::from_env(Env::default().default_filter_or(filter))
         .format(|line, record| {
+            let is_listing = record.level() == Level::Info && log::max_level() < Level::Debug;
+            if is_listing && IS_SILENCED.get() {
+                return Ok(());
+            }
             let time = line.timestamp_seconds();
             let thread = thread::current();
             let name = thread.name().unwrap_or("?");

@@ -15,11 +15,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use log::{Level, info, log, warn};
+use parking_lot::Mutex;
 
+use crate::allowance::{Allowances, Loan};
 use crate::connection::{self, Connection};
 use crate::farewell::Farewell;
 use crate::limits;
 use crate::listeners::{self, ListenError};
+use crate::logging;
 use crate::machine::{Machine, NoRoom};
 use crate::options::Config;
 use crate::origin::Origin;
@@ -119,6 +122,9 @@ impl Server {
         let host = Arc::new(Host {
             sessions: Arc::clone(&sessions),
             hand_off: HandOff::new(config.hand_off),
+            allowances: Allowances::new(config.rate, config.burst)
+                .map(|allowances| Arc::new(Mutex::new(allowances))),
+            not_logged: Mutex::default(),
             config,
             farewell: Farewell::start()?,
             leaving,
@@ -166,6 +172,11 @@ struct Host {
     sessions: Arc<Sessions>,
     config: Config,
     hand_off: Arc<HandOff>,
+    /// `None` without a rate.
+    allowances: Option<Arc<Mutex<Allowances>>>,
+    /// The connections that the log does not mention, because their address connects too
+    /// often.
+    not_logged: Mutex<Seldom>,
     farewell: Farewell,
     leaving: Sender<Infallible>,
     /// Disconnected at the shutdown.
@@ -284,17 +295,27 @@ impl Host {
             self.config.write_timeout,
             self.stopped.clone(),
         );
-        let admission = match self.sessions.admit(attachment, Origin::of(peer.ip())) {
+        let address = Origin::of(peer.ip());
+        let admission = match self.sessions.admit(attachment, address) {
             Ok(admission) => admission,
             Err(notice) => return self.farewell.refuse(socket, peer, notice, notice),
         };
         let now = Instant::now();
+        let mut rate = Rate::new(self.config.rate, self.config.burst, now);
+        let mut is_logged = true;
+        if let Some(allowances) = &self.allowances {
+            rate = rate.with_loan(Loan::new(Arc::clone(allowances), address));
+            is_logged = allowances.lock().is_logged(address, now);
+        }
+        if !is_logged {
+            self.count_in_the_log(peer, now);
+        }
         let connection = Box::new(Connection {
             socket: Arc::clone(&socket),
             peer,
             since: now,
             login_timeout: self.config.login_timeout,
-            rate: Rate::new(self.config.rate, self.config.burst, now),
+            rate,
             write_timeout: self.config.write_timeout,
             may_linger: !self.config.linger.is_zero(),
             hand_off: Arc::clone(&self.hand_off),
@@ -305,6 +326,9 @@ impl Host {
         let leaving = self.leaving.clone();
         let name = format!("reader-{number}");
         let reader = spawn(name, move || {
+            if !is_logged {
+                logging::silence_this_thread();
+            }
             connection::serve(connection);
             drop(leaving);
         });
@@ -312,6 +336,19 @@ impl Host {
             let why = format_args!("no thread for it: {e}");
             self.farewell
                 .refuse(socket, peer, Notice::ServerIsFull, why);
+        }
+    }
+
+    /// Counts a connection that the log does not mention, and logs the count now and then.
+    fn count_in_the_log(&self, peer: SocketAddr, now: Instant) {
+        let mut not_logged = self.not_logged.lock();
+        let untold = not_logged.happens(now);
+        drop(not_logged);
+        if let Some(untold) = untold {
+            info!(
+                "connections not logged: {} connects too often{untold}",
+                peer.ip()
+            );
         }
     }
 }

@@ -172,7 +172,7 @@
 //! | a text of more than 2,047 characters | 400, `A text is at most 2047 characters` |
 //! | an argument missing, a text blank, an argument where there is none | 400, `Usage: ` and the command with its arguments as in section 2, `Usage: Private-message NAME TEXT` |
 //! | 20 answers of 400 in a row | the last is sent as usual, then the connection is closed |
-//! | requests faster than the rate | answered later: the server stops reading from that client for as long as it takes. Nothing is dropped |
+//! | requests faster than the rate | answered later: the server stops reading from that client for as long as it takes. Nothing is dropped. The first bursts of all connections from one address share an allowance, so a new connection may begin without a burst; it still has its own rate |
 //!
 //! The first thing wrong names the answer, in this order: length, UTF-8 and
 //! characters of the lines (each of both lines before the next, and the header's

@@ -24,6 +24,7 @@ mod model;
 #[cfg(feature = "client")]
 mod network;
 mod readme;
+mod reconnecting;
 mod resuming;
 #[cfg(feature = "client")]
 mod script;
