@@ -59,6 +59,25 @@ pub const DEFAULT_PORT: u16 = 1313;
 /// reach it: letting others in is a decision (README, "Let others in").
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:1313";
 
+/// The most for `--max-clients`: Linux has at most 4,194,304 threads (proc_sys_kernel(5),
+/// pid_max), and a client takes two.
+pub const MAX_CLIENTS: usize = 2_000_000;
+
+/// The most for `--queue`, in bytes: 1 GiB. A queue that does not fit into memory would end
+/// the process.
+pub const MAX_QUEUE: usize = 1024 * 1024 * 1024;
+
+/// The most for `--rate`: one request a microsecond, which is faster than a thread answers.
+/// The rate limit counts in nanoseconds, so a much larger rate would not be kept exactly.
+pub const MAX_RATE: u32 = 1_000_000;
+
+/// The most for `--burst`: with the least `--rate`, ten days of requests.
+pub const MAX_BURST: u32 = 1_000_000;
+
+/// The most for every option in seconds, 24 days. TCP_USER_TIMEOUT is the write timeout and
+/// [`USER_TIMEOUT_MARGIN`], and the kernel refuses more than `i32::MAX` milliseconds.
+pub const MAX_SECONDS: u32 = 2_147_453;
+
 /// `--max-clients`.
 pub const DEFAULT_MAX_CLIENTS: usize = 1_000;
 
@@ -318,6 +337,15 @@ mod tests {
     fn a_full_line_still_fits_a_batch_and_the_smallest_queue() {
         const { assert!(MESSAGE < BATCH && MESSAGE < QUEUE_MIN) };
     }
+
+    #[test]
+    fn longest_write_timeout_fits_the_kernel() {
+        let margin = USER_TIMEOUT_MARGIN.as_millis() as u64;
+        let longest = |seconds: u32| u64::from(seconds) * 1_000 + margin;
+        let most = i32::MAX as u64;
+        assert!(longest(MAX_SECONDS) <= most && longest(MAX_SECONDS + 1) > most);
+    }
+
     #[test]
     fn no_notice_is_longer_than_is_reckoned_with() {
         use crate::protocol::reply::Notice;

@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::num::{IntErrorKind, ParseIntError};
+use std::num::ParseIntError;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -124,7 +124,8 @@ Usage: chat-server [OPTION ...]";
     let notes = "
 S is a whole number of seconds. Clients of this machine itself do not
 count for --max-per-address.
-Logging goes to stderr; RUST_LOG rules where it is set.
+The lines 'listening on ADDR:PORT' go to stdout, one for each listener.
+Logs go to stderr. RUST_LOG, if set, overrides -v.
 ";
     table.usage(brief) + notes
 }
@@ -158,13 +159,16 @@ impl Config {
 }
 
 fn check_address(address: &str) -> Result<(), BadUsage> {
-    let bad = || {
-        BadUsage(format!(
-            "--listen {address:?}: ADDR:PORT is wanted, as {}",
-            limits::DEFAULT_LISTEN
-        ))
-    };
-    is_address(address).then_some(()).ok_or_else(bad)
+    if is_address(address) {
+        return Ok(());
+    }
+    // Of `1314` and `:1314` the port is known, and not whom it is for.
+    let digits = address.strip_prefix(':').unwrap_or(address);
+    let port: u16 = digits.parse().unwrap_or(limits::DEFAULT_PORT);
+    Err(BadUsage(format!(
+        "--listen {address:?}: expected ADDR:PORT, such as 127.0.0.1:{port} for this machine \
+         only, or 0.0.0.0:{port} for all"
+    )))
 }
 
 /// Returns whether this is `HOST:PORT`, of which the host is looked up when it is needed.
@@ -189,6 +193,7 @@ struct Number<N> {
     argument: &'static str,
     meaning: &'static str,
     least: N,
+    most: N,
     default: N,
 }
 
@@ -197,6 +202,7 @@ const MAX_CLIENTS: Number<usize> = Number {
     argument: "N",
     meaning: "clients at a time",
     least: 1,
+    most: limits::MAX_CLIENTS,
     default: limits::DEFAULT_MAX_CLIENTS,
 };
 
@@ -205,6 +211,7 @@ const MAX_PER_ADDRESS: Number<usize> = Number {
     argument: "N",
     meaning: "of them from one address, 0 = any",
     least: 0,
+    most: limits::MAX_CLIENTS,
     default: limits::DEFAULT_MAX_PER_ADDRESS,
 };
 
@@ -213,6 +220,7 @@ const QUEUE: Number<usize> = Number {
     argument: "BYTES",
     meaning: "deliveries waiting for one client",
     least: limits::QUEUE_MIN,
+    most: limits::MAX_QUEUE,
     default: limits::DEFAULT_QUEUE,
 };
 
@@ -221,6 +229,7 @@ const RATE: Number<u32> = Number {
     argument: "N",
     meaning: "requests a second of one client, 0 = any",
     least: 0,
+    most: limits::MAX_RATE,
     default: limits::DEFAULT_RATE,
 };
 
@@ -229,6 +238,7 @@ const BURST: Number<u32> = Number {
     argument: "N",
     meaning: "requests of one client that may come at once",
     least: 1,
+    most: limits::MAX_BURST,
     default: limits::DEFAULT_BURST,
 };
 
@@ -237,6 +247,7 @@ const LOGIN_TIMEOUT: Number<u32> = Number {
     argument: "S",
     meaning: "from the accept to the first name",
     least: 1,
+    most: limits::MAX_SECONDS,
     default: limits::DEFAULT_LOGIN_TIMEOUT,
 };
 
@@ -245,6 +256,7 @@ const WRITE_TIMEOUT: Number<u32> = Number {
     argument: "S",
     meaning: "for a client to take a batch",
     least: 1,
+    most: limits::MAX_SECONDS,
     default: limits::DEFAULT_WRITE_TIMEOUT,
 };
 
@@ -253,6 +265,7 @@ const LINGER: Number<u32> = Number {
     argument: "S",
     meaning: "a broken session can be resumed for, 0 = none",
     least: 0,
+    most: limits::MAX_SECONDS,
     default: limits::DEFAULT_LINGER,
 };
 
@@ -261,6 +274,7 @@ const GRACE: Number<u32> = Number {
     argument: "S",
     meaning: "for the last words at shutdown",
     least: 0,
+    most: limits::MAX_SECONDS,
     default: limits::DEFAULT_GRACE,
 };
 
@@ -275,6 +289,7 @@ where
             meaning,
             least,
             default,
+            ..
         } = self;
         // That there is one at least goes without saying.
         let least = if *least > N::from(true) {
@@ -286,17 +301,16 @@ where
     }
 
     fn value(&self, matches: &Matches) -> Result<N, BadUsage> {
-        let Number { name, least, .. } = self;
+        let Number {
+            name, least, most, ..
+        } = self;
         let Some(value) = matches.opt_str(name) else {
             return Ok(self.default);
         };
         match value.parse() {
-            Ok(number) if number >= *least => Ok(number),
-            Err(e) if *e.kind() == IntErrorKind::PosOverflow => {
-                Err(BadUsage(format!("--{name} {value}: that is too much")))
-            }
+            Ok(number) if (*least..=*most).contains(&number) => Ok(number),
             _ => Err(BadUsage(format!(
-                "--{name} {value:?}: a number is wanted, at least {least}"
+                "--{name} {value:?}: expected a number, at least {least} and at most {most}"
             ))),
         }
     }
@@ -404,47 +418,47 @@ mod tests {
         for (arguments, problem) in [
             (
                 vec!["--queue", "100"],
-                "--queue \"100\": a number is wanted, at least 16384",
+                "--queue \"100\": expected a number, at least 16384 and at most 1073741824",
             ),
             (
                 vec!["--burst", "0"],
-                "--burst \"0\": a number is wanted, at least 1",
+                "--burst \"0\": expected a number, at least 1 and at most 1000000",
             ),
             (
                 vec!["--max-clients", "0"],
-                "--max-clients \"0\": a number is wanted, at least 1",
+                "--max-clients \"0\": expected a number, at least 1 and at most 2000000",
             ),
             (
                 vec!["--rate", "-1"],
-                "--rate \"-1\": a number is wanted, at least 0",
+                "--rate \"-1\": expected a number, at least 0 and at most 1000000",
             ),
             (
                 vec!["--rate", "5000000000"],
-                "--rate 5000000000: that is too much",
+                "--rate \"5000000000\": expected a number, at least 0 and at most 1000000",
             ),
             (
                 vec!["--grace", "1.5"],
-                "--grace \"1.5\": a number is wanted, at least 0",
+                "--grace \"1.5\": expected a number, at least 0 and at most 2147453",
             ),
             (
                 vec!["--grace", "a\nb"],
-                "--grace \"a\\nb\": a number is wanted, at least 0",
+                "--grace \"a\\nb\": expected a number, at least 0 and at most 2147453",
             ),
             (
                 vec!["--max-per-address", "-1"],
-                "--max-per-address \"-1\": a number is wanted, at least 0",
+                "--max-per-address \"-1\": expected a number, at least 0 and at most 2000000",
             ),
             (
-                vec!["-l", "1313"],
-                "--listen \"1313\": ADDR:PORT is wanted, as 127.0.0.1:1313",
+                vec!["-l", "1314"],
+                "--listen \"1314\": expected ADDR:PORT, such as 127.0.0.1:1314 for this machine only, or 0.0.0.0:1314 for all",
             ),
             (
-                vec!["-l", ":1313"],
-                "--listen \":1313\": ADDR:PORT is wanted, as 127.0.0.1:1313",
+                vec!["-l", ":1314"],
+                "--listen \":1314\": expected ADDR:PORT, such as 127.0.0.1:1314 for this machine only, or 0.0.0.0:1314 for all",
             ),
             (
                 vec!["-l", "x:65536"],
-                "--listen \"x:65536\": ADDR:PORT is wanted, as 127.0.0.1:1313",
+                "--listen \"x:65536\": expected ADDR:PORT, such as 127.0.0.1:1313 for this machine only, or 0.0.0.0:1313 for all",
             ),
             (vec!["1313"], "\"1313\" is not an option"),
             (vec!["--nope"], "Unrecognized option: 'nope'"),
@@ -455,6 +469,48 @@ mod tests {
             ),
         ] {
             assert_eq!(config(&arguments), Err(problem.to_owned()));
+        }
+    }
+
+    #[test]
+    fn least_and_most_of_each_number_are_accepted_and_named() {
+        for (name, least, most) in [
+            ("max-clients", 1, 2_000_000),
+            ("max-per-address", 0, 2_000_000),
+            ("queue", 16_384, 1_073_741_824),
+            ("rate", 0, 1_000_000),
+            ("burst", 1, 1_000_000),
+            ("login-timeout", 1, 2_147_453),
+            ("write-timeout", 1, 2_147_453),
+            ("linger", 0, 2_147_453),
+            ("grace", 0, 2_147_453),
+        ] {
+            let with = |value: i64| config(&[&format!("--{name}={value}")]);
+            for value in [least, most] {
+                assert!(with(value).is_ok(), "{name} {value}");
+            }
+            for value in [least - 1, most + 1, i64::MAX] {
+                let problem = format!(
+                    "--{name} \"{value}\": expected a number, \
+                     at least {least} and at most {most}"
+                );
+                assert_eq!(with(value), Err(problem));
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_are_split_and_freed_of_brackets() {
+        for (address, host) in [
+            ("127.0.0.1:7", "127.0.0.1"),
+            ("localhost:7", "localhost"),
+            ("[::1]:7", "::1"),
+            ("[fe80::1%eth0]:7", "fe80::1%eth0"),
+        ] {
+            assert_eq!(split_address(address), Some((host, 7)));
+        }
+        for bad in ["", "7", ":7", "[]:7", "x:", "x:65536", "x:-1", "x"] {
+            assert_eq!(split_address(bad), None, "{bad:?}");
         }
     }
 

@@ -117,3 +117,60 @@ fn a_stdout_that_nobody_reads_is_no_reason_to_fail() {
     signal(server.id(), Signal::TERM);
     assert_eq!(status_of(&mut server).code(), Some(0));
 }
+
+#[test]
+fn longest_times_and_largest_numbers_do_what_they_say() {
+    let most = "2147453";
+    let options = [
+        "-v",
+        "--write-timeout",
+        most,
+        "--login-timeout",
+        most,
+        "--linger",
+        most,
+        "--grace",
+        most,
+        "--rate",
+        "1000000",
+        "--burst",
+        "1000000",
+        "--queue",
+        "1073741824",
+        "--max-clients",
+        "2000000",
+        "--max-per-address",
+        "2000000",
+    ];
+    let mut server = Server::start_with(&options, |_| {});
+    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    alice.use_token();
+    let token = alice.token.clone();
+    alice.reset();
+    server.expect_log("lingers");
+    bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
+    let mut alice = server.connect();
+    alice.send_as(&token, "Set-name alice");
+    alice.expect_with(&token, "304 Not Modified", "You are already alice");
+    alice.expect_with(&token, "200 OK", "Incoming-message private bob hi");
+    // The kernel has taken every time too.
+    assert_eq!(
+        server.count_log("cannot set socket options"),
+        0,
+        "{}",
+        server.log()
+    );
+    server.signal(Signal::TERM);
+    drop((alice, bob));
+    assert_eq!(server.expect_exit().code(), Some(0));
+}
+
+#[test]
+fn help_says_where_the_addresses_and_the_logs_go() {
+    let (_, help, _) = run(&["--help"]);
+    assert!(
+        help.contains("'listening on ADDR:PORT' go to stdout"),
+        "{help}"
+    );
+    assert!(help.contains("Logs go to stderr."), "{help}");
+}
