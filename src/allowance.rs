@@ -56,15 +56,15 @@ struct Bucket {
     full_at: Instant,
 }
 
-/// What the log is to mention.
+/// How many connections of an address the log mentions.
 const LOGGED: Terms = Terms {
     size: MAX_LOGGED_CONNECTIONS,
     interval: LOGGED_CONNECTION_INTERVAL,
 };
 
 impl Allowances {
-    /// Allowances for connections of this rate and burst; `None` where the rate is 0, which
-    /// stands for no limit.
+    /// Makes allowances for connections of this rate and burst. `None` if the rate is 0, which
+    /// means no limit.
     pub fn new(per_second: u32, burst: u32) -> Option<Allowances> {
         let interval = Duration::from_secs(1).checked_div(per_second)?;
         let requests = Terms {
@@ -80,8 +80,8 @@ impl Allowances {
 
     /// Takes a request out of the allowance of an address. Returns whether there was one.
     ///
-    /// Otherwise the request is owed, up to one request: it waits for the rate of its
-    /// connection, and an address has ten times that rate in all.
+    /// Otherwise one request is owed: it waits for the rate of its connection, and counts for the
+    /// address too. So a client that reconnects has ten times its rate in all, and not eleven.
     pub fn take_request(&mut self, address: Option<Origin>, now: Instant) -> bool {
         let terms = self.requests;
         let Some(allowance) = self.of(address, now) else {
@@ -130,7 +130,7 @@ impl Bucket {
         was_there
     }
 
-    /// Takes one out that is not there yet, unless one is owed already.
+    /// Takes one out in advance, unless one is owed already.
     fn owe_one(&mut self, terms: Terms, now: Instant) {
         let full_at = self.full_at.max(now) + terms.interval;
         self.full_at = full_at.min(now + terms.interval * (terms.size + 1));

@@ -2,6 +2,8 @@
 //! many clients they are enough for.
 //!
 //! Does not know clients or listeners, only their numbers.
+//!
+//! Invariant: the room that it reports is at least one client, or there is an error.
 
 use std::fmt;
 use std::fs;
@@ -71,8 +73,8 @@ impl Machine {
         }
     }
 
-    /// Returns how many clients this machine can hold beside so many listeners: at least one
-    /// and at most `wanted`.
+    /// Returns how many clients this machine can hold beside this number of listeners: at least
+    /// one and at most `wanted`.
     pub fn clients(&self, wanted: usize, listeners: usize) -> Result<usize, NoRoom> {
         let further = (listeners as u64).saturating_sub(1);
         let descriptors = RESERVED_DESCRIPTORS + further * DESCRIPTORS_PER_LISTENER;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::allowance::Loan;
 
-/// Lets a burst through at once, and from then on so many requests a second.
-/// Nothing is refused: who is faster waits.
+/// Lets a burst through at once, and after it a number of requests a second. It refuses
+/// nothing: the requests of a faster client wait.
 ///
 /// This is the generic cell rate algorithm (ITU-T I.371): instead of counting
 /// what is left of the burst it keeps one instant, at which a client that keeps
@@ -46,7 +46,7 @@ impl Rate {
         }
     }
 
-    /// The same with a first burst that is lent, as far as the address has an allowance.
+    /// The same, with a first burst that the address lends as far as it has an allowance.
     pub fn with_loan(self, loan: Loan) -> Rate {
         Rate {
             next_earned: self.next + self.ahead + self.interval,
