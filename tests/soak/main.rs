@@ -39,8 +39,9 @@ const WARM_UP: Duration = Duration::from_secs(20);
 const MEMORY_NOISE: u64 = 8 * 1024;
 
 /// What the log says of clients, whatever they do.
-const EXPECTED: [&str; 10] = [
+const EXPECTED: [&str; 11] = [
     "came from ",
+    "connections not logged: ",
     "is ",
     "resumes ",
     "left: ",
