@@ -138,12 +138,10 @@ fn claim(admission: &mut Admission, cork: &Cork, name: Username) -> Answer {
     getrandom::fill(&mut bits).expect("the operating system gives random bytes");
     match admission.claim(&name, Token::from_bits(bits), cork) {
         Ok(ended) => {
-            info!("is {name}");
+            info!("logged in as {name}");
             for session in ended {
-                info!(
-                    "has ended the session of {}, which lingered, for want of room",
-                    session.name
-                );
+                let evicted = session.name;
+                info!("evicted lingering session of {evicted} to make room");
             }
             Answer::Sent
         }
@@ -154,7 +152,7 @@ fn claim(admission: &mut Admission, cork: &Cork, name: Username) -> Answer {
 fn rename(admission: &Admission, session: &Session, name: Username) -> Answer {
     let response = match admission.sessions().rename(session.token, &name) {
         Ok(true) => {
-            info!("is {name}, was {}", session.name);
+            info!("renamed {} to {name}", session.name);
             Response::YouAre(name)
         }
         Ok(false) => Response::YouAreAlready(name),
@@ -168,7 +166,7 @@ fn rename(admission: &Admission, session: &Session, name: Username) -> Answer {
 fn resume(admission: &mut Admission, cork: &Cork, session: Session, name: Username) -> Answer {
     match admission.resume(session.token, &name, cork) {
         Ok(evicted) => {
-            info!("resumes {name}");
+            info!("resumed session of {name}");
             if let Some(evicted) = evicted {
                 evicted.evict();
             }
@@ -237,7 +235,7 @@ fn quit(admission: &Admission, acting: Option<Session>) -> Answer {
         && admission.token() != Some(session.token)
         && admission.sessions().end_and_finish(session.token)
     {
-        info!("ends the session of {}", session.name);
+        info!("ended session of {}", session.name);
     }
     Answer::Last(reply(acting.as_ref(), Response::Goodbye))
 }

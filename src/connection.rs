@@ -95,7 +95,7 @@ fn serve_with(mut connection: Box<Connection>, carry_out: Execute) {
     if let Err(e) = prepare(&connection.socket, connection.write_timeout) {
         debug!("cannot set socket options: {e}");
     }
-    info!("came from {}", connection.peer);
+    info!("connected from {}", connection.peer);
     let ending = converse_or_panic(&mut connection, carry_out);
     leave(connection, ending);
 }
@@ -175,51 +175,56 @@ fn leave(mut connection: Box<Connection>, ending: io::Result<Ending>) {
             &mut buffer,
         );
     }
-    let may_linger = connection.may_linger;
-    give_up_the_session(connection.admission, ended, ending, may_linger);
+    let (peer, may_linger) = (connection.peer, connection.may_linger);
+    give_up_the_session(connection.admission, peer, ended, ending, may_linger);
 }
 
 /// Releases the session, if that has not been done yet, for good or to linger, and logs how
 /// the connection ended.
 fn give_up_the_session(
     mut admission: Admission,
+    peer: SocketAddr,
     ended: Option<Session>,
     ending: io::Result<Ending>,
     may_linger: bool,
 ) {
-    let attachment = admission.attachment();
-    let left_or_broken = match (ending, attachment.loss()) {
-        (Ok(Ending::LastAnswer(Reply { response, .. })), _) => {
-            Ok(format!("answered {}, {response}", response.status()))
-        }
-        (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
-        (Ok(Ending::TooSlowToLogIn), _) => Ok("too slow to set a name".to_owned()),
-        (Ok(Ending::Closed), Some(Loss::ResumedElsewhere)) => {
-            Ok("its session was resumed from another connection".to_owned())
-        }
-        (Ok(Ending::Closed), None) => {
-            Ok("closed by the shutdown, or from another connection".to_owned())
-        }
-        (Ok(Ending::Closed), Some(Loss::TooSlow)) => {
-            Err("cannot be written to: it reads too slowly".to_owned())
-        }
-        // The client closed its side before, and the reader thread had not read that yet; or
-        // the shutdown cut the connection. Neither is a loss.
-        (Ok(Ending::Closed), Some(Loss::WriteFailed(e))) => match e.kind() {
-            io::ErrorKind::BrokenPipe => Ok("closed while being written to".to_owned()),
-            _ => Err(format!("cannot be written to: {e}")),
-        },
-        (Err(e), _) => Err(format!("cannot be read from: {e}")),
+    let attachment = Arc::clone(admission.attachment());
+    let session = ended.or_else(|| admission.sessions().by_token(admission.token()?));
+    let client = match session {
+        Some(session) => format!("{} ({peer})", session.name),
+        None => peer.to_string(),
     };
-    match left_or_broken {
-        Ok(how) => match ended.or_else(|| admission.end_session()) {
-            Some(session) => info!("left as {}: {how}", session.name),
-            None => info!("left: {how}"),
+    let lost = match (ending, attachment.loss()) {
+        (Ok(ending), loss) => match (ending, loss) {
+            (Ending::LastAnswer(Reply { response, .. }), _) => {
+                Ok(format!("answered {}, {response}", response.status()))
+            }
+            (Ending::EndOfInput, _) => Ok("end of input".to_owned()),
+            (Ending::TooSlowToLogIn, _) => Ok("login timeout".to_owned()),
+            (Ending::Closed, None) if attachment.is_shutting_down() => Ok("shutdown".to_owned()),
+            (Ending::Closed, None) => Ok("session ended from another connection".to_owned()),
+            (Ending::Closed, Some(Loss::ResumedElsewhere)) => {
+                Ok("session resumed from another connection".to_owned())
+            }
+            (Ending::Closed, Some(Loss::TooSlow)) => Err("write timeout".to_owned()),
+            // The client closed its side before, and the reader thread had not read that yet;
+            // or the shutdown cut the connection. Neither is a loss.
+            (Ending::Closed, Some(Loss::WriteFailed(e))) => match e.kind() {
+                io::ErrorKind::BrokenPipe => Ok("closed during a write".to_owned()),
+                _ => Err(format!("write failed: {e}")),
+            },
         },
+        (Err(e), _) => Err(format!("read failed: {e}")),
+    };
+    match lost {
+        Ok(how) => {
+            admission.end_session();
+            info!("disconnected {client}: {how}");
+        }
         Err(problem) => match admission.break_session(may_linger) {
-            Some((session, true)) => info!("broken as {}, lingers: {problem}", session.name),
-            Some((session, false)) => info!("broken as {}, ended: {problem}", session.name),
-            None => info!("broken: {problem}"),
+            Some((_, true)) => info!("lost {client}, session lingers: {problem}"),
+            Some((_, false)) => info!("lost {client}, session ended: {problem}"),
+            None => info!("lost {client}: {problem}"),
         },
     }
 }
@@ -286,7 +291,7 @@ fn converse(
             lines.source_mut().has_logged_in()?;
         }
     }
-    Ok(if !attachment.is_open() {
+    Ok(if attachment.loss().is_some() || !attachment.is_served() {
         Ending::Closed
     } else if lines.source_mut().is_too_late_to_log_in() {
         Ending::TooSlowToLogIn

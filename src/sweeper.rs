@@ -36,7 +36,7 @@ fn sweep(sessions: &Sessions, linger: Duration, stopped: &Receiver<Infallible>) 
         }
         let (ended, next) = sessions.end_lingered_out(Instant::now(), linger);
         for session in ended {
-            info!("the session of {} has lingered out", session.name);
+            info!("expired lingering session of {}", session.name);
         }
         due = next.map_or_else(never, at);
     }

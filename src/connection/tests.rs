@@ -229,7 +229,8 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
             None => attachment.break_off(),
         }
         admission.writer.end();
-        give_up_the_session(admission, None, ending, true);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        give_up_the_session(admission, peer, None, ending, true);
         assert_eq!(sessions.names().len(), usize::from(lingers));
     }
 }
@@ -260,7 +261,7 @@ fn end_of_input_waits_for_the_write_that_has_the_error() {
         });
         assert_eq!(was_read.recv_timeout(Duration::from_secs(10)), Ok(0));
     });
-    assert!(!attachment.is_open());
+    assert!(attachment.loss().is_some());
 }
 
 /// What a reader thread with a session reads from.
@@ -293,7 +294,7 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
     let other = Cork::for_test(true);
     let mut input = input(&socket, attachment, &other);
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
-    assert!(attachment.is_open(), "it has not waited for the writer");
+    assert!(attachment.is_served(), "it has not waited for the writer");
 }
 
 #[test]

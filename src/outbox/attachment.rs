@@ -156,11 +156,10 @@ impl Attachment {
     }
 
     /// Blocks the reader thread while too many responses to its client are unwritten (section
-    /// 7.6). False if nothing more is written to the connection: then there is no use in
-    /// reading on.
+    /// 7.6). False if no further request of the connection is executed.
     pub fn wait_for_room(&self, cork: &Cork) -> bool {
         let Some(outbox) = self.outbox() else {
-            return self.is_open();
+            return self.is_served();
         };
         let has_room = |state: &QueueState| state.answers < limits::UNWRITTEN_ANSWERS;
         let mut state = outbox.state.lock();
@@ -172,11 +171,11 @@ impl Attachment {
         while state.is_open_for(self.number) && !has_room(&state) {
             outbox.changed.wait(&mut state);
         }
-        state.is_open_for(self.number)
+        self.is_served_by(&state)
     }
 
-    /// Blocks the reader thread for this time, or until nothing more is written to the
-    /// connection.
+    /// Blocks the reader thread for this time, or until no further request of the connection is
+    /// executed.
     pub fn pause(&self, time: Duration, cork: &Cork) {
         cork.flush();
         let Some(outbox) = self.outbox() else {
@@ -185,7 +184,7 @@ impl Attachment {
         };
         let deadline = Instant::now() + time;
         let mut state = outbox.state.lock();
-        while state.is_open_for(self.number)
+        while self.is_served_by(&state)
             && !outbox.changed.wait_until(&mut state, deadline).timed_out()
         {}
     }
@@ -206,15 +205,26 @@ impl Attachment {
         state.drain == Drain::Blocking(self.number)
     }
 
-    /// Whether anything that it sends would still be written.
-    pub fn is_open(&self) -> bool {
+    /// Whether further requests of the connection are executed: it can be written to, or a
+    /// write has failed. A failed write means that the client has reset the connection. Then the
+    /// requests that the kernel has received before are still executed (section 4). They are not
+    /// after the write timeout, the shutdown, or the end or resumption of the session elsewhere.
+    pub fn is_served(&self) -> bool {
         match self.outbox() {
-            Some(outbox) => outbox.state.lock().is_open_for(self.number),
-            None => {
-                let shutdown = self.shutdown.recv_timeout(Duration::ZERO);
-                self.loss().is_none() && shutdown == Err(RecvTimeoutError::Timeout)
-            }
+            Some(outbox) => self.is_served_by(&outbox.state.lock()),
+            None => !matches!(self.loss(), Some(Loss::TooSlow)) && !self.is_shutting_down(),
         }
+    }
+
+    fn is_served_by(&self, state: &QueueState) -> bool {
+        let was_reset = matches!(self.loss(), Some(Loss::WriteFailed(_)));
+        let is_open = state.phase == Phase::Open;
+        is_open && (state.is_attached(self.number) || was_reset && state.attached.is_none())
+    }
+
+    /// Whether the server shuts down.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutdown.recv_timeout(Duration::ZERO) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// Shuts the socket down. Threads that are blocked in a read or a write of it return.

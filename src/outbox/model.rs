@@ -227,6 +227,20 @@ fn two_send_while_it_is_shut_down(hand_off: bool) {
     );
 }
 
+/// The connection breaks while the server shuts down. The shutdown does not wait for it.
+fn one_breaks_while_it_is_shut_down(hand_off: bool) {
+    let (session, changed) = (session(), changed());
+    let mut connection = connect(1, &session, &changed, hand_off);
+    let senders = send_to(&session, hand_off);
+    let socket = Arc::clone(&connection.socket);
+    let network = thread::spawn(move || drop(socket.shutdown(Shutdown::Both)));
+    connection.attachment.shut_down();
+    assert!(connection.attachment.wait_until_written(Instant::now()));
+    join(senders);
+    network.join().unwrap();
+    connection.writer.end();
+}
+
 /// A connection breaks under what arrives, and another comes later.
 fn two_send_while_it_breaks(hand_off: bool) {
     let (session, changed) = (session(), changed());
@@ -271,6 +285,11 @@ fn evicted_writer_ends_although_both_clients_stall() {
 #[test]
 fn shutdown_notice_is_the_last_message() {
     check(two_send_while_it_is_shut_down);
+}
+
+#[test]
+fn shutdown_does_not_wait_for_a_lost_connection() {
+    check(one_breaks_while_it_is_shut_down);
 }
 
 #[test]

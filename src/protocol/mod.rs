@@ -122,10 +122,13 @@
 //!   half-closed) end a session at once; its name is free before the client can see
 //!   the server close. After an end of input all requests already sent are still
 //!   answered, then the session ends and the server closes; an unfinished request is
-//!   dropped. Whatever else makes the server close a connection (20 bad requests, 418,
+//!   dropped. After a reset the requests that the server's kernel had received before are
+//!   still executed, at the rate, and their responses are dropped. What the client's own
+//!   kernel had not sent by then is lost. After the write timeout, a resumption from
+//!   elsewhere, a `Quit` from elsewhere and at shutdown nothing more is executed. Whatever else makes the server close a connection (20 bad requests, 418,
 //!   500, shutdown) ends its session too.
 //! - **Lingering.** A read or write error, keepalive or the write timeout breaks a
-//!   connection. A session whose token has once stood in a header outlives that (its
+//!   connection; the session ends or lingers when the requests received before are executed. A session whose token has once stood in a header outlives that (its
 //!   client knows the token): it lingers detached (60 s by default, at most 1 s more),
 //!   its name stays taken, deliveries queue, its token resumes it. Any other session
 //!   ends, so that who typed by hand is not locked out of the own name. Lingering

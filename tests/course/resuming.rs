@@ -185,7 +185,7 @@ fn with_this_server() -> io::Result<[Vec<u8>; 2]> {
     let mut next = server.connect();
     next.send_as(&client.token, "Set-name alice");
     // Before that is done, what is read from the old connection makes room there for more.
-    server.expect_log("resumes alice");
+    server.expect_log("resumed session of alice");
     send(END);
     Ok([read_all(client.stream())?, read_up_to_end(next.stream())?])
 }

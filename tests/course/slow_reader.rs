@@ -181,6 +181,6 @@ fn read_after_write_timeout() -> io::Result<String> {
     for _ in 0..MESSAGES {
         alice.say(&"x".repeat(LENGTH))?;
     }
-    server.expect_log("cannot be written to");
+    server.expect_log("write timeout");
     read_all(carol)
 }

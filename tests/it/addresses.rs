@@ -114,9 +114,9 @@ fn check_hosts(hosts: &[IpAddr]) {
     // One that lingers counts until its room is needed.
     bob.use_token();
     bob.reset();
-    server.expect_log("broken as bob, lingers");
+    server.expect_log_of("lost bob (", "session lingers");
     let mut carol = named(&server, hosts[0], "carol");
-    server.expect_log("has ended the session of bob, which lingered, for want of room");
+    server.expect_log("evicted lingering session of bob to make room");
     expect_refused(&server, hosts[0]);
     carol.ask("Quit", "200 OK", "Goodbye");
     drop(carol);

@@ -295,7 +295,7 @@ fn who_leaves_leaves_no_thread_and_no_descriptor() {
     let server = Server::start(&[]);
     server.connect().barrier();
     wait_for("the first client's threads to end", || {
-        server.log().contains("left")
+        server.log().contains("disconnected")
     });
     let baseline = || (server.figure("Threads"), server.descriptors());
     wait_for("the baseline", || baseline().1 <= 10);

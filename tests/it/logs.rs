@@ -25,15 +25,20 @@ fn who_came_took_which_name_and_left_why_is_logged() {
     drop(curl);
     server.connect().close_input();
     for line in [
-        &format!("INFO  reader-1: came from 127.0.0.1:{port}"),
-        "INFO  reader-1: is alice",
-        "INFO  reader-1: is Alice2, was alice",
-        "INFO  reader-1: left as Alice2: answered 200 OK, Goodbye",
-        "INFO  reader-2: left: answered 418 I'm a tea pocket, This is a chat server",
-        "INFO  reader-3: left: end of input",
+        &format!("INFO  reader-1: connected from 127.0.0.1:{port}"),
+        "INFO  reader-1: logged in as alice",
+        "INFO  reader-1: renamed alice to Alice2",
+        &format!(
+            "INFO  reader-1: disconnected Alice2 (127.0.0.1:{port}): answered 200 OK, Goodbye"
+        ),
     ] {
         server.expect_log(line);
     }
+    server.expect_log_of(
+        "INFO  reader-2: disconnected 127.0.0.1:",
+        ": answered 418 I'm a tea pocket, This is a chat server",
+    );
+    server.expect_log_of("INFO  reader-3: disconnected 127.0.0.1:", ": end of input");
     assert!(!server.log().contains("TRACE") && !server.log().contains("DEBUG"));
 }
 

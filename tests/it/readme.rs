@@ -75,7 +75,7 @@ fn the_conversation_goes_as_the_readme_shows_it() {
             let person = people.remove(who).expect("someone to break");
             person.stream().peek(&mut [0]).expect("something unread");
             drop(person);
-            server.expect_log(&format!("broken as {who}, lingers"));
+            server.expect_log_of(&format!("lost {who} ("), "session lingers");
             continue;
         }
         let person = people
@@ -163,7 +163,7 @@ fn the_client_does_in_pipes_what_the_readme_shows() {
             let command = command.replace("target/release/chat-client", &client);
             writeln!(stdin, "{command}").expect("it reads");
             if command.ends_with('&') {
-                server.expect_log("is logger");
+                server.expect_log("logged in as logger");
             }
             continue;
         }

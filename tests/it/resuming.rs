@@ -23,7 +23,7 @@ fn known(server: &Server, name: &str) -> Client {
 fn break_and_wait(server: &Server, client: Client, name: &str) -> String {
     let token = client.token.clone();
     client.reset();
-    server.expect_log(&format!("broken as {name}, lingers"));
+    server.expect_log_of(&format!("lost {name} ("), "session lingers");
     token
 }
 
@@ -67,7 +67,7 @@ fn a_broken_session_keeps_its_name_and_what_it_is_sent() {
     alice.barrier();
     alice.ask("Broadcast-message back", "200 OK", "Delivered to 1");
     bob.expect_delivery("broadcast", "alice", "back");
-    server.expect_log("resumes alice");
+    server.expect_log("resumed session of alice");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_session_whose_token_was_never_used_ends_with_its_break() {
     let client = server.named("alice");
     let token = client.token.clone();
     client.reset();
-    server.expect_log("broken as alice, ended");
+    server.expect_log_of("lost alice (", "session ended");
     let mut next = server.connect();
     next.send_as(&token, "Set-name alice");
     next.expect_with("", "401 Unauthorized", "Unknown token");
@@ -193,10 +193,10 @@ fn who_closes_while_being_written_to_has_closed_in_good_order() {
     });
     let count = |what| server.log().matches(what).count();
     wait_for("all to be gone", || {
-        count("left as user") + count("broken as user") == 100
+        count("disconnected user") + count("lost user") == 100
     });
     // One that had something unread when it closed was reset by its own kernel.
-    let broken = count("broken as user");
+    let broken = count("lost user");
     assert!(broken < 50, "{broken} of 100");
 }
 
@@ -226,7 +226,7 @@ fn a_session_lingers_for_as_long_as_it_is_told_and_at_most_a_second_more() {
         let lingered = since.elapsed();
         next.send_as(&token, "Ping");
         next.expect_with("", "401 Unauthorized", "Unknown token");
-        server.expect_log(&format!("the session of {name} has lingered out"));
+        server.expect_log(&format!("expired lingering session of {name}"));
         lingered
     };
     // The break was seen a little before; and a busy machine may be late, but not
@@ -249,7 +249,7 @@ fn sessions_linger_out_one_after_the_other() {
         break_and_wait(&server, known(&server, name), name);
     }
     for name in ["one", "two", "three"] {
-        server.expect_log(&format!("the session of {name} has lingered out"));
+        server.expect_log(&format!("expired lingering session of {name}"));
     }
     server
         .named("x1")
@@ -260,7 +260,7 @@ fn sessions_linger_out_one_after_the_other() {
 fn nothing_lingers_where_that_is_turned_off() {
     let server = Server::start(&["--linger", "0"]);
     known(&server, "alice").reset();
-    server.expect_log("broken as alice, ended");
+    server.expect_log_of("lost alice (", "session ended");
     server.named("alice");
 }
 
@@ -325,7 +325,10 @@ fn taking_over_from_a_connection_that_is_alive_tells_and_closes_it() {
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
     new.expect_delivery("private", "bob", "hi");
     drop(old);
-    server.expect_log("left: ");
+    server.expect_log_of(
+        "disconnected alice (",
+        ": session resumed from another connection",
+    );
     // The old one's leaving has ended nothing.
     new.barrier();
     bob.ask("List-names", "200 OK", "2 online: alice bob");
@@ -505,7 +508,7 @@ fn lingering_sessions_count_as_clients_and_the_longest_lingering_gives_way() {
     // Room is needed for one more client, and the first gives way.
     let mut newcomer = server.named("newcomer");
     newcomer.ask("List-names", "200 OK", "3 online: newcomer three two");
-    server.expect_log("has ended the session of one, which lingered, for want of room");
+    server.expect_log("evicted lingering session of one to make room");
     newcomer.send_as(&one, "Ping");
     newcomer.expect_with("", "401 Unauthorized", "Unknown token");
     // And the second; then there is nobody left to give way.
@@ -519,11 +522,34 @@ fn lingering_sessions_count_as_clients_and_the_longest_lingering_gives_way() {
 }
 
 #[test]
+fn resumption_ends_the_execution_for_a_reset_client() {
+    let options = ["--rate", "2", "--burst", "3"];
+    let server = Server::start_with(&options, |_| {});
+    let (alice, mut bob) = (known(&server, "alice"), server.named("bob"));
+    let token = alice.token.clone();
+    let mut sender = alice;
+    let message = |n| format!("\n\nBroadcast-message {n}\n");
+    sender.send_raw((0..1_000).map(message).collect::<String>());
+    sender.reset();
+    bob.expect_delivery("broadcast", "alice", "0");
+    let mut alice = server.connect();
+    send_resume(&mut alice, &token, "alice");
+    alice.expect_with(&token, "304 Not Modified", "You are already alice");
+    alice.token = token;
+    // The old connection waits for the rate, and then executes nothing more.
+    server.expect_log("lost alice (");
+    alice.ask("Broadcast-message new", "200 OK", "Delivered to 1");
+    while bob.next().data != "Incoming-message broadcast alice new" {}
+    alice.barrier();
+    bob.ask("Ping", "200 OK", "Pong");
+}
+
+#[test]
 fn who_takes_nothing_for_the_write_timeout_is_broken_and_can_resume() {
     let server = Server::start(&["--queue", "1048576", "--write-timeout", "1"]);
     let (mut alice, mut bob) = (known(&server, "alice"), server.named("bob"));
     let Filled { taken, refused } = bob.fill("alice");
-    server.expect_log("broken as alice, lingers: cannot be written to: it reads too slowly");
+    server.expect_log_of("lost alice (", "session lingers: write timeout");
     let mut new = resume(&server, &alice.token, "alice");
     let (second, missed) = numbers(&mut new);
     check_parts(&alice.rest_or_reset(), &second, missed, &taken, refused);
@@ -539,10 +565,7 @@ fn who_reads_a_trickle_is_told_that_it_reads_too_slowly_and_broken() {
     // A message now and then, so that the kernel always takes some of a batch, until
     // the server has had enough.
     let mut received = 0;
-    while !server
-        .log()
-        .contains("broken as alice, ended: cannot be written to")
-    {
+    while server.count_log_of("lost alice (", "session ended: write timeout") == 0 {
         alice.expect_delivery("private", "bob", &format!("{received} {filling}"));
         received += 1;
         thread::sleep(Duration::from_millis(20));
@@ -596,7 +619,7 @@ fn of_sixteen_that_race_for_a_token_one_has_it_and_nothing_is_lost() {
             }
             // Once everyone has had the session, the last one has it for good.
             wait_for("everyone's turn", || {
-                server.log().matches("resumes alice").count() == RACERS * (round + 1)
+                server.log().matches("resumed session of alice").count() == RACERS * (round + 1)
             });
             bob.ask("Private-message alice 50", "200 OK", "Delivered to alice");
             racers
@@ -704,7 +727,7 @@ fn two_hundred_breaks_under_load_lose_only_what_the_kernel_had_taken() {
                 alice.reset();
                 if round % 2 == 0 {
                     wait_for("the break", || {
-                        server.log().matches("broken as alice, lingers").count() > round / 2
+                        server.count_log_of("lost alice (", "session lingers") > round / 2
                     });
                 }
                 alice = resume(&server, &token, "alice");

@@ -211,7 +211,7 @@ fn a_listener_prints_a_line_for_each_message_and_ends_with_sigint() {
     let mut alice = server.named("alice");
     let mut script = Script::start(server.address, &["-n", "logger", "--listen"]);
     let mut stdout = BufReader::new(script.child.stdout.take().expect("a pipe"));
-    server.expect_log("is logger");
+    server.expect_log("logged in as logger");
     let mut next_line = || {
         let mut line = String::new();
         stdout.read_line(&mut line).expect("a line");
@@ -261,7 +261,7 @@ fn a_listener_ends_with_the_server_and_quietly_with_its_reader() {
         .stderr(Stdio::piped())
         .spawn();
     let mut shell = shell.expect("a shell");
-    server.expect_log("is logger");
+    server.expect_log("logged in as logger");
     // The first line ends head; the next that is written finds nobody.
     let errors = shell.stderr.take().map(text_of_pipe).expect("a pipe");
     wait_for("the listener to leave", || {
@@ -382,7 +382,7 @@ fn a_reset_is_exit_code_1() {
     assert_eq!(ended.code, Some(1));
 
     let mut script = Script::start(network.address, &["-n", "logger", "--listen"]);
-    server.expect_log("is logger");
+    server.expect_log("logged in as logger");
     alice.ask("Private-message logger hi", "200 OK", "Delivered to logger");
     let stdout = script.child.stdout.as_mut().expect("a pipe");
     stdout.read_exact(&mut [0]).expect("a message");
@@ -397,7 +397,7 @@ fn a_second_sigint_ends_a_listener_whose_output_nobody_reads() {
     let server = Server::start(&[]);
     let mut alice = server.named("alice");
     let mut script = Script::start(server.address, &["-n", "logger", "--listen"]);
-    server.expect_log("is logger");
+    server.expect_log("logged in as logger");
     let line = "x".repeat(1_950);
     for _ in 0..100 {
         alice.ask(
@@ -414,7 +414,7 @@ fn a_second_sigint_ends_a_listener_whose_output_nobody_reads() {
     });
     script.signal(Signal::INT);
     // The connection is closed, and the client still writes.
-    server.expect_log(" as logger");
+    server.expect_log(" logger (127.0.0.1:");
     script.signal(Signal::INT);
     let signal = status_of(&mut script.child).signal();
     assert_eq!(signal, Some(Signal::INT.as_raw()));
@@ -431,7 +431,7 @@ fn a_script_that_is_ended_leaves_its_name_free() {
     wait_for("it to have come", || has_unread(server.address.port()));
     script.signal(Signal::KILL);
     script.ends();
-    server.expect_log("broken as bot, ended");
+    server.expect_log_of("lost bot (", "session ended");
 }
 
 #[test]
@@ -445,7 +445,7 @@ fn a_full_disk_is_not_a_reader_that_has_had_enough() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
-    server.expect_log("is logger");
+    server.expect_log("logged in as logger");
     alice.ask("Broadcast-message hi", "200 OK", "Delivered to 1");
     let script = Script { child: listener };
     script

@@ -203,8 +203,26 @@ impl Server {
 
     /// How many lines of its log contain this.
     pub(crate) fn count_log(&self, part: &str) -> usize {
+        self.count_log_of(part, "")
+    }
+
+    /// Waits for the log line about a client: an event with the name, and what follows the
+    /// address.
+    #[track_caller]
+    pub(crate) fn expect_log_of(&self, event: &str, details: &str) {
+        wait_for(&format!("{event:?}, {details:?} in the log"), || {
+            self.count_log_of(event, details) > 0
+        });
+    }
+
+    /// How many lines of its log contain these two, in this order.
+    pub(crate) fn count_log_of(&self, event: &str, details: &str) -> usize {
         let log = self.log();
-        log.lines().filter(|line| line.contains(part)).count()
+        let is_of = |line: &&str| {
+            let after = line.split_once(event);
+            after.is_some_and(|(_, after)| after.contains(details))
+        };
+        log.lines().filter(is_of).count()
     }
 
     /// What it holds now.

@@ -496,7 +496,7 @@ fn after_a_reset_the_session_is_resumed() {
     );
     alice.shows("hh:mm bob (to you): heard", "alice> ");
     network.reset();
-    server.expect_log("broken as alice, lingers");
+    server.expect_log_of("lost alice (", "session lingers");
     bob.ask(
         "Private-message alice and now?",
         "200 OK",

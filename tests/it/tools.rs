@@ -90,7 +90,7 @@ fn two_netcats_and_a_telnet_hold_a_conversation() {
 
     // Ctrl-C in telnet, and on it goes.
     carol.types("\x03");
-    server.expect_log("is carol");
+    server.expect_log("logged in as carol");
     carol.types("\n\nBroadcast-message still here\n");
     carol.shows("Delivered to 2");
     alice.shows("Incoming-message broadcast carol still here\r\n");
@@ -149,7 +149,7 @@ fn who_was_in_a_netcat_that_was_killed_comes_back_in_another() {
         has_unread(server.address.port())
     });
     dora.program.signal(Signal::KILL);
-    server.expect_log("broken as dora, lingers");
+    server.expect_log_of("lost dora (", "session lingers");
     alice.ask(
         "Private-message dora and now?",
         "200 OK",

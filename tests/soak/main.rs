@@ -40,15 +40,15 @@ const MEMORY_NOISE: u64 = 8 * 1024;
 
 /// What the log says of clients, whatever they do.
 const EXPECTED: [&str; 11] = [
-    "came from ",
+    "connected from ",
     "connections not logged: ",
-    "is ",
-    "resumes ",
-    "left: ",
-    "left as ",
-    "broken: ",
-    "broken as ",
-    "the session of ",
+    "logged in as ",
+    "renamed ",
+    "resumed session of ",
+    "disconnected ",
+    "lost ",
+    "expired lingering session of ",
+    "ended session of ",
     "SIGTERM",
     "shutting down",
 ];

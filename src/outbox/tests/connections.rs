@@ -93,7 +93,7 @@ fn a_connection_that_takes_over_gets_its_answer_then_what_is_queued() {
     // Its helper reads the response first.
     let (second, mut writer, mut client) = connect(2, &session);
     assert!(matches!(first.loss(), Some(Loss::ResumedElsewhere)));
-    assert!(!first.is_open());
+    assert!(!first.is_served());
     first.answer(goodbye().encode(), &plain());
     queue(&session, &delivery("two")).unwrap();
     second.answer(pong("after").encode(), &plain());
@@ -125,7 +125,7 @@ fn evicted_client_in_mid_message_is_cut() {
     let count = fill(&session);
     let (second, _writer, mut second_client) = connect(2, &session);
     first_writer.end();
-    assert!(second.is_open() && !first.is_open());
+    assert!(second.is_served() && !first.is_served());
     let (mut received, is_torn) = numbers(&mut client);
     assert!(is_torn);
     second.finish(None);
@@ -176,7 +176,7 @@ fn a_client_that_takes_too_long_for_a_batch_breaks_its_connection() {
     });
     writer.end();
     assert!(matches!(attachment.loss(), Some(Loss::TooSlow)));
-    assert!(!attachment.is_open());
+    assert!(!attachment.is_served());
     drop(reading);
     reader.join().unwrap();
 }
@@ -200,12 +200,12 @@ fn pause_without_a_session_ends_with_the_shutdown() {
     let (socket, timeout) = (socket_pair().0, Duration::from_secs(20));
     let attachment = Attachment::new(1, socket, ROOMY, timeout, is_shut_down);
     attachment.pause(Duration::from_millis(1), &plain());
-    assert!(attachment.is_open());
+    assert!(attachment.is_served());
     thread::scope(|scope| {
         scope.spawn(|| attachment.pause(Duration::from_secs(3_600), &plain()));
         drop(shutdown);
     });
-    assert!(!attachment.is_open());
+    assert!(!attachment.is_served());
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
     attachment.finish(Some(goodbye().encode()));
-    assert!(!attachment.is_open() && !attachment.wait_for_room(&plain()));
+    assert!(!attachment.is_served() && !attachment.wait_for_room(&plain()));
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Closed));
     attachment.answer(goodbye().encode(), &plain());
     attachment.shut_down();

@@ -421,14 +421,10 @@ impl<'a> Driver<'a> {
     /// Whether the server has done all that there was to do for the connection from this
     /// address, by its log.
     fn has_ended(&self, address: SocketAddr) -> bool {
-        let log = self.server.log();
-        let came = format!(": came from {address}");
-        let mut lines = log.lines().skip_while(|line| !line.ends_with(&came));
-        let Some(thread) = lines.next().and_then(|line| line.split_whitespace().nth(2)) else {
-            return false;
-        };
-        let ends = ["left", "broken"].map(|how| format!(" {thread} {how}"));
-        lines.any(|line| ends.iter().any(|end| line.contains(end)))
+        let address = address.to_string();
+        let ends = [": disconnected ", ": lost "];
+        ends.iter()
+            .any(|end| self.server.count_log_of(end, &address) > 0)
     }
 
     /// Looks at each connection by itself, then asks the model about all of them.
