@@ -1,14 +1,14 @@
 //! Refusing a connection so that the client can read why, and now and then the log.
 //!
-//! The refusal is one small write into an empty send buffer, which cannot block.
-//! What takes time is the end of it: a socket that is closed while the client's
+//! The refusal is one small write into an empty send buffer, and does not block. What takes
+//! time is the end of it: a socket that is closed while the client's
 //! first bytes are on their way is reset, and the reset destroys the refusal. So
 //! one thread, `farewell`, holds refused connections until the client has closed
 //! them too, a second at most, [`FAREWELLS`] at a time; more are just closed.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::warn;
 use parking_lot::Mutex;
 
-use crate::limits::{CLOSING_TIME, DROPPED_INPUT, FAREWELL_BUFFER, FAREWELLS};
+use crate::limits::{CLOSING_TIME, FAREWELL_BUFFER, FAREWELLS};
+use crate::outbox::send_now;
 use crate::protocol::reply::Notice;
 use crate::seldom::Seldom;
 use crate::threads::spawn;
@@ -67,9 +68,10 @@ impl Farewell {
         why: impl fmt::Display,
     ) {
         self.log_refusal(peer, notice, why);
-        let told = (&*socket)
-            .write_all(&notice.encoded(None))
-            .and_then(|()| socket.shutdown(Shutdown::Write));
+        // The accept thread must not wait for a client. The send buffer is empty, so the kernel
+        // accepts all of it at once.
+        let told =
+            send_now(&socket, &notice.encoded(None)).and_then(|_| socket.shutdown(Shutdown::Write));
         if told.is_ok() {
             let deadline = Instant::now() + CLOSING_TIME;
             // No room: dropped, and so closed.
@@ -89,15 +91,14 @@ fn see_off(queue: &Receiver<Refused>) {
 
 /// Reads and drops what the client still sends, until it closes its side or the deadline has
 /// passed. Otherwise a close would reset the connection and destroy the last message.
-pub fn drain_input(socket: &TcpStream, deadline: Instant, buffer: &mut [u8]) {
-    let mut unread = Read::take(socket, DROPPED_INPUT);
+pub fn drain_input(mut socket: &TcpStream, deadline: Instant, buffer: &mut [u8]) {
     loop {
         // std refuses a timeout of zero. The least is one look at what has arrived.
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = left.max(Duration::from_millis(1));
         let read = socket
             .set_read_timeout(Some(timeout))
-            .and_then(|()| unread.read(buffer));
+            .and_then(|()| socket.read(buffer));
         if !matches!(read, Ok(1..)) || left.is_zero() {
             break;
         }

@@ -101,6 +101,7 @@ pub mod connection;
 // Its code is tested in tests/course, where there is what surrounds it.
 #[cfg(all(doc, not(doctest)))]
 pub mod course;
+#[cfg(not(model))]
 pub mod farewell;
 pub mod keepalive;
 pub mod limits;

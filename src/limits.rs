@@ -201,15 +201,9 @@ pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
 /// See [`USER_TIMEOUT`].
 pub const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(30);
 
-/// How many bytes are still read, and dropped, from a client that has been told
-/// a last line. Closing a socket that holds unread input resets the connection,
-/// and a reset destroys that line, and all that is before it in the send buffer.
-/// This is more than a client that was not read for a while can have on its way
-/// (the kernel's receive buffer and its own send buffer, by default), and still
-/// nothing to the server.
-pub const DROPPED_INPUT: u64 = 1024 * 1024;
-
-/// How long a client that has been told a last line may take to close its side.
+/// How long a client that has got its last message may take to close its side. Until then the
+/// server reads and drops what the client still sends, however much that is. A close with
+/// unread input resets the connection, and a reset destroys the last message.
 pub const CLOSING_TIME: Duration = Duration::from_secs(1);
 
 /// The same at shutdown, for all connections together: nobody waits a second

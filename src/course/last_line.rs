@@ -61,9 +61,9 @@
 //!   end of input is behind the last line and overtakes nothing.
 //! - Then the reader thread reads and drops ([`drain_input`]). The client reads the line, reads
 //!   the end, and closes. Now there is nothing unread on either side.
-//! - Both are bounded, or a client could keep its two threads for as long as it likes:
-//!   [`CLOSING_TIME`] is a second, [`DROPPED_INPUT`] a MiB. Beyond that it is a reset after
-//!   all.
+//! - Both are bounded in time, or a client could keep its two threads for as long as it likes:
+//!   [`CLOSING_TIME`] is a second. Beyond that it is a reset after all. They are not bounded in
+//!   bytes: a client that sends megabytes must not lose its last line for that.
 //!
 //! Two cases have a form of their own. Who is refused has no threads yet, and is not to get
 //! any: [`farewell`] sees [`FAREWELLS`] of them off at a time, with one thread. And at a
@@ -94,5 +94,4 @@
 //! [`farewell`]: crate::farewell
 //! [`CLOSING_TIME`]: crate::limits::CLOSING_TIME
 //! [`SHUTDOWN_CLOSING_TIME`]: crate::limits::SHUTDOWN_CLOSING_TIME
-//! [`DROPPED_INPUT`]: crate::limits::DROPPED_INPUT
 //! [`FAREWELLS`]: crate::limits::FAREWELLS

@@ -71,6 +71,8 @@ mod primitives;
 pub mod writer;
 
 pub use attachment::{Attachment, Evicted, Loss};
+#[cfg(not(model))]
+pub(crate) use primitives::send_now;
 
 #[cfg(all(test, model))]
 mod model;

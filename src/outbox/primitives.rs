@@ -14,7 +14,7 @@ pub(super) use std::thread::{JoinHandle, yield_now};
 pub(super) use crate::threads::spawn;
 
 /// Writes without blocking, and says how many bytes the kernel took.
-pub(super) fn send_now(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send_now(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
     if bytes.is_empty() {
         return Ok(0);
     }

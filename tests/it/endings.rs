@@ -2,6 +2,7 @@
 
 use crate::support::{Client, Server, wait_for};
 use chat::options::{self, Operation};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -180,6 +181,48 @@ fn a_last_line_is_read_although_more_was_on_its_way() {
         }
         client.expect_end_and_no_reset();
     }
+}
+
+#[test]
+fn last_messages_survive_megabytes_of_unread_input() {
+    let server = Server::start(&[]);
+    let ping = format!("\n\nPing {}\n", "y".repeat(8_000));
+    let named = format!("\n\nSet-name talker\n{}\n\nQuit\n", ping.repeat(14));
+    let nameless = format!("{}\n\nQuit\n", ping.repeat(14));
+    for requests in [named, nameless] {
+        for megabytes in [0, 3, 6] {
+            let mut client = server.connect();
+            // So that the server's kernel keeps much of what the client has not read.
+            set_socket_recv_buffer_size(client.stream(), 8_192).expect("an open socket");
+            let mut writer = client.stream().try_clone().expect("a second handle");
+            let requests = requests.clone();
+            let sender = thread::spawn(move || {
+                writer.write_all(requests.as_bytes())?;
+                writer.write_all(&vec![b'z'; megabytes << 20])
+            });
+            sender
+                .join()
+                .expect("no panic")
+                .expect("the server reads it");
+            let rest = String::from_utf8(client.rest().expect("no reset")).expect("UTF-8");
+            assert_eq!(rest.matches("Pong y").count(), 14, "{megabytes} MB");
+            assert!(rest.ends_with("\r\nGoodbye\r\n"), "{megabytes} MB");
+        }
+    }
+}
+
+#[test]
+fn refusal_survives_megabytes_of_unread_input() {
+    let server = Server::start(&["--max-clients", "1"]);
+    let _alice = server.named("alice");
+    let mut refused = server.connect();
+    let junk = vec![b'z'; 6 << 20];
+    refused
+        .stream()
+        .write_all(&junk)
+        .expect("the server reads it");
+    refused.expect("403 Forbidden", "The server is full");
+    refused.expect_end_and_no_reset();
 }
 
 #[test]

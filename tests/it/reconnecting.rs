@@ -28,8 +28,9 @@ fn reconnecting_client_is_held_to_ten_rates() {
         let mut client = log_in_and_ping(&server, &format!("user{n}"), 48);
         client.ask("Quit", "200 OK", "Goodbye");
     }
-    // The allowance is 512 requests, and then 1,000 a second. Nothing can be faster.
-    let requests = connections * 50 - 512;
+    // The allowance is 512 requests, and then 1,000 a second. One more may be owed at the end.
+    // Nothing can be faster.
+    let requests = connections * 50 - 512 - 1;
     let least = Duration::from_millis(requests);
     assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
 }

@@ -537,7 +537,7 @@ fn resumption_ends_the_execution_for_a_reset_client() {
     alice.expect_with(&token, "304 Not Modified", "You are already alice");
     alice.token = token;
     // The old connection waits for the rate, and then executes nothing more.
-    server.expect_log("lost alice (");
+    server.expect_log(" alice (127.0.0.1:");
     alice.ask("Broadcast-message new", "200 OK", "Delivered to 1");
     while bob.next().data != "Incoming-message broadcast alice new" {}
     alice.barrier();
