@@ -7,7 +7,7 @@
 
 use log::info;
 
-use crate::limits::COMMAND_SHOWN;
+use crate::limits::{COMMAND_SHOWN, LINE};
 use crate::outbox::NotQueued;
 use crate::outbox::hand_off::Cork;
 use crate::protocol::reply::{Delivery, Reply, Response, Scope};
@@ -101,11 +101,7 @@ fn carry_out(
         (Command::BroadcastMessage(text), Some(sender)) => {
             broadcast_message(admission, cork, sender, &text)
         }
-        (Command::ListNames { prefix }, Some(_)) => {
-            // The one command that takes its time, for which nobody else is to wait.
-            cork.flush();
-            list_names(admission, prefix.as_str())
-        }
+        (Command::ListNames { prefix }, Some(_)) => list_names(admission, prefix.as_str()),
         // Asked before the arguments were read, so it does not come to this.
         (_, None) => Response::SetANameFirst,
     };
@@ -221,10 +217,8 @@ fn broadcast_message(
 }
 
 fn list_names(admission: &Admission, prefix: &str) -> Response {
-    let mut names = admission.sessions().names();
-    names.retain(|name| name.starts_with(prefix));
-    names.sort_by_cached_key(Username::key);
-    Response::Online(names)
+    let (names, count) = admission.sessions().names(prefix, LINE);
+    Response::Online { names, count }
 }
 
 /// Ends this connection, with which its own session ends; and the session that

@@ -93,6 +93,10 @@ pub const DEFAULT_QUEUE: usize = 256 * 1024;
 pub const QUEUE_MIN: usize = 16 * 1024;
 
 /// `--rate`, in requests a second: faster than a person types.
+///
+/// A request costs little time of a processor, however many clients there are: 2 to 5 µs, and
+/// 100 µs for a `List-names` that fills a line (at 2,000 names as at 8,000). Only a broadcast
+/// grows with the clients, by about 1 µs for each recipient, which is the write to its socket.
 pub const DEFAULT_RATE: u32 = 10;
 
 /// `--burst`, in requests: a pasted block of lines passes without a pause.

@@ -256,7 +256,13 @@ mod tests {
     fn the_names_of_a_list_are_found() {
         let names: Vec<Username> = (0..500).map(|n| name(&format!("name-{n:040}"))).collect();
         for count in [0, 1, 2, 500] {
-            let answer = printable(&Response::Online(names[..count].to_vec()).to_string());
+            let answer = printable(
+                &Response::Online {
+                    names: names[..count].to_vec(),
+                    count,
+                }
+                .to_string(),
+            );
             let listed = names_listed(&answer);
             assert_eq!(listed, names[..listed.len()]);
             assert!(listed.len() == count || (count == 500 && listed.len() > 150));
@@ -267,7 +273,13 @@ mod tests {
             vec![name("al"), name("and"), name("11"), name("more")],
             vec![name("al"), name("and"), name("03"), name("more")],
         ] {
-            let answer = printable(&Response::Online(names.clone()).to_string());
+            let answer = printable(
+                &Response::Online {
+                    names: names.clone(),
+                    count: names.len(),
+                }
+                .to_string(),
+            );
             assert_eq!(names_listed(&answer), names);
         }
     }

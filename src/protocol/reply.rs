@@ -4,7 +4,7 @@
 //! end but its own three, and the texts of the protocol stand in this file and
 //! nowhere else.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 use super::request::{BadArguments, LineFault, Stray, Verb};
@@ -35,7 +35,12 @@ pub enum Response {
     /// A broadcast stands in so many queues.
     DeliveredTo(usize),
     /// These are here, in the order in which they are to be listed.
-    Online(Vec<Username>),
+    Online {
+        /// The first of them in order: at least those that fit into a line.
+        names: Vec<Username>,
+        /// How many they are.
+        count: usize,
+    },
     /// To `Ping`.
     Pong(Option<Printable>),
     /// To `Help`.
@@ -139,7 +144,7 @@ impl Response {
             Response::YouAre(_)
             | Response::Delivered(_)
             | Response::DeliveredTo(_)
-            | Response::Online(_)
+            | Response::Online { .. }
             | Response::Pong(_)
             | Response::Help
             | Response::Goodbye => Status::Ok,
@@ -169,7 +174,7 @@ impl fmt::Display for Response {
             Response::YouAreAlready(name) => write!(f, "You are already {name}"),
             Response::Delivered(name) => write!(f, "Delivered to {name}"),
             Response::DeliveredTo(count) => write!(f, "Delivered to {count}"),
-            Response::Online(names) => f.write_str(&online(names)),
+            Response::Online { names, count } => f.write_str(&online(names, *count)),
             Response::Pong(None) => f.write_str("Pong"),
             Response::Pong(Some(text)) => write!(f, "Pong {}", text.as_str()),
             Response::Help => {
@@ -333,22 +338,27 @@ fn encode(status: Status, header: Option<Token>, data: &str, bytes: &mut Vec<u8>
     bytes.extend_from_slice(b"\r\n");
 }
 
-/// `N online: NAME NAME …`; where that is over the length of a line, as many
-/// names as fit, and the count of the others.
-fn online(names: &[Username]) -> String {
-    if names.is_empty() {
+/// `N online: NAME NAME …`. If that is longer than a line, as many names as fit, and the count
+/// of the others. `names` are the first of them.
+fn online(names: &[Username], count: usize) -> String {
+    if count == 0 {
         return "0 online".to_owned();
     }
-    let mut line = format!("{} online:", names.len());
+    let mut line = format!("{count} online:");
     let space = |name: &Username| " ".len() + name.as_str().len();
-    let all_fit = line.len() + names.iter().map(space).sum::<usize>() <= LINE;
-    for (listed, name) in names.iter().enumerate() {
-        let others = names.len() - listed - 1;
-        if !all_fit && line.len() + space(name) + and_more(others).len() > LINE {
-            line.push_str(&and_more(others + 1));
+    let size = line.len() + names.iter().map(space).sum::<usize>();
+    let all_fit = names.len() == count && size <= LINE;
+    let mut others = count;
+    for name in names {
+        if !all_fit && line.len() + space(name) + and_more(others - 1).len() > LINE {
             break;
         }
-        let _ = write!(line, " {name}");
+        line.push(' ');
+        line.push_str(name.as_str());
+        others -= 1;
+    }
+    if others > 0 {
+        line.push_str(&and_more(others));
     }
     line
 }
@@ -443,10 +453,20 @@ mod tests {
             .unwrap()
     }
 
+    /// As the session map gives them: no more than may fit into a line.
+    fn first_of(names: &[Username]) -> &[Username] {
+        let mut size = 0;
+        let fits = |name: &&Username| {
+            size += 1 + name.as_str().len();
+            size <= LINE
+        };
+        &names[..names.iter().take_while(fits).count()]
+    }
+
     #[test]
     fn as_many_names_are_listed_as_the_line_holds() {
-        assert_eq!(online(&[]), "0 online");
-        assert_eq!(online(&[name("ann"), name("Bob")]), "2 online: ann Bob");
+        assert_eq!(online(&[], 0), "0 online");
+        assert_eq!(online(&[name("ann"), name("Bob")], 2), "2 online: ann Bob");
         // Around the length at which the last names fit, or just do not, a
         // difference of one byte in any place would show.
         for last in 2..=63 {
@@ -455,13 +475,15 @@ mod tests {
                     (1..count).map(|n| name(&format!("{n:063}"))).collect();
                 names.push(name(&"z".repeat(last)));
                 assert_eq!(
-                    online(&names),
+                    online(&names, names.len()),
                     online_by_the_letter(&names),
                     "{count}, {last}"
                 );
+                let first = first_of(&names);
+                assert_eq!(online(first, names.len()), online_by_the_letter(&names));
                 names.push(name("zz"));
                 assert_eq!(
-                    online(&names),
+                    online(&names, names.len()),
                     online_by_the_letter(&names),
                     "{count}, {last}, 2"
                 );

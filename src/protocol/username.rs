@@ -1,5 +1,6 @@
 //! Names (section 2).
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +18,13 @@ pub struct Username(Arc<str>);
 /// keys is the order in which names are listed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameKey(Box<str>);
+
+/// A key is ordered as its characters are.
+impl Borrow<str> for NameKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 /// The characters do not make a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,6 +23,10 @@ fn admit(sessions: &Arc<Sessions>, origin: Option<Origin>) -> Result<Admission, 
     sessions.admit(Attachment::for_test(next_number()).0, origin)
 }
 
+fn names(sessions: &Sessions) -> Vec<Username> {
+    sessions.names("", usize::MAX).0
+}
+
 fn connect(sessions: &Arc<Sessions>) -> Admission {
     admit(sessions, None).expect("room")
 }
@@ -81,7 +85,7 @@ fn a_rename_takes_the_new_name_and_frees_the_old() {
         sessions.rename(token(1), &name("dave")),
         Err(NameError::Gone)
     );
-    assert_eq!(sessions.names(), [name("carol")]);
+    assert_eq!(names(&sessions), [name("carol")]);
 }
 
 #[test]
@@ -108,7 +112,7 @@ fn of_many_who_race_for_a_name_one_gets_it() {
                 .sum()
         });
         assert_eq!(winners, 1);
-        assert!(sessions.names().is_empty(), "everyone has left");
+        assert!(names(&sessions).is_empty(), "everyone has left");
     }
 }
 
@@ -399,4 +403,36 @@ fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sess
     assert!(are_same(&everyone(&sessions), &outboxes[2..]));
     assert!(sessions.end_and_finish(token(3)));
     assert!(are_same(&everyone(&sessions), &outboxes[2..3]));
+}
+
+#[test]
+fn names_are_listed_in_order_as_far_as_there_is_room() {
+    let sessions = Sessions::new(10, None);
+    let spellings = ["bob", "Anna", "an", "AN-2", "Zed", "ant"];
+    let _members: Vec<Admission> = (0..)
+        .zip(spellings)
+        .map(|(bits, spelling)| {
+            let mut member = connect(&sessions);
+            member.claim_for_test(spelling, bits).unwrap();
+            member
+        })
+        .collect();
+    for (prefix, room, expected, count) in [
+        ("", usize::MAX, "an AN-2 Anna ant bob Zed", 6),
+        ("an", usize::MAX, "an AN-2 Anna ant", 4),
+        ("AN", "- an AN-2".len() - 1, "an AN-2", 4),
+        ("An", "- an AN-2".len() - 2, "an", 4),
+        ("", 2, "", 6),
+        ("an-2", 100, "AN-2", 1),
+        ("x", 100, "", 0),
+        ("é", 100, "", 0),
+    ] {
+        let (names, all) = sessions.names(prefix, room);
+        let names: Vec<&str> = names.iter().map(Username::as_str).collect();
+        assert_eq!(
+            (names.join(" "), all),
+            (expected.to_owned(), count),
+            "{prefix} {room}"
+        );
+    }
 }
