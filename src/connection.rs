@@ -120,6 +120,7 @@ fn converse_or_panic(connection: &mut Connection, carry_out: Execute) -> io::Res
         attachment: &Arc::clone(admission.attachment()),
         cork: &cork,
         telnet: Telnet::default(),
+        rate,
         login_deadline: Some(*since + *login_timeout),
     };
     let carry_out = |admission: &mut Admission, cork: &Cork, request| {
@@ -133,7 +134,7 @@ fn converse_or_panic(connection: &mut Connection, carry_out: Execute) -> io::Res
     // the connection is closed. It shares the session map with others, whose sections cannot
     // panic, and their outboxes: a panic in a write to another client loses that one too.
     let mut asking = Ok(Header::Empty);
-    let conversation = || converse(input, admission, &cork, &mut asking, rate, carry_out);
+    let conversation = || converse(input, admission, &cork, &mut asking, carry_out);
     panic::catch_unwind(AssertUnwindSafe(conversation))
         .unwrap_or_else(|_| Ok(Ending::LastAnswer(failed(admission, asking))))
 }
@@ -249,18 +250,13 @@ fn converse(
     admission: &mut Admission,
     cork: &Cork,
     asking: &mut Result<Header, LineFault>,
-    rate: &mut Rate,
     mut carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
 ) -> io::Result<Ending> {
     let attachment = Arc::clone(admission.attachment());
     let mut lines = Box::new(LineReader::new(input));
     let mut bad_requests = 0;
     while let Some(asked) = read_request(&mut lines)? {
-        let delay = rate.delay(Instant::now());
-        if !delay.is_zero() {
-            debug!("asks too fast: waits {} ms", delay.as_millis());
-            attachment.pause(delay, cork);
-        }
+        lines.source_mut().wait_for_rate();
         if !attachment.wait_for_room(cork) {
             return Ok(Ending::Closed);
         }
@@ -358,6 +354,7 @@ struct Input<'a> {
     attachment: &'a Attachment,
     cork: &'a Cork,
     telnet: Telnet,
+    rate: &'a mut Rate,
     /// By when there is to be a session; `None` once there is one.
     login_deadline: Option<Instant>,
 }
@@ -387,6 +384,7 @@ impl Read for Input<'_> {
             let kept = self.telnet.filter(&mut buffer[..count], &mut answers);
             if !answers.is_empty() {
                 self.attachment.answer(answers, self.cork);
+                self.wait_for_rate();
             }
             // Nothing but telnet's is not the end of input.
             if kept > 0 {
@@ -408,6 +406,16 @@ impl Input<'_> {
     fn is_too_late_to_log_in(&self) -> bool {
         self.login_deadline
             .is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Counts a request, or telnet commands that were answered, and blocks while the client is
+    /// faster than the rate.
+    fn wait_for_rate(&mut self) {
+        let delay = self.rate.delay(Instant::now());
+        if !delay.is_zero() {
+            debug!("asks too fast: waits {} ms", delay.as_millis());
+            self.attachment.pause(delay, self.cork);
+        }
     }
 
     /// There is a session: from now on a read takes its time, and costs one system call.

@@ -36,9 +36,15 @@ pub const SUBNEGOTIATION: usize = 512;
 /// them is not going to learn the protocol.
 pub const BAD_REQUESTS: u32 = 20;
 
-/// No further request is read from a connection while so many bytes of answers
-/// to it are unwritten (section 7.6).
+/// No further request is read from a connection while unwritten responses to it take this much
+/// memory, in bytes (section 7.6).
 pub const UNWRITTEN_ANSWERS: usize = 64 * 1024;
+
+/// What a queued response costs besides its bytes: its place in the channel, and what the
+/// allocator adds (section 7.6). An answer to a telnet command has three bytes and costs about
+/// 70. A delivery does not count this: it has at least 73 bytes on the wire, and costs at most
+/// half as much again.
+pub const ANSWER_OVERHEAD: usize = 64;
 
 /// The most bytes that are written at once (section 3): large enough that a
 /// busy client costs few system calls, small enough to be taken soon.

@@ -38,7 +38,7 @@ fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
         since: Instant::now(),
         login_timeout: Duration::from_secs(60),
         hand_off: HandOff::new(true),
-        rate: Rate::new(0, 1, Instant::now()),
+        rate: any_rate(),
         farewell: Farewell::start().unwrap(),
     });
     (client, thread::spawn(|| serve_with(connection, defective)))
@@ -253,7 +253,8 @@ fn end_of_input_waits_for_the_write_that_has_the_error() {
         outbox.fail_write(Loss::WriteFailed(reset), || {
             scope.spawn(|| {
                 let cork = Cork::for_test(true);
-                let mut input = input(&socket, &attachment, &cork);
+                let mut rate = any_rate();
+                let mut input = input(&socket, &attachment, &cork, &mut rate);
                 read.send(input.read(&mut [0; 10]).unwrap())
             });
             let early = was_read.recv_timeout(Duration::from_millis(50));
@@ -264,9 +265,20 @@ fn end_of_input_waits_for_the_write_that_has_the_error() {
     assert!(attachment.loss().is_some());
 }
 
+/// No limit.
+fn any_rate() -> Rate {
+    Rate::new(0, 1, Instant::now())
+}
+
 /// What a reader thread with a session reads from.
-fn input<'a>(socket: &'a TcpStream, attachment: &'a Attachment, cork: &'a Cork) -> Input<'a> {
+fn input<'a>(
+    socket: &'a TcpStream,
+    attachment: &'a Attachment,
+    cork: &'a Cork,
+    rate: &'a mut Rate,
+) -> Input<'a> {
     Input {
+        rate,
         socket,
         attachment,
         cork,
@@ -292,7 +304,8 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
     }
     // Without this, a flush would write, and take the error.
     let other = Cork::for_test(true);
-    let mut input = input(&socket, attachment, &other);
+    let mut rate = any_rate();
+    let mut input = input(&socket, attachment, &other, &mut rate);
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
     assert!(attachment.is_served(), "it has not waited for the writer");
 }
@@ -303,9 +316,10 @@ fn who_has_logged_in_is_read_without_a_timeout() {
     let sessions = Sessions::new(10, None);
     let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
     let admission = known(&sessions, &socket, &cork);
+    let mut rate = any_rate();
     let mut input = Input {
         login_deadline: Some(Instant::now() + Duration::from_secs(60)),
-        ..input(&socket, admission.attachment(), &cork)
+        ..input(&socket, admission.attachment(), &cork, &mut rate)
     };
     client.write_all(b"x").unwrap();
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);

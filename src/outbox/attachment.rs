@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::hand_off::Cork;
 use super::primitives::{Receiver, RecvTimeoutError, Socket, send_now};
-use super::{Attached, Drain, Item, Outbox, Phase, QueueState};
+use super::{Attached, Drain, Item, Outbox, Phase, QueueState, memory_of_answer};
 use crate::limits;
 use crate::protocol::reply::Notice;
 
@@ -119,7 +119,7 @@ impl Attachment {
     }
 
     fn queued_answer(&self, bytes: Vec<u8>, state: &mut QueueState) -> Item {
-        state.answers += bytes.len();
+        state.answers += memory_of_answer(bytes.len());
         let connection = self.number;
         Item::Answer { connection, bytes }
     }
@@ -155,8 +155,8 @@ impl Attachment {
         state.phase == Phase::Done
     }
 
-    /// Blocks the reader thread while too many responses to its client are unwritten (section
-    /// 7.6). False if no further request of the connection is executed.
+    /// Blocks the reader thread while unwritten responses to its client take too much memory
+    /// (section 7.6). False if no further request of the connection is executed.
     pub fn wait_for_room(&self, cork: &Cork) -> bool {
         let Some(outbox) = self.outbox() else {
             return self.is_served();

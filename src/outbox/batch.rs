@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 
 use log::{Level, log_enabled, trace};
 
-use super::{Attachment, Drain, Item, Loss, Outbox, Phase, QueueGuard, QueueState};
+use super::{
+    Attachment, Drain, Item, Loss, Outbox, Phase, QueueGuard, QueueState, memory_of_answer,
+};
 use crate::limits;
 use crate::logging::Wire;
 
@@ -32,7 +34,7 @@ impl Batch {
         let connection = Arc::clone(&attached.connection);
         self.connection = connection.number;
         let mut first = attached.first.take().map(|bytes| {
-            state.answers += bytes.len();
+            state.answers += memory_of_answer(bytes.len());
             let connection = self.connection;
             Item::Answer { connection, bytes }
         });
@@ -47,7 +49,7 @@ impl Batch {
                 Item::Gap => Item::Notice(state.close_gap()),
                 // The connection that asked is no longer attached.
                 Item::Answer { connection, bytes } if connection != self.connection => {
-                    state.answers -= bytes.len();
+                    state.answers -= memory_of_answer(bytes.len());
                     continue;
                 }
                 item => item,
@@ -121,7 +123,7 @@ impl Batch {
             }
             count -= length;
             match item {
-                Item::Answer { .. } => state.answers -= length,
+                Item::Answer { .. } => state.answers -= memory_of_answer(length),
                 Item::Delivery(_) => state.deliveries -= length,
                 Item::Notice(_) | Item::Gap => {}
             }

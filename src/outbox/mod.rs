@@ -57,6 +57,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::primitives::{Condvar, Mutex, MutexGuard, Receiver, Sender, unbounded};
+use crate::limits::ANSWER_OVERHEAD;
 use crate::protocol::reply::{Delivery, Notice};
 use crate::protocol::token::Token;
 
@@ -103,8 +104,8 @@ struct QueueState {
     /// Bytes of deliveries that the kernel has not accepted. A delivery counts until the
     /// kernel has accepted all of it.
     deliveries: usize,
-    /// Bytes of responses that the kernel has not accepted. Those to an earlier connection
-    /// count until the next batch drops them.
+    /// The memory of responses that the kernel has not accepted ([`memory_of_answer`]). Those
+    /// to an earlier connection count until the next batch drops them.
     answers: usize,
     /// The gaps in the queue, in order: how many deliveries did not fit. Each has an item
     /// in the channel, at the gap.
@@ -186,6 +187,14 @@ pub enum NotQueued {
     Full,
     /// The outbox is closed, because the session ends.
     Closed,
+}
+
+// The place in the channel has a word more, and an allocation up to two.
+const _: () = assert!(size_of::<Item>() + 3 * size_of::<usize>() <= ANSWER_OVERHEAD);
+
+/// What a response of so many bytes costs while it is queued.
+fn memory_of_answer(length: usize) -> usize {
+    length + ANSWER_OVERHEAD
 }
 
 impl Outbox {

@@ -199,11 +199,15 @@
 //!    recipient, and the recipient is told how many it missed.
 //! 4. A name belongs to one session at any instant.
 //! 5. No client can delay another: nobody waits for anyone else's socket.
-//! 6. Memory is bounded for each client: by the line, by the queue (bytes on the
-//!    wire, from the queueing until the kernel took them; responses and notices do
-//!    not count, but no further request is read from a connection while 64 KiB of
-//!    answers to it are unwritten, telnet answers among them), by the socket's send
-//!    buffer.
+//! 6. Memory is bounded for each client. A client can fill these buffers:
+//!    - the line that is read, and up to 4 KiB that were read with it;
+//!    - the queue: bytes of deliveries on the wire, from the queueing until the kernel
+//!      took them;
+//!    - its responses, until the kernel took them: no further request is read from a
+//!      connection while they take 64 KiB, counting their bytes and 64 more for each.
+//!      Answers to telnet commands count too, for this and for the rate;
+//!    - the batch that is being written, 64 KiB at most;
+//!    - the kernel's receive buffer and send buffer for the socket, 64 KiB each.
 //!
 //! # 8. A session, byte for byte
 //!

@@ -3,7 +3,7 @@
 use crate::support::{Client, Server};
 use rustix::net::SendFlags;
 use std::io::{ErrorKind, Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PUTTY: &[u8] =
     b"\xFF\xFB\x1F\xFF\xFB\x20\xFF\xFB\x18\xFF\xFB\x27\xFF\xFD\x01\xFF\xFB\x03\xFF\xFD\x03";
@@ -163,4 +163,26 @@ impl TakeSome for std::net::TcpStream {
             Err(e) => panic!("cannot send: {e}"),
         }
     }
+}
+
+#[test]
+fn answers_keep_to_the_rate() {
+    let server = Server::start_with(&["--rate", "10", "--burst", "5"], |_| {});
+    let client = server.connect();
+    let begun = Instant::now();
+    for option in 0..15 {
+        let mut stream = client.stream();
+        stream
+            .write_all(&[255, 253, option])
+            .expect("an open socket");
+        let mut answer = [0; 3];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(answer, [255, 252, option]);
+    }
+    // 15 reads, of which 5 are answered at once, and the last is answered before it waits.
+    assert!(
+        begun.elapsed() >= Duration::from_millis(850),
+        "{:?}",
+        begun.elapsed()
+    );
 }

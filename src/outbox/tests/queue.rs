@@ -143,12 +143,12 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
 fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
     let outbox = session(ROOMY);
     let attachment = attached(&outbox);
-    attachment.answer(vec![0; 65_535], &plain());
+    attachment.answer(vec![0; 65_535 - 64], &plain());
     assert!(
         attachment.wait_for_room(&plain()),
         "one byte is left of 64 KiB"
     );
-    attachment.answer(vec![0], &plain());
+    attachment.answer(Vec::new(), &plain());
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
         scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
@@ -162,6 +162,31 @@ fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
         outbox.finish();
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(false));
     });
+}
+
+#[test]
+fn short_answers_count_what_they_cost() {
+    let outbox = session(ROOMY);
+    let attachment = attached(&outbox);
+    // Three bytes and 64 more each.
+    for _ in 0..65_536 / 67 {
+        assert!(attachment.wait_for_room(&plain()));
+        attachment.answer(vec![255, 252, 1], &plain());
+    }
+    attachment.answer(vec![255, 252, 1], &plain());
+    let (asked, went_on) = bounded(1);
+    thread::scope(|scope| {
+        scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
+        let early = went_on.recv_timeout(Duration::from_millis(50));
+        assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
+        let mut batch = Batch::default();
+        let write = begin(&outbox, &mut batch).expect("a batch");
+        assert_eq!(batch.to_write().len(), 3 * (65_536 / 67 + 1));
+        let length = batch.to_write().len();
+        drop(write.end(&mut batch, length, None));
+        assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
+    });
+    assert_eq!(outbox.state.lock().answers, 0);
 }
 
 #[test]
