@@ -262,6 +262,8 @@ impl Attachment {
             && let (_, Some(loss)) = self.write_batch(bytes, |count| &bytes[count..])
         {
             self.set_lost(loss);
+            // Nothing new can arrive. What the kernel has received can still be read.
+            self.cut();
         }
     }
 
