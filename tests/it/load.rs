@@ -10,6 +10,7 @@ use std::thread;
 #[path = "../load/main.rs"]
 mod generator;
 
+use generator::floor::serve;
 use generator::message::{Ledger, Texts, name};
 use generator::protocol::{Protocol, Said};
 use generator::run;
@@ -50,7 +51,7 @@ fn a_closed_loop_of_broadcasts_is_delivered_and_reported() {
         "{table}"
     );
     for part in [
-        r#""case":"fanout-6-2-5","kind":"fanout","clients":6,"protocol":"cp""#,
+        r#""case":"fanout-6-2-5","kind":"fanout","clients":6,"pacing":"broadcasts","protocol":"cp""#,
         r#""deliveries":500,"#,
     ] {
         assert!(report.contains(part), "{report}");
@@ -106,12 +107,97 @@ fn the_impossible_is_refused() {
         ),
         (&["--text", "3", "fanout"], "a text has at least"),
         (
+            &["--pacing", "deliveries", "--in-flight", "0", "fanout"],
+            "a fanout needs one broadcast in flight",
+        ),
+        (
+            &["--pacing", "frames", "fanout"],
+            "--pacing: \"frames\": expected broadcasts or deliveries",
+        ),
+        (
+            &["--max-seconds", "0", "fanout"],
+            "--max-seconds: 0: expected a number above 0",
+        ),
+        (
+            &["--server", "irc-echo", "--address", "127.0.0.1:1", "fanout"],
+            "--server irc-echo: expected the case ping or hold",
+        ),
+        (
             &["--server", "irc", "ping"],
             "an IRC server needs an --address",
         ),
     ] {
         let refusal = load(arguments).expect_err("a refusal");
         assert!(refusal.starts_with(problem), "{refusal}");
+    }
+}
+
+#[test]
+fn deliveries_pacing_delivers_and_reports_its_name() {
+    let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("paced-{}", std::process::id()));
+    let path = json.to_str().expect("a path of text");
+    let table = load(&[
+        "--clients",
+        "6",
+        "--senders",
+        "3",
+        "--in-flight",
+        "2",
+        "--pacing",
+        "deliveries",
+        "--messages",
+        "100",
+        "--json",
+        path,
+        "fanout",
+    ]);
+    let table = table.expect("a good server");
+    let report = fs::read_to_string(&json).expect("the report");
+    fs::remove_file(&json).expect("the report");
+    assert!(table.contains("\nfanout-6-3-2-deliveries "), "{table}");
+    for part in [
+        r#""case":"fanout-6-3-2-deliveries","kind":"fanout","clients":6,"pacing":"deliveries""#,
+        r#""deliveries":500,"#,
+    ] {
+        assert!(report.contains(part), "{report}");
+    }
+}
+
+#[test]
+fn list_names_cases_of_both_pacings() {
+    let names = load(&["--list"]).expect("the list");
+    for name in ["fanout-100-4-4", "fanout-100-4-4-deliveries"] {
+        assert!(names.lines().any(|it| it == name), "{names}");
+    }
+}
+
+#[test]
+fn max_seconds_ends_a_run_early_and_without_loss() {
+    for kind in ["fanout", "ping"] {
+        let arguments = ["--messages", "100000000", "--max-seconds", "0.4"];
+        let arguments = [&arguments[..], &["--pairs", "2", "--clients", "4", kind]].concat();
+        load(&arguments).expect("a good server");
+    }
+}
+
+/// Starts the floor of the shape in this process, and returns its address.
+fn floor_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address").to_string();
+    thread::spawn(move || serve(&listener));
+    address
+}
+
+#[test]
+fn floor_serves_every_kind_of_case() {
+    for arguments in [
+        &["--clients", "6", "--senders", "3", "fanout"][..],
+        &["--clients", "6", "--in-flight", "32", "fanout"],
+        &["--pairs", "3", "ping"],
+        &["--clients", "20", "--stay", "0", "hold"],
+    ] {
+        let address = floor_server();
+        load(&[&["--address", &address][..], arguments].concat()).expect("a good server");
     }
 }
 
@@ -133,19 +219,24 @@ const LAST: usize = 20;
 /// In seconds: longer than a busy machine makes a good server pause.
 const PATIENCE: &str = "1";
 
+/// Accepts three clients of CP and answers their logins.
+fn three_clients(listener: &TcpListener) -> Vec<BufReader<TcpStream>> {
+    let logged_in = |_| {
+        let mut client = BufReader::new(listener.accept().expect("a client").0);
+        let request = body(&mut client).expect("a login");
+        let name = request.strip_prefix("Set-name ").expect("a login");
+        tell(&client, &format!("You are {name}"));
+        client
+    };
+    (0..3).map(logged_in).collect()
+}
+
 /// A server of CP for three clients, of whom the first sends. It ends with them.
 fn cheating_server(fault: Fault, faulty: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     thread::spawn(move || {
-        let mut clients: Vec<BufReader<TcpStream>> = Vec::new();
-        for _ in 0..3 {
-            let mut client = BufReader::new(listener.accept().expect("a client").0);
-            let request = body(&mut client).expect("a login");
-            let name = request.strip_prefix("Set-name ").expect("a login");
-            tell(&client, &format!("You are {name}"));
-            clients.push(client);
-        }
+        let mut clients = three_clients(&listener);
         // Connections are accepted in order, so the first is the sender's.
         let mut held_back = None;
         for number in 0.. {
@@ -201,16 +292,22 @@ fn tell(client: &BufReader<TcpStream>, data: &str) {
 
 /// What the generator says of a server with this fault, with this many in flight.
 fn verdict(fault: Fault, faulty: usize, in_flight: &str) -> Result<String, String> {
-    let address = cheating_server(fault, faulty).to_string();
+    load_three(cheating_server(fault, faulty), in_flight, "broadcasts")
+}
+
+/// Loads a server for three clients with twenty broadcasts.
+fn load_three(address: SocketAddr, in_flight: &str, pacing: &str) -> Result<String, String> {
     load(&[
         "--address",
-        &address,
+        &address.to_string(),
         "--clients",
         "3",
         "--messages",
         "20",
         "--in-flight",
         in_flight,
+        "--pacing",
+        pacing,
         "--patience",
         PATIENCE,
         "--logins-at-once",
@@ -274,6 +371,155 @@ fn a_server_that_cheats_fails_the_run() {
 }
 
 #[test]
+fn deliveries_pacing_finds_a_cheating_server() {
+    let run = |fault, faulty| load_three(cheating_server(fault, faulty), "4", "deliveries");
+    run(Fault::None, FAULTY).expect("a good server");
+    let disorder = "client 1 gets client 0's message 11 where 10 was due: missing or out of order";
+    for (fault, faulty, what) in [
+        (Fault::Drop, FAULTY, disorder),
+        (
+            Fault::Drop,
+            LAST,
+            "nothing has come for 1 s: 1 deliveries are missing, the first of them client 0's message 20 at client 1",
+        ),
+        (
+            Fault::Double,
+            FAULTY,
+            "client 1 gets client 0's message 10 twice",
+        ),
+        (
+            Fault::Double,
+            LAST,
+            "client 1 gets client 0's message 20 twice",
+        ),
+        (Fault::Swap, FAULTY, disorder),
+        (
+            Fault::Damage,
+            FAULTY,
+            "client 1 gets a message that is not for it: \"00000 0000000010 abd",
+        ),
+    ] {
+        let found = run(fault, faulty).expect_err("a failure");
+        let (case, found) = found.split_once(": ").expect("the case and what was found");
+        assert_eq!(case, "fanout-3-1-4-deliveries");
+        assert!(found.starts_with(what), "{fault:?} of {faulty}: {found}");
+    }
+}
+
+/// Starts a server of CP for three clients. Client 1 gets its deliveries only after each
+/// `group` of broadcasts.
+fn lagging_server(group: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    thread::spawn(move || {
+        let mut clients = three_clients(&listener);
+        // The warm-up is one broadcast.
+        for group in std::iter::once(1).chain(std::iter::repeat(group)) {
+            let mut held_back = Vec::new();
+            for _ in 0..group {
+                let Some(request) = body(&mut clients[0]) else {
+                    return;
+                };
+                let text = request.strip_prefix("Broadcast-message ").expect("a text");
+                let delivery = format!("Incoming-message broadcast {} {text}", name(0));
+                tell(&clients[2], &delivery);
+                tell(&clients[0], "Delivered to 2");
+                held_back.push(delivery);
+            }
+            for delivery in held_back {
+                tell(&clients[1], &delivery);
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn deliveries_window_waits_for_no_last_recipient() {
+    // Two broadcasts are four deliveries. Client 2 has four of them while client 1 has none.
+    load_three(lagging_server(4), "2", "deliveries").expect("a window that stays open");
+    for (group, pacing) in [(4, "broadcasts"), (5, "deliveries")] {
+        let found = load_three(lagging_server(group), "2", pacing).expect_err("a full window");
+        assert!(found.contains("nothing has come for 1 s"), "{found}");
+    }
+}
+
+/// Starts a server of IRC for one pair, with echoes, and a fault in one of these.
+fn echoing_server(fault: Fault) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    thread::spawn(move || {
+        let say = |client: &BufReader<TcpStream>, line: &str| {
+            // Fails after the generator has found the fault.
+            let _ = client.get_ref().write_all(format!("{line}\r\n").as_bytes());
+        };
+        let next = |client: &mut BufReader<TcpStream>| {
+            let mut line = String::new();
+            client
+                .read_line(&mut line)
+                .ok()
+                .filter(|&count| count > 0)?;
+            Some(line.trim_end().to_owned())
+        };
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            let mut client = BufReader::new(listener.accept().expect("a client").0);
+            assert_eq!(next(&mut client).expect("a line"), "CAP REQ :echo-message");
+            while next(&mut client).expect("a line") != "CAP END" {}
+            say(&client, ":test.invalid CAP * ACK :echo-message");
+            say(&client, ":test.invalid 376 * :End of MOTD command");
+            clients.push(client);
+        }
+        for number in 0.. {
+            let (sender, recipient) = (number % 2, (number + 1) % 2);
+            let Some(line) = next(&mut clients[sender]) else {
+                return;
+            };
+            let from = name(sender);
+            let delivery = format!(":{from}!{from}@127.0.0.1 {line}");
+            match fault {
+                Fault::None => say(&clients[sender], &delivery),
+                _ if number != FAULTY => say(&clients[sender], &delivery),
+                Fault::Drop => {}
+                Fault::Double => say(&clients[sender], &format!("{delivery}\r\n{delivery}")),
+                _ => say(&clients[sender], &delivery.replace("abc", "abd")),
+            }
+            say(&clients[recipient], &delivery);
+        }
+    });
+    address
+}
+
+#[test]
+fn echoes_are_responses_and_are_checked() {
+    let run = |fault| {
+        let address = echoing_server(fault).to_string();
+        let target = ["--server", "irc-echo", "--address", &address];
+        let limits = ["--patience", PATIENCE, "--logins-at-once", "1"];
+        load(&[&target[..], &limits, &["--messages", "40", "ping"]].concat())
+    };
+    run(Fault::None).expect("a good server");
+    // Message 10 of the pair is message 5 of its client.
+    for (fault, what) in [
+        (
+            Fault::Drop,
+            "client 0 gets the echo of its message 6 where 5 was due",
+        ),
+        (
+            Fault::Double,
+            "client 0 gets the echo of its message 5 twice",
+        ),
+        (
+            Fault::Damage,
+            "client 0 gets a message that is not for it: \"00000 0000000005 abd",
+        ),
+    ] {
+        let found = run(fault).expect_err("a failure");
+        assert!(found.contains(what), "{fault:?}: {found}");
+    }
+}
+
+#[test]
 fn a_ledger_takes_each_message_once_and_in_order() {
     let mut ledger = Ledger::new(2, 2);
     for number in 0..3 {
@@ -333,6 +579,11 @@ fn what_a_server_of_irc_says_is_understood() {
             Said::Entered,
         ),
         (":c00002!c00002@127.0.0.1 JOIN :#load", Said::Aside),
+        (":bench.invalid CAP * ACK :echo-message", Said::Aside),
+        (
+            ":bench.invalid CAP * NAK :echo-message",
+            Said::Refusal(b":bench.invalid CAP * NAK :echo-message"),
+        ),
         ("ERROR :Closing link", Said::Refusal(b"ERROR :Closing link")),
         (
             ":bench.invalid 433 * a :In use",

@@ -50,10 +50,25 @@ impl Case {
                 ..
             }) => match pace {
                 Pace::InFlight(window) => format!("{kind}-{clients}-{senders}-{window}"),
+                Pace::Deliveries(window) => {
+                    format!("{kind}-{clients}-{senders}-{window}-deliveries")
+                }
                 Pace::PerSecond(rate) => format!("{kind}-{clients}-{senders}-at-{rate}"),
             },
             Case::Ping(ping) => format!("{kind}-{}", ping.pairs),
             Case::Hold(hold) => format!("{kind}-{}", hold.clients),
+        }
+    }
+
+    /// Returns how a `fanout` decides that the next broadcast goes out.
+    pub(crate) fn pacing(&self) -> Option<&'static str> {
+        match self {
+            Case::Fanout(fanout) => Some(match fanout.pace {
+                Pace::InFlight(_) => "broadcasts",
+                Pace::Deliveries(_) => "deliveries",
+                Pace::PerSecond(_) => "rate",
+            }),
+            Case::Ping(_) | Case::Hold(_) => None,
         }
     }
 
@@ -102,6 +117,7 @@ impl Case {
                 Pace::InFlight(window) if window < fanout.senders => {
                     Some("each sender needs one message in flight".to_owned())
                 }
+                Pace::Deliveries(0) => Some("a fanout needs one broadcast in flight".to_owned()),
                 Pace::PerSecond(rate) if rate.is_nan() || rate <= 0.0 => {
                     Some("a rate is above 0".to_owned())
                 }
@@ -119,14 +135,20 @@ impl Case {
 /// server, and one fanout over the number of clients. Each has so many messages that it
 /// takes some seconds, because less is noise.
 pub(crate) fn standard() -> Vec<Case> {
-    let fanout = |clients, senders, window, broadcasts| {
+    let paced = |clients, senders, pace, broadcasts| {
         Case::Fanout(Fanout {
             clients,
             senders,
             broadcasts,
-            pace: Pace::InFlight(window),
+            pace,
             text: TEXT,
         })
+    };
+    let fanout = |clients, senders, window, broadcasts| {
+        paced(clients, senders, Pace::InFlight(window), broadcasts)
+    };
+    let by_deliveries = |clients, senders, window, broadcasts| {
+        paced(clients, senders, Pace::Deliveries(window), broadcasts)
     };
     let ping = |pairs, messages| {
         Case::Ping(Ping {
@@ -145,6 +167,13 @@ pub(crate) fn standard() -> Vec<Case> {
         fanout(1_000, 1, 8, 2_000),
         fanout(2_000, 1, 8, 600),
         fanout(4_000, 1, 8, 300),
+        by_deliveries(100, 1, 1, 8_000),
+        by_deliveries(100, 1, 32, 60_000),
+        by_deliveries(100, 4, 4, 8_000),
+        by_deliveries(10, 1, 8, 100_000),
+        by_deliveries(100, 1, 8, 20_000),
+        by_deliveries(1_000, 1, 8, 2_000),
+        by_deliveries(4_000, 1, 8, 300),
         ping(1, 40_000),
         ping(50, 200_000),
         Case::Hold(Hold {

@@ -87,6 +87,8 @@ pub(crate) struct Manners {
     pub(crate) patience: Duration,
     /// How many log in at the same time.
     pub(crate) logins_at_once: usize,
+    /// A `fanout` or a `ping` sends no further message after this time.
+    pub(crate) max_duration: Option<Duration>,
 }
 
 /// The loop.

@@ -29,6 +29,11 @@ pub(crate) enum Pace {
     /// As soon as fewer than this many are in flight, dealt out to the senders: a closed
     /// loop. A broadcast is in flight until the last recipient has it.
     InFlight(usize),
+    /// From the next sender in turn, while fewer deliveries are in flight than this many
+    /// broadcasts have: a closed loop that does not wait for the last recipient. It keeps
+    /// the server busy while a slow recipient is behind, and so shows the queueing that
+    /// [`Pace::InFlight`] hides.
+    Deliveries(usize),
     /// This many a second by the clock, whether the server keeps up or not: an open loop.
     /// Latencies count from when a broadcast was to go out, so that a server that stalls
     /// does not hide what it delays.
@@ -50,17 +55,21 @@ impl Fanout {
         let full = figures::size(process)?;
         let mut broadcasting = Broadcasting::new(self, engine.wire.protocol().answers());
 
-        broadcasting.begin(self.broadcasts.div_ceil(WARM_UP));
+        let max_duration = engine.manners.max_duration;
+        broadcasting.begin(
+            self.broadcasts.div_ceil(WARM_UP),
+            max_duration.map(|it| it / WARM_UP as u32),
+        );
         engine.run(&mut broadcasting)?;
         engine.settle(&mut broadcasting)?;
 
         let meter = Meter::start(process, &engine.wire)?;
-        broadcasting.begin(self.broadcasts);
+        broadcasting.begin(self.broadcasts, max_duration);
         engine.run(&mut broadcasting)?;
         let spent = meter.stop(&engine.wire)?;
         engine.settle(&mut broadcasting)?;
 
-        let deliveries = self.broadcasts * (self.clients as u64 - 1);
+        let deliveries = broadcasting.count * (self.clients as u64 - 1);
         let mut figures = figures::of_traffic(deliveries, &broadcasting.latencies, &spent);
         figures.extend(figures::per_client(empty, full, self.clients));
         Ok(figures)
@@ -83,6 +92,10 @@ struct Broadcasting {
     count: u64,
     sent: u64,
     arrived: u64,
+    /// The deliveries of this run that have arrived.
+    delivered: u64,
+    /// The time after which this run sends no further broadcast.
+    deadline: Option<Instant>,
 }
 
 /// One of the senders, who are the first of the clients.
@@ -107,7 +120,7 @@ impl Broadcasting {
     fn new(case: &Fanout, is_answered: bool) -> Broadcasting {
         let windows = (0..case.senders).map(|sender| match case.pace {
             Pace::InFlight(all) => all / case.senders + usize::from(sender < all % case.senders),
-            Pace::PerSecond(_) => usize::MAX,
+            Pace::Deliveries(_) | Pace::PerSecond(_) => usize::MAX,
         });
         let senders = windows.map(|window| Sender {
             window,
@@ -128,14 +141,22 @@ impl Broadcasting {
             count: 0,
             sent: 0,
             arrived: 0,
+            delivered: 0,
+            deadline: None,
         }
     }
 
-    /// This many broadcasts from now on.
-    fn begin(&mut self, count: u64) {
+    /// This many broadcasts from now on, or fewer if they take longer than `max_duration`.
+    fn begin(&mut self, count: u64, max_duration: Option<Duration>) {
         self.latencies.clear();
         self.began = Instant::now();
-        (self.count, self.sent, self.arrived) = (count, 0, 0);
+        self.deadline = max_duration.map(|it| self.began + it);
+        (self.count, self.sent, self.arrived, self.delivered) = (count, 0, 0, 0);
+    }
+
+    /// Returns the deliveries of this run that have been sent and have not arrived.
+    fn deliveries_in_flight(&self) -> u64 {
+        self.sent * (self.clients as u64 - 1) - self.delivered
     }
 
     fn send(&mut self, sender: usize, since: Instant, wire: &mut Wire) {
@@ -189,6 +210,7 @@ impl Broadcasting {
             )));
         };
         message.waiting -= 1;
+        self.delivered += 1;
         self.latencies
             .record(now.saturating_duration_since(message.since));
         // Each recipient has them in order, so they arrive everywhere in order.
@@ -202,6 +224,18 @@ impl Broadcasting {
 
 impl Load for Broadcasting {
     fn act(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            // At least one, because the figures are divided by it.
+            self.count = self.sent.max(1);
+        }
+        if let Pace::Deliveries(window) = self.pace {
+            let full = window as u64 * (self.clients as u64 - 1);
+            while self.sent < self.count && self.deliveries_in_flight() < full {
+                let sender = self.sent as usize % self.senders.len();
+                self.send(sender, now, wire);
+            }
+            return Ok(None);
+        }
         if let Pace::PerSecond(rate) = self.pace {
             while self.sent < self.count {
                 let due = self.began + Duration::from_secs_f64(self.sent as f64 / rate);

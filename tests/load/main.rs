@@ -17,6 +17,7 @@
 //! | `figures.rs`, `process.rs` | what is counted, and where it is read |
 //! | `cases.rs` | the standard cases |
 //! | `server.rs` | the server that is loaded |
+//! | `floor.rs` | the floor of the shape: a server that only reads and writes |
 //! | `report.rs`, `progress.rs` | what is printed |
 //!
 //! Its tests are in `tests/it/load.rs`, which includes this file as a module, since cargo
@@ -29,6 +30,7 @@ mod coming;
 mod engine;
 mod fanout;
 mod figures;
+pub(crate) mod floor;
 mod hold;
 pub(crate) mod message;
 mod ping;
@@ -52,6 +54,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use cases::Case;
 use engine::{Engine, Failure, Manners};
 use fanout::{Fanout, Pace};
+use floor::FLOOR_SERVER;
 use hold::Hold;
 use ping::Ping;
 use progress::Progress;
@@ -107,6 +110,9 @@ pub(crate) fn run(arguments: &[String], out: &mut impl Write) -> Result<(), Erro
     if matches.opt_present("help") {
         return print(out, &table.usage(BRIEF));
     }
+    if matches.free.first().is_some_and(|it| it == FLOOR_SERVER) {
+        return floor::run(out).map_err(|e| Error::Failed(e.into()));
+    }
     if matches.opt_present("list") {
         let names: Vec<String> = cases::standard().iter().map(Case::name).collect();
         return print(out, &format!("{}\n", names.join("\n")));
@@ -138,7 +144,13 @@ Usage: load [OPTION ...] [CASE [SERVER-OPTION ...]]
 
 CASE is fanout, ping or hold, with the options below; or a standard one by its name;
 without one it is all standard ones. The server is ours, started for each case with the
-SERVER-OPTIONs behind `--`, unless --address names another.";
+SERVER-OPTIONs behind `--`, unless --address names another or --floor is given.
+
+Pacing of a fanout with --in-flight W:
+  broadcasts  a sender sends when fewer than its share of W broadcasts are in flight.
+              A broadcast is in flight until its last recipient has it.
+  deliveries  the next sender in turn sends while fewer than W x (clients - 1)
+              deliveries are in flight. Each recipient of a broadcast is one delivery.";
 
 fn options() -> Options {
     let (clients, messages, text) = (cases::CLIENTS, cases::MESSAGES, cases::TEXT);
@@ -155,8 +167,14 @@ fn options() -> Options {
         .optopt(
             "",
             "in-flight",
-            "fanout: broadcasts at most (1 a sender)",
+            "fanout: window in broadcasts (1 a sender)",
             "W",
+        )
+        .optopt(
+            "",
+            "pacing",
+            "fanout: unit in which the window is counted (broadcasts)",
+            "broadcasts|deliveries",
         )
         .optopt("", "rate", "fanout: broadcasts a second, instead", "R")
         .optopt("", "pairs", "ping: how many (1)", "P")
@@ -172,16 +190,23 @@ fn options() -> Options {
             &format!("hold: for this many seconds ({stay})"),
             "S",
         )
+        .optopt(
+            "",
+            "max-seconds",
+            "fanout, ping: seconds after which nothing more is sent (no limit)",
+            "S",
+        )
         .optopt("", "text", &format!("bytes of a text ({text})"), "BYTES")
         .optflag(
             "",
             "quick",
             "a twentieth of the messages, to see that it works",
         )
-        .optopt("", "server", "what it speaks: cp or irc (cp)", "cp|irc")
+        .optopt("", "server", "protocol (cp)", "cp|irc|irc-echo")
         .optopt("", "address", "where it is", "ADDR:PORT")
         .optopt("", "pid", "its process, to see what it costs", "PID")
         .optopt("", "spawn", "start this chat-server", "PATH")
+        .optflag("", "floor", "start the floor of the shape instead")
         .optopt(
             "",
             "patience",
@@ -218,6 +243,7 @@ enum Target {
         path: String,
         options: Vec<String>,
     },
+    Floor,
 }
 
 impl Plan {
@@ -238,14 +264,45 @@ impl Plan {
             cases = cases.into_iter().map(Case::quick).collect();
         }
         let patience: Option<f64> = value(matches, "patience")?;
+        let target = Target::from_matches(matches, options)?;
+        if target.protocol() == Protocol::IrcEcho && cases.iter().any(|it| it.kind() == "fanout") {
+            return Err(Error::Usage(
+                "--server irc-echo: expected the case ping or hold".to_owned(),
+            ));
+        }
         Ok(Plan {
             cases,
-            target: Target::from_matches(matches, options)?,
+            target,
             manners: Manners {
                 patience: patience.map_or(PATIENCE, Duration::from_secs_f64),
                 logins_at_once: value(matches, "logins-at-once")?.unwrap_or(LOGINS_AT_ONCE),
+                max_duration: max_duration(matches)?,
             },
         })
+    }
+}
+
+/// Returns the limit of the option `--max-seconds`.
+fn max_duration(matches: &Matches) -> Result<Option<Duration>, Error> {
+    let Some(seconds) = value::<f64>(matches, "max-seconds")? else {
+        return Ok(None);
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(Some(duration)),
+        _ => Err(Error::Usage(format!(
+            "--max-seconds: {seconds}: expected a number above 0"
+        ))),
+    }
+}
+
+/// Returns what the window of a fanout counts, from the option `--pacing`.
+fn closed_loop(matches: &Matches, window: usize) -> Result<Pace, Error> {
+    match matches.opt_str("pacing").as_deref() {
+        None | Some("broadcasts") => Ok(Pace::InFlight(window)),
+        Some("deliveries") => Ok(Pace::Deliveries(window)),
+        Some(other) => Err(Error::Usage(format!(
+            "--pacing: {other:?}: expected broadcasts or deliveries"
+        ))),
     }
 }
 
@@ -267,7 +324,10 @@ fn case_of(kind: &str, matches: &Matches) -> Result<Case, Error> {
                 clients,
                 senders,
                 broadcasts: messages,
-                pace: rate.map_or(Pace::InFlight(window), Pace::PerSecond),
+                pace: match rate {
+                    Some(rate) => Pace::PerSecond(rate),
+                    None => closed_loop(matches, window)?,
+                },
                 text,
             })
         }
@@ -292,8 +352,16 @@ impl Target {
         let protocol = match matches.opt_str("server").as_deref() {
             None | Some("cp") => Protocol::Cp,
             Some("irc") => Protocol::Irc,
-            Some(other) => return Err(Error::Usage(format!("{other:?} is neither cp nor irc"))),
+            Some("irc-echo") => Protocol::IrcEcho,
+            Some(other) => {
+                return Err(Error::Usage(format!(
+                    "--server: {other:?}: expected cp, irc or irc-echo"
+                )));
+            }
         };
+        if matches.opt_present("floor") {
+            return Ok(Target::Floor);
+        }
         match matches.opt_str("address") {
             Some(address) => Ok(Target::There {
                 protocol,
@@ -304,7 +372,7 @@ impl Target {
                     .ok_or_else(|| Error::Usage(format!("{address:?} is no address")))?,
                 pid: value(matches, "pid")?,
             }),
-            None if protocol == Protocol::Irc => {
+            None if protocol != Protocol::Cp => {
                 Err(Error::Usage("an IRC server needs an --address".to_owned()))
             }
             None => Ok(Target::Ours {
@@ -317,7 +385,7 @@ impl Target {
     fn protocol(&self) -> Protocol {
         match self {
             Target::There { protocol, .. } => *protocol,
-            Target::Ours { .. } => Protocol::Cp,
+            Target::Ours { .. } | Target::Floor => Protocol::Cp,
         }
     }
 
@@ -325,6 +393,7 @@ impl Target {
         match self {
             Target::There { address, pid, .. } => Server::at(*address, *pid),
             Target::Ours { path, options } => Server::start(path, options),
+            Target::Floor => Server::start_floor(),
         }
     }
 }

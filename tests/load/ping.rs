@@ -1,13 +1,13 @@
 //! The case `ping`: pairs bounce a private message to and fro.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::coming::{log_in, unexpected};
 use super::engine::{Engine, Failure, Load, Wire};
 use super::figures::{self, Figure, Latencies, Meter};
 use super::message::{Ledger, Texts, name};
 use super::process::Process;
-use super::protocol::Said;
+use super::protocol::{Protocol, Said};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -33,21 +33,25 @@ impl Ping {
         let clients = 2 * self.pairs;
         let empty = figures::size(process)?;
         log_in(engine, clients, engine.manners.logins_at_once)?;
-        let mut bouncing = Bouncing::new(self, engine.wire.protocol().answers());
+        let max_duration = engine.manners.max_duration;
+        let mut bouncing = Bouncing::new(self, engine.wire.protocol());
         engine.settle(&mut bouncing)?;
         let full = figures::size(process)?;
 
-        bouncing.begin(self.messages.div_ceil(WARM_UP));
+        bouncing.begin(
+            self.messages.div_ceil(WARM_UP),
+            max_duration.map(|it| it / WARM_UP as u32),
+        );
         engine.run(&mut bouncing)?;
         engine.settle(&mut bouncing)?;
 
         let meter = Meter::start(process, &engine.wire)?;
-        bouncing.begin(self.messages);
+        bouncing.begin(self.messages, max_duration);
         engine.run(&mut bouncing)?;
         let spent = meter.stop(&engine.wire)?;
         engine.settle(&mut bouncing)?;
 
-        let mut figures = figures::of_traffic(self.messages, &bouncing.latencies, &spent);
+        let mut figures = figures::of_traffic(bouncing.count, &bouncing.latencies, &spent);
         figures.extend(figures::per_client(empty, full, clients));
         Ok(figures)
     }
@@ -57,8 +61,11 @@ struct Bouncing {
     texts: Texts,
     /// Each recipient has one sender, the other of the pair.
     ledger: Ledger,
+    /// The echoes of each player's own messages, where the server sends them.
+    echoes: Ledger,
     players: Vec<Player>,
     is_answered: bool,
+    is_echoed: bool,
     round_trips: Vec<Instant>,
     latencies: Latencies,
     /// Whose turn it is.
@@ -68,6 +75,8 @@ struct Bouncing {
     sent: u64,
     arrived: u64,
     answered: u64,
+    /// The time after which this run sends no further message.
+    deadline: Option<Instant>,
 }
 
 struct Player {
@@ -87,7 +96,7 @@ fn begins(player: usize) -> bool {
 }
 
 impl Bouncing {
-    fn new(case: &Ping, is_answered: bool) -> Bouncing {
+    fn new(case: &Ping, protocol: Protocol) -> Bouncing {
         let players = (0..2 * case.pairs).map(|client| Player {
             name: name(client),
             next: 0,
@@ -95,8 +104,10 @@ impl Bouncing {
         Bouncing {
             texts: Texts::new(case.text),
             ledger: Ledger::new(2 * case.pairs, 1),
+            echoes: Ledger::new(2 * case.pairs, 1),
             players: players.collect(),
-            is_answered,
+            is_answered: protocol.answers(),
+            is_echoed: protocol == Protocol::IrcEcho,
             round_trips: vec![Instant::now(); case.pairs],
             latencies: Latencies::new(),
             turns: Vec::new(),
@@ -104,12 +115,15 @@ impl Bouncing {
             sent: 0,
             arrived: 0,
             answered: 0,
+            deadline: None,
         }
     }
 
-    /// This many messages from now on, of all pairs.
-    fn begin(&mut self, count: u64) {
+    /// This many messages from now on, of all pairs, or fewer if they take longer than
+    /// `max_duration`.
+    fn begin(&mut self, count: u64, max_duration: Option<Duration>) {
         self.latencies.clear();
+        self.deadline = max_duration.map(|it| Instant::now() + it);
         self.turns.clear();
         self.turns
             .extend((0..self.players.len()).filter(|&player| begins(player)));
@@ -139,6 +153,9 @@ impl Bouncing {
     ) -> Result<(), Failure> {
         let number = match self.texts.read(sender, text) {
             Some((sender, number)) if sender == other(player) => number,
+            Some((sender, number)) if self.is_echoed && sender == player => {
+                return self.enter_echo(player, number);
+            }
             _ => return Err(unexpected(player, &Said::Message { sender, text })),
         };
         self.ledger.enter(player, 0, number).map_err(|disorder| {
@@ -153,10 +170,28 @@ impl Bouncing {
         self.turns.push(player);
         Ok(())
     }
+
+    /// Enters the echo of a player's own message, which is IRC's response to it.
+    fn enter_echo(&mut self, player: usize, number: u32) -> Result<(), Failure> {
+        if number >= self.players[player].next {
+            return Err(Failure(format!(
+                "client {player} gets the echo of message {number} before it was sent"
+            )));
+        }
+        self.echoes.enter(player, 0, number).map_err(|disorder| {
+            Failure(format!("client {player} gets the echo of its {disorder}"))
+        })?;
+        self.answered += 1;
+        Ok(())
+    }
 }
 
 impl Load for Bouncing {
     fn act(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            // At least one, because the figures are divided by it.
+            self.count = self.sent.max(1);
+        }
         while self.sent < self.count
             && let Some(player) = self.turns.pop()
         {

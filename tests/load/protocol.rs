@@ -15,6 +15,9 @@ pub(crate) enum Protocol {
     /// IRC: a broadcast is a message to a channel that everyone has joined, and only what
     /// fails is answered.
     Irc,
+    /// IRC with the capability `echo-message`: the server sends each message back to its
+    /// sender, too. That is the same work as the responses of CP.
+    IrcEcho,
 }
 
 /// One message of a server, as far as a load cares.
@@ -46,13 +49,13 @@ impl Protocol {
     pub(crate) fn read(self, bytes: &[u8]) -> Option<(Said<'_>, usize)> {
         match self {
             Protocol::Cp => read_cp(bytes),
-            Protocol::Irc => read_irc(bytes),
+            Protocol::Irc | Protocol::IrcEcho => read_irc(bytes),
         }
     }
 
     /// Whether each message that is sent is answered.
     pub(crate) fn answers(self) -> bool {
-        self == Protocol::Cp
+        self != Protocol::Irc
     }
 
     /// Takes a name.
@@ -60,6 +63,11 @@ impl Protocol {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nSet-name ", name, "\r\n"]),
             Protocol::Irc => put(out, &["NICK ", name, "\r\nUSER ", name, " 0 * :load\r\n"]),
+            Protocol::IrcEcho => {
+                put(out, &["CAP REQ :echo-message\r\n"]);
+                Protocol::Irc.log_in(name, out);
+                put(out, &["CAP END\r\n"]);
+            }
         }
     }
 
@@ -68,7 +76,7 @@ impl Protocol {
     pub(crate) fn enter(self, out: &mut Vec<u8>) -> bool {
         match self {
             Protocol::Cp => false,
-            Protocol::Irc => {
+            Protocol::Irc | Protocol::IrcEcho => {
                 put(out, &["JOIN ", CHANNEL, "\r\n"]);
                 true
             }
@@ -79,7 +87,7 @@ impl Protocol {
     pub(crate) fn begin_broadcast(self, out: &mut Vec<u8>) {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nBroadcast-message "]),
-            Protocol::Irc => put(out, &["PRIVMSG ", CHANNEL, " :"]),
+            Protocol::Irc | Protocol::IrcEcho => put(out, &["PRIVMSG ", CHANNEL, " :"]),
         }
     }
 
@@ -87,7 +95,7 @@ impl Protocol {
     pub(crate) fn begin_private(self, name: &str, out: &mut Vec<u8>) {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nPrivate-message ", name, " "]),
-            Protocol::Irc => put(out, &["PRIVMSG ", name, " :"]),
+            Protocol::Irc | Protocol::IrcEcho => put(out, &["PRIVMSG ", name, " :"]),
         }
     }
 
@@ -100,7 +108,7 @@ impl Protocol {
     pub(crate) fn ask(self, out: &mut Vec<u8>) {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nPing\r\n"]),
-            Protocol::Irc => put(out, &["PING load\r\n"]),
+            Protocol::Irc | Protocol::IrcEcho => put(out, &["PING load\r\n"]),
         }
     }
 
@@ -115,7 +123,7 @@ impl Protocol {
     pub(crate) fn quit(self, out: &mut Vec<u8>) {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nQuit\r\n"]),
-            Protocol::Irc => put(out, &["QUIT\r\n"]),
+            Protocol::Irc | Protocol::IrcEcho => put(out, &["QUIT\r\n"]),
         }
     }
 }
@@ -167,6 +175,9 @@ fn read_irc(bytes: &[u8]) -> Option<(Said<'_>, usize)> {
         b"PING" => Said::Question(parameters),
         b"PONG" => Said::Alive,
         b"ERROR" => Said::Refusal(line),
+        // A refused capability: `CAP name NAK :echo-message`. Without it the load would wait
+        // for echoes that never come.
+        b"CAP" if split_word(split_word(parameters).1).0 == b"NAK" => Said::Refusal(line),
         // The end of the message of the day, or that there is none: the login's last line.
         b"376" | b"422" => Said::LoggedIn,
         // The end of the channel's names: the joining's last line.

@@ -32,9 +32,9 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
 fn legend(case: &Case) -> &'static str {
     match case {
         Case::Fanout(_) => {
-            "  fanout-CLIENTS-SENDERS-IN_FLIGHT; p50 to max: from the sending to each recipient;
-  CPU of the server, waits and preemptions of its threads: per delivery; RSS, threads:
-  per client
+            "  fanout-CLIENTS-SENDERS-IN_FLIGHT[-deliveries], the window in broadcasts or in
+  deliveries; p50 to max: from the sending to each recipient; CPU of the server, waits
+  and preemptions of its threads: per delivery; RSS, threads: per client
 "
         }
         Case::Ping(_) => {
@@ -108,10 +108,14 @@ fn object(outcome: &Outcome) -> String {
         })
         .collect();
     format!(
-        "{{\"case\":\"{}\",\"kind\":\"{}\",\"clients\":{},\"protocol\":\"{}\",\"figures\":{{{}}}}}",
+        "{{\"case\":\"{}\",\"kind\":\"{}\",\"clients\":{},\"pacing\":{},\"protocol\":\"{}\",\"figures\":{{{}}}}}",
         outcome.case.name(),
         outcome.case.kind(),
         outcome.case.clients(),
+        match outcome.case.pacing() {
+            Some(pacing) => format!("\"{pacing}\""),
+            None => "null".to_owned(),
+        },
         outcome.protocol,
         figures.join(",")
     )
@@ -122,6 +126,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Protocol::Cp => "cp",
             Protocol::Irc => "irc",
+            Protocol::IrcEcho => "irc-echo",
         })
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use super::engine::Failure;
+use super::floor::FLOOR_SERVER;
 use super::process::Process;
 
 /// Options of ours under a load, where nothing else is said: nothing that slows a client
@@ -39,15 +40,29 @@ impl Server {
     /// Starts the program of ours at this path, on a free port, without limits but those
     /// among these options. It logs as it always does, where nobody reads it.
     pub(crate) fn start(path: &str, options: &[String]) -> Result<Server, Failure> {
-        let failed = |what: &str| Failure(format!("{path}: {what}"));
         let unlimited = UNLIMITED
             .into_iter()
             .filter(|(name, _)| !options.iter().any(|option| option == name));
-        let mut child = Command::new(path)
+        let mut command = Command::new(path);
+        command
             .args(["--listen", "127.0.0.1:0"])
             .args(unlimited.flat_map(<[&str; 2]>::from))
             .args(options)
-            .env_remove("RUST_LOG")
+            .env_remove("RUST_LOG");
+        Server::spawn(command, path)
+    }
+
+    /// Starts the floor of the shape, which is this program with another argument.
+    pub(crate) fn start_floor() -> Result<Server, Failure> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(FLOOR_SERVER);
+        Server::spawn(command, FLOOR_SERVER)
+    }
+
+    /// Starts a server that prints its address as its first line.
+    fn spawn(mut command: Command, name: &str) -> Result<Server, Failure> {
+        let failed = |what: &str| Failure(format!("{name}: {what}"));
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
