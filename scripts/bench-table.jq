@@ -1,5 +1,6 @@
-# The results of scripts/bench-peers as Markdown: where they come from, and for each case
-# and figure the medians and how far we are ahead.
+# The results of scripts/bench-peers as Markdown: the origin of the run, then a table for
+# each kind of case. A row is a case and a server. It has the median of each figure, with
+# the ratios to the better peer and to the floor.
 
 def median: sort | if length == 0 then null
   elif length % 2 == 1 then .[length / 2 | floor]
@@ -12,17 +13,17 @@ def short: if . == null then "–"
   elif . >= 1 then . * 100 | round / 100 | tostring
   else . * 1000 | round / 1000 | tostring end;
 
-# What is compared: a title, a figure, and whether more is better (1), less (-1), or only
-# our own bound counts (0).
+# The figures of a kind: a title, a key, and whether more is better (1), less (-1), or no
+# ratio has a meaning (0).
 def compared($kind):
   { fanout: [["deliveries/s", "deliveries_per_s", 1],
              ["CPU per delivery, µs", "cpu_per_delivery_us", -1],
              ["p99, µs", "latency_p99_us", -1]],
     ping: [["messages/s", "deliveries_per_s", 1],
-           ["p50 of a round trip, µs", "latency_p50_us", -1],
            ["CPU per message, µs", "cpu_per_delivery_us", -1],
-           ["frames/s", "frames_per_s", 1],
-           ["CPU per frame, µs", "cpu_per_frame_us", -1]],
+           ["p50 of a round trip, µs", "latency_p50_us", -1],
+           ["p99 of a round trip, µs", "latency_p99_us", -1],
+           ["CPU per frame, µs", "cpu_per_frame_us", 0]],
     hold: [["clients held", "clients", 0],
            ["logins/s", "logins_per_s", 0],
            ["CPU of an early login, µs", "early_login_cpu_us", 0],
@@ -32,32 +33,79 @@ def compared($kind):
            ["threads per client", "threads_per_client", 0],
            ["idle CPU, ms/s", "idle_cpu_ms_per_s", 0]] }[$kind];
 
-# Above 1 is ahead of the better peer.
-def ratio($mine; $peers; $better):
-  ($peers | map(values)) as $theirs
-  | if $better == 0 or $mine == null or ($theirs | length) == 0 then null
-    elif $better > 0 then $mine / ($theirs | max)
-    else ($theirs | min) / $mine end;
+# Above 1: $mine is ahead of the best of $others.
+def ratio($mine; $others; $better):
+  ($others | map(values | select(. > 0))) as $others
+  | if $better == 0 or ($mine // 0) == 0 or ($others | length) == 0 then null
+    elif $better > 0 then $mine / ($others | max)
+    else ($others | min) / $mine end;
 
 def row: "| " + join(" | ") + " |";
 
-. as {$about, $ours, $peers, $runs}
-| ($ours + $peers) as $servers
-| ($about
-  | "\(.date), commit \(.commit); \(.processors) × \(.processor), \(.memory), \(.kernel); "
-    + "\(.rustc); \(.InspIRCd); \(.ngIRCd). Medians of \(.rounds) interleaved runs, by "
-    + "`\(.command)`. The ratio is to the better peer, above 1 is ahead."),
+def head($words; $numbers):
+  ($words + $numbers | row),
+  ($words + $numbers | to_entries
+  | map(if .key < ($words | length) then "---" else "---:" end) | row);
+
+. as {$about, $ours, $peers, $echoes, $floor, $runs}
+| ($ours + $peers + $echoes + [$floor]) as $servers
+# The order of the cases is that in which they ran.
+| (reduce $runs[] as {$case, $kind}
+  ([]; if any(.[]; .[0] == $case) then . else . + [[$case, $kind]] end)) as $cases
+| def value($case; $server; $figure):
+    [$runs[] | select(.case == $case and .server == $server).figures[$figure] | values]
+    | median;
+  def has_run($case): . as $server | any($runs[]; .case == $case and .server == $server);
+  # Whether the peer with the least CPU has more than three times the p99 of the server.
+  def is_won_by_stalling($case; $server):
+    [$peers[] | [value($case; .; "cpu_per_delivery_us"), value($case; .; "latency_p99_us")]
+      | select(.[0] != null)]
+    | min as $best
+    | $best != null and (($ours | index([$server])) != null)
+      and $best[0] < value($case; $server; "cpu_per_delivery_us")
+      and $best[1] > 3 * value($case; $server; "latency_p99_us");
+
+( $about
+| "\(.date), commit \(.commit); \(.processors) × \(.processor), \(.memory), \(.kernel); "
+  + "\(.rustc); \(.InspIRCd); \(.ngIRCd). Medians of \(.rounds) interleaved rounds, by "
+  + "`\(.command)`. A run sends for at most \(.seconds) s.",
   "",
-  (["case", "figure"] + $servers + ($ours | map("ratio of `\(.)`")) | row),
-  (["---", "---"] + ($servers + $ours | map("---:")) | row),
-  # The order of the cases is that in which they ran.
-  ( reduce $runs[].case as $case ([]; if index([$case]) then . else . + [$case] end)
-  | .[] as $case
-  | [$runs[] | select(.case == $case)] as $of_case
-  | compared($of_case[0].kind)[] as [$title, $figure, $better]
-  | def value($server):
-      [$of_case[] | select(.server == $server).figures[$figure] | values] | median;
-    [$case, $title]
-    + ($servers | map(value(.) | short))
-    + ($ours | map(ratio(value(.); [$peers[] | value(.)]; $better) | short))
-  | row )
+  "Ratios above 1 are ahead. *Peer*: ratio to the better of \($peers | join(" and ")). "
+  + "*Floor*: ratio to a server with a thread for each client that only reads and writes. "
+  + "Names that end in `-deliveries`: the window counts deliveries, not broadcasts. "
+  + "(s): the peer with less CPU has more than three times the p99.",
+  (.notes[] | "", .) ),
+( ["fanout", "ping", "hold"][] as $kind
+| [$cases[] | select(.[1] == $kind)[0]] as $of_kind
+| select($of_kind | length > 0)
+| "",
+  head(["case", "server"];
+    [compared($kind)[] | .[0], (select(.[2] != 0) | "peer", "floor")]),
+  ( $of_kind[] as $case
+  | $servers[] | select(has_run($case)) as $server
+  | [$case, $server]
+    + [ compared($kind)[] as [$title, $figure, $better]
+      | value($case; $server; $figure) as $mine
+      | ($mine | short),
+        ( select($better != 0)
+        | ( ratio($mine; [$peers[] | value($case; .; $figure)]; $better) | short)
+          + ( if $figure == "cpu_per_delivery_us" and is_won_by_stalling($case; $server)
+              then " (s)" else "" end ),
+          (ratio($mine; [value($case; $floor; $figure)]; $better) | short) ) ]
+  | row ) ),
+( [$cases[] | select(.[1] == "ping")[0]] as $pings
+| select(($pings | length) > 0 and ($echoes | length) > 0)
+| [compared("ping")[] | select(.[2] != 0)] as $figures
+| "",
+  "The same work: ratios to InspIRCd with `echo-message`. It then sends two messages for "
+  + "each private message, as CP does.",
+  "",
+  head(["case", "server", "ratio to"]; [$figures[][0]]),
+  ( $pings[] as $case
+  | $ours[] | select(has_run($case)) as $server
+  | $echoes[] | select(has_run($case)) as $echo
+  | [$case, $server, $echo]
+    + [ $figures[] as [$title, $figure, $better]
+      | ratio(value($case; $server; $figure); [value($case; $echo; $figure)]; $better)
+      | short ]
+  | row ) )
