@@ -64,10 +64,10 @@ coverage: cargo ## which lines the tests reach: a table, and target/llvm-cov/htm
 picture: cargo ## draw scripts/picture.svg anew, from a real session (a minute; needs tmux, Python with rich)
 	scripts/picture
 
-bench: cargo ## measure the server under load (two minutes); options in ARGS, as in make bench ARGS=--help
+bench: cargo ## measure the server under load (three minutes); options in ARGS, as in make bench ARGS=--help
 	cargo bench --quiet --locked --bench load -- $(ARGS)
 
-bench-peers: cargo ## compare it with InspIRCd and ngIRCd (half an hour; Debian); ROUNDS=5
+bench-peers: cargo ## compare it with InspIRCd, ngIRCd and the floor of the shape (40 minutes; Debian); ROUNDS=3
 	scripts/bench-peers $(ROUNDS)
 
 cargo:
