@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::hand_off::Cork;
-use super::primitives::{Receiver, RecvTimeoutError, Socket, send_now};
+use super::primitives::{Condvar, Mutex, Receiver, RecvTimeoutError, Socket, send_now};
 use super::{Attached, Drain, Item, Outbox, Phase, QueueState, memory_of_answer};
 use crate::limits;
 use crate::protocol::reply::Notice;
@@ -41,6 +41,10 @@ pub struct Attachment {
     /// A partial write: the kernel has accepted this many bytes of the outbox's first item.
     /// Used only under the queue lock, so it needs no ordering of its own.
     pub(super) partial: AtomicUsize,
+    /// Nothing more is written without a session. The shutdown waits for that.
+    output_ended: Mutex<bool>,
+    /// Notified when the output has ended.
+    ended: Condvar,
 }
 
 /// Why nothing more is written to a connection.
@@ -74,6 +78,8 @@ impl Attachment {
             outbox: OnceLock::new(),
             loss: OnceLock::new(),
             partial: AtomicUsize::new(0),
+            output_ended: Mutex::new(false),
+            ended: Condvar::new(),
         }
     }
 
@@ -141,12 +147,13 @@ impl Attachment {
         }
     }
 
-    /// Waits until everything in the closed outbox is written, or the connection is gone.
-    /// False if neither has happened by the deadline. Without a session there is nothing to
-    /// wait for.
+    /// Waits until everything is written to a connection that is shut down, or it is gone. False
+    /// if neither has happened by the deadline.
     pub fn wait_until_written(&self, deadline: Instant) -> bool {
         let Some(outbox) = self.outbox() else {
-            return true;
+            let mut has_ended = self.output_ended.lock();
+            while !*has_ended && !self.ended.wait_until(&mut has_ended, deadline).timed_out() {}
+            return *has_ended;
         };
         let mut state = outbox.state.lock();
         while state.phase == Phase::Closing
@@ -218,8 +225,8 @@ impl Attachment {
 
     fn is_served_by(&self, state: &QueueState) -> bool {
         let was_reset = matches!(self.loss(), Some(Loss::WriteFailed(_)));
-        let is_open = state.phase == Phase::Open;
-        is_open && (state.is_attached(self.number) || was_reset && state.attached.is_none())
+        let is_latest = state.phase == Phase::Open && state.last_attached == self.number;
+        is_latest && (state.is_attached(self.number) || was_reset)
     }
 
     /// Whether the server shuts down.
@@ -254,6 +261,8 @@ impl Attachment {
     /// Sends the end of input to the client.
     pub(super) fn end_output(&self) {
         let _ = self.socket.shutdown(Shutdown::Write);
+        *self.output_ended.lock() = true;
+        self.ended.notify_all();
     }
 
     /// Writes a message without a session. Only the reader thread may do that.

@@ -83,8 +83,7 @@ impl Batch {
         &self.bytes[self.begun..]
     }
 
-    /// The rest of the message that the first `count` bytes of [`Batch::to_write`] end in.
-    /// Empty if they end a message.
+    /// The rest of the message in which `count` accepted bytes end. Empty if they end a message.
     pub(super) fn rest_of_message(&self, count: usize) -> &[u8] {
         let count = self.begun + count;
         let mut end = 0;
@@ -129,6 +128,11 @@ impl Batch {
             }
         }
         connection.partial.store(count, Ordering::Relaxed);
+        self.put_back(state);
+    }
+
+    /// Empties the batch. All of its items go back to the queue, in order.
+    fn put_back(&mut self, state: &mut QueueState) {
         for (item, _) in self.items.drain(..).rev() {
             state.unwritten.push_front(item);
         }
@@ -143,9 +147,10 @@ impl Batch {
 }
 
 /// A write in progress. Its thread is the only one that writes for this outbox.
-pub(super) struct Write<'a> {
+pub(super) struct Write<'a, 'b> {
     outbox: &'a Outbox,
     pub(super) connection: Arc<Attachment>,
+    pub(super) batch: &'b mut Batch,
     has_ended: bool,
 }
 
@@ -154,12 +159,12 @@ impl Outbox {
     /// thread. `None` if another thread writes, if no connection is attached, or if nothing
     /// is queued. Then the caller has no duty any more. Only the connection's own writer thread
     /// may block in the write.
-    pub(super) fn begin_write(
+    pub(super) fn begin_write<'b>(
         &self,
         state: &mut QueueState,
-        batch: &mut Batch,
+        batch: &'b mut Batch,
         may_block: bool,
-    ) -> Option<Write<'_>> {
+    ) -> Option<Write<'_, 'b>> {
         if matches!(state.drain, Drain::Writing(_) | Drain::Blocking(_)) {
             return None;
         }
@@ -173,6 +178,7 @@ impl Outbox {
             return Some(Write {
                 outbox: self,
                 connection,
+                batch,
                 has_ended: false,
             });
         }
@@ -185,18 +191,13 @@ impl Outbox {
     }
 }
 
-impl<'a> Write<'a> {
+impl<'a> Write<'a, '_> {
     /// Ends the write. The kernel has accepted `count` bytes. The caller keeps the duty. If
     /// the write failed, the connection is lost.
-    pub(super) fn end(
-        mut self,
-        batch: &mut Batch,
-        count: usize,
-        failed: Option<Loss>,
-    ) -> QueueGuard<'a> {
-        batch.trace(count);
+    pub(super) fn end(mut self, count: usize, failed: Option<Loss>) -> QueueGuard<'a> {
+        self.batch.trace(count);
         let mut state = self.outbox.state.lock();
-        batch.settle(count, &self.connection, &mut state);
+        self.batch.settle(count, &self.connection, &mut state);
         state.drain = Drain::Assigned;
         if let Some(loss) = failed {
             state.lose(&self.connection, loss);
@@ -207,15 +208,19 @@ impl<'a> Write<'a> {
     }
 }
 
-/// After a panic the batch is lost, and the client must reconnect. Without this, no thread
-/// would have the duty, and the client would wait in silence.
-impl Drop for Write<'_> {
+/// After a panic the client must reconnect. It gets the items of the batch again, even if the
+/// kernel has accepted some. Without this, no thread would have the duty, and the client would
+/// wait in silence.
+impl Drop for Write<'_, '_> {
     fn drop(&mut self) {
         if !self.has_ended {
             let mut state = self.outbox.state.lock();
+            self.batch.put_back(&mut state);
             state.drain = Drain::Idle;
             let panicked = io::Error::other("the server panicked while it wrote");
             state.lose(&self.connection, Loss::WriteFailed(panicked));
+            // Another connection may have attached since.
+            state.wake_writer();
             drop(state);
             self.outbox.changed.notify_all();
             self.connection.cut();

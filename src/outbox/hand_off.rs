@@ -153,9 +153,9 @@ impl Outbox {
                 return;
             };
             drop(state);
-            batch.encode(self);
-            let (count, failed) = write.connection.write_now(batch.to_write());
-            state = write.end(batch, count, failed);
+            write.batch.encode(self);
+            let (count, failed) = write.connection.write_now(write.batch.to_write());
+            state = write.end(count, failed);
             if !state.unwritten.is_empty() {
                 break;
             }

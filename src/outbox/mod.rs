@@ -114,6 +114,8 @@ struct QueueState {
     in_gap: bool,
     phase: Phase,
     attached: Option<Attached>,
+    /// The number of the connection that has attached last.
+    last_attached: u64,
     drain: Drain,
     /// Items that were taken out of the channel and not written. They precede the channel.
     unwritten: VecDeque<Item>,
@@ -290,6 +292,7 @@ impl Outbox {
         if state.drain == Drain::Idle {
             state.drain = Drain::Assigned;
         }
+        state.last_attached = attached.connection.number;
         let before = state.attached.replace(attached);
         self.changed.notify_all();
         let attached = before?;

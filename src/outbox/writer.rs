@@ -127,7 +127,7 @@ impl WriterThread {
     }
 
     /// Writes batches until the queue is empty, another thread writes, or the connection is
-    /// detached. True if nothing will follow.
+    /// detached. True if all is written and nothing will follow.
     fn drain(&self, outbox: &Outbox, batch: &mut Batch) -> bool {
         let connection = &self.attachment;
         let mut may_block = false;
@@ -138,20 +138,22 @@ impl WriterThread {
             };
             // Other threads can enqueue while this thread encodes and writes.
             drop(state);
-            batch.encode(outbox);
+            write.batch.encode(outbox);
+            let bytes = write.batch.to_write();
             let (count, failed) = if may_block {
-                connection.write_batch(batch.to_write(), |count| batch.rest_of_message(count))
+                connection.write_batch(bytes, |count| write.batch.rest_of_message(count))
             } else {
-                connection.write_now(batch.to_write())
+                connection.write_now(bytes)
             };
-            state = write.end(batch, count, failed);
+            state = write.end(count, failed);
             // It blocks only if the kernel has not accepted all. Otherwise a connection that is
             // evicted at this moment could not get its notice.
             may_block = !may_block && !state.unwritten.is_empty();
         }
-        // The items of a batch that was lost here belong to the next connection.
+        // The items of a batch that was lost here belong to the next connection. This thread
+        // ends when its wake is dropped: by then an evicted connection has got its notice.
         state.wake_writer();
-        true
+        false
     }
 
     /// Ends the connection. The client reads the end of input behind the last message, and

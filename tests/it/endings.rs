@@ -424,6 +424,25 @@ fn who_takes_nothing_keeps_the_server_for_the_grace_and_no_longer() {
 }
 
 #[test]
+fn shutdown_waits_for_a_slow_client_without_a_name() {
+    let mut server = Server::start(&["--grace", "20"]);
+    let mut client = server.connect();
+    // More responses than the kernels hold, and few enough requests that they are all received.
+    client.send_raw("\n\nHelp\n".repeat(3_000));
+    let mut unread = 0;
+    wait_for("the server to be blocked", || {
+        let before = unread;
+        unread = rustix::io::ioctl_fionread(client.stream()).expect("an open socket");
+        unread > 32 * 1024 && unread == before
+    });
+    server.signal(Signal::TERM);
+    server.expect_log("shutting down");
+    let rest = String::from_utf8(client.rest().expect("no reset")).expect("UTF-8");
+    assert!(rest.ends_with(&format!("502 Bad Gateway\r\n\r\n{SHUTDOWN}\r\n")));
+    assert_eq!(server.expect_exit().code(), Some(0));
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let mut server = Server::start(&["--grace", "3600"]);
     let mut alice = server.named("alice");

@@ -214,6 +214,10 @@ impl Socket {
         self.state.lock().is_stalled = true;
     }
 
+    pub(super) fn is_shut_down(&self) -> bool {
+        !self.state.lock().is_open
+    }
+
     pub(super) fn taken(&self) -> Vec<u8> {
         self.state.lock().taken.clone()
     }

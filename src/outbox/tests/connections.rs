@@ -268,3 +268,37 @@ fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
     });
     first_writer.end();
 }
+
+#[test]
+fn connection_that_was_reset_is_not_served_again_after_a_resumption() {
+    let session = session(ROOMY);
+    let first = attached(&session);
+    queue(&session, &delivery("one")).unwrap();
+    lose(&session, 0);
+    assert!(
+        first.is_served(),
+        "what the kernel has received is executed"
+    );
+    let second = attach_unwritten(2, &session).attachment;
+    assert!(!first.is_served());
+    lose(&session, 0);
+    assert!(second.is_served() && !first.is_served());
+}
+
+#[test]
+fn write_that_panics_loses_nothing_and_leaves_the_duty_to_the_next_connection() {
+    let session = session(ROOMY);
+    let first = attached(&session);
+    queue(&session, &delivery("one")).unwrap();
+    first.answer(goodbye().encode(), &plain());
+    let mut batch = Batch::default();
+    let write = begin(&session, &mut batch).expect("a batch");
+    let second = attach_unwritten(2, &session);
+    queue(&session, &delivery("two")).unwrap();
+    // As a panic does.
+    drop(write);
+    assert_eq!(second.woken.try_recv(), Ok(()), "its writer has the duty");
+    assert_eq!(take(&session), [data("one"), data("two")]);
+    let state = session.state.lock();
+    assert_eq!((state.deliveries, state.answers), (0, 0));
+}

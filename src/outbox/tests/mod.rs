@@ -44,16 +44,16 @@ fn take(outbox: &Outbox) -> Vec<String> {
     let Some(write) = begin(outbox, &mut batch) else {
         return Vec::new();
     };
-    let text = String::from_utf8(batch.to_write().to_vec()).unwrap();
-    drop(write.end(&mut batch, text.len(), None));
+    let text = String::from_utf8(write.batch.to_write().to_vec()).unwrap();
+    drop(write.end(text.len(), None));
     text.lines().skip(2).step_by(3).map(str::to_owned).collect()
 }
 
 /// Takes a batch out, as a thread does that drains the outbox.
-fn begin<'a>(outbox: &'a Outbox, batch: &mut Batch) -> Option<Write<'a>> {
-    let write = outbox.begin_write(&mut outbox.state.lock(), batch, false);
-    batch.encode(outbox);
-    write
+fn begin<'a, 'b>(outbox: &'a Outbox, batch: &'b mut Batch) -> Option<Write<'a, 'b>> {
+    let write = outbox.begin_write(&mut outbox.state.lock(), batch, false)?;
+    write.batch.encode(outbox);
+    Some(write)
 }
 
 impl Cork {
@@ -79,7 +79,7 @@ impl Outbox {
         let mut batch = Batch::default();
         let write = begin(self, &mut batch).expect("a batch");
         run();
-        drop(write.end(&mut batch, 0, Some(loss)));
+        drop(write.end(0, Some(loss)));
     }
 }
 
@@ -88,7 +88,7 @@ fn lose(outbox: &Outbox, accepted: usize) {
     let mut batch = Batch::default();
     let write = begin(outbox, &mut batch).expect("a batch");
     let reset = io::ErrorKind::ConnectionReset.into();
-    drop(write.end(&mut batch, accepted, Some(Loss::WriteFailed(reset))));
+    drop(write.end(accepted, Some(Loss::WriteFailed(reset))));
 }
 
 fn socket_pair() -> (Arc<TcpStream>, TcpStream) {

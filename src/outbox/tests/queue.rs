@@ -80,8 +80,8 @@ fn a_gap_that_was_told_is_over() {
     let mut batch = Batch::default();
     let write = begin(&outbox, &mut batch).expect("a batch");
     assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
-    let length = batch.to_write().len();
-    drop(write.end(&mut batch, length, None));
+    let length = write.batch.to_write().len();
+    drop(write.end(length, None));
     assert_eq!(take(&outbox), ["Missed 1 messages: you read too slowly"]);
 }
 
@@ -181,9 +181,9 @@ fn short_answers_count_what_they_cost() {
         assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
         let mut batch = Batch::default();
         let write = begin(&outbox, &mut batch).expect("a batch");
-        assert_eq!(batch.to_write().len(), 3 * (65_536 / 67 + 1));
-        let length = batch.to_write().len();
-        drop(write.end(&mut batch, length, None));
+        assert_eq!(write.batch.to_write().len(), 3 * (65_536 / 67 + 1));
+        let length = write.batch.to_write().len();
+        drop(write.end(length, None));
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
     });
     assert_eq!(outbox.state.lock().answers, 0);
@@ -252,7 +252,7 @@ fn second_thread_leaves_the_write_to_the_first() {
     let write = begin(&session, &mut batch).expect("a batch");
     queue(&session, &delivery("two")).unwrap();
     assert!(begin(&session, &mut Batch::default()).is_none());
-    let length = batch.to_write().len();
-    drop(write.end(&mut batch, length, None));
+    let length = write.batch.to_write().len();
+    drop(write.end(length, None));
     assert_eq!(take(&session), [data("two")]);
 }
