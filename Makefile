@@ -31,13 +31,20 @@ demo: cargo ## watch three scripted users chat (about ten seconds)
 experiments: cargo ## see what each chapter of the course says, all of them (two minutes)
 	cargo bench --quiet --locked --bench course
 
-experiment: cargo ## one of them, as in make experiment CHAPTER=lines (seconds, after half a minute of building)
-	@[ -n '$(CHAPTER)' ] || { echo 'of which chapter? as in: make experiment CHAPTER=lines' >&2; exit 1; }
-	cargo bench --quiet --locked --bench course -- $(CHAPTER)
+# The name of the chapter that CHAPTER names or counts; else a list of all.
+CHAPTER_NAME = $$(sed -n 's/^..! | \([0-9]*\) | .`\([a-z_]*\)`.*/\1 \2/p' src/course/mod.rs | \
+	awk -v wanted='$(CHAPTER)' '{ all = all "\n  " $$0 } $$1 == wanted || $$2 == wanted { print $$2; found = 1 } \
+	END { if (!found) { print "CHAPTER=" wanted ": expected a chapter, by its number or name:" all > "/dev/stderr"; exit 1 } }')
 
-exercise: cargo ## try your solution of an exercise, as in make exercise CHAPTER=lines (seconds, after a minute of building)
-	@[ -n '$(CHAPTER)' ] && [ -f 'tests/exercises/$(CHAPTER).rs' ] || { echo 'of which chapter? as in: make exercise CHAPTER=lines' >&2; exit 1; }
-	cargo test --quiet --locked --test exercises -- --ignored $(CHAPTER)
+experiment: cargo ## one of them, as in make experiment CHAPTER=lines or CHAPTER=1 (seconds, after half a minute of building)
+	@chapter=$(CHAPTER_NAME) && \
+	echo "building what is not built yet (half a minute the first time), then running $$chapter" >&2 && \
+	cargo bench --quiet --locked --bench course -- $$chapter
+
+exercise: cargo ## try your solution of an exercise, as in make exercise CHAPTER=lines or CHAPTER=1 (seconds, after a minute of building)
+	@chapter=$(CHAPTER_NAME) && \
+	echo "building what is not built yet (a minute the first time), then testing $$chapter" >&2 && \
+	cargo test --quiet --locked --test exercises -- --ignored $$chapter
 
 bench-stall: cargo ## what one stalled reader among a hundred costs the others (a minute)
 	cargo bench --locked --bench stall

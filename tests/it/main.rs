@@ -20,6 +20,7 @@ mod load;
 mod login;
 mod logs;
 mod machine;
+mod make;
 mod model;
 #[cfg(feature = "client")]
 mod network;
