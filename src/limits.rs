@@ -243,51 +243,106 @@ pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 // ---- The client ----
 
-/// How long a connection may take to come about, for each address that is tried.
-pub const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How long logging in may take in all, from connecting to the answer: what listens there
+/// need not be a chat server, and may be silent for ever.
+pub const LOG_IN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a server may take for the answer to the first request: what listens there
-/// need not be one, and may be silent for ever.
-pub const LOG_IN_TIME: Duration = Duration::from_secs(10);
+/// The pause before the first attempt to connect again. It doubles up to
+/// [`RECONNECT_BACKOFF_MAX`], so that a server that starts again is not run over by all the
+/// clients that it has lost.
+pub const RECONNECT_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The pause before the first attempt to come back; it doubles up to
-/// [`RECONNECT_MAX`], so that a server that starts again is not run over by everyone it
-/// has lost.
-pub const RECONNECT: Duration = Duration::from_secs(1);
+/// The longest pause between two attempts to connect again.
+pub const RECONNECT_BACKOFF_MAX: Duration = Duration::from_secs(30);
 
-/// The longest pause between two attempts to come back.
-pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
+/// How often a client looks whether the server is silent: a part of the shortest time that
+/// matters ([`SILENCE_NOTICE_TIMEOUT`]).
+pub const SILENCE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long TAB waits for the server to say who is here, before it makes do with those
-/// who were seen: as long as a person does not mind.
-pub const COMPLETION_TIME: Duration = Duration::from_millis(500);
+/// How long a server may send nothing while an answer is due, before the user is told: as
+/// long as a person waits before asking what is wrong.
+pub const SILENCE_NOTICE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client sends a `Ping` after a server has sent nothing for so long. Keepalive does not
+/// find a server that is frozen, because its kernel answers.
+pub const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a server may send nothing after that `Ping`, before the connection counts as
+/// lost.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a typed message waits for its answer before it is painted as not yet answered:
+/// shorter than a person notices.
+pub const ECHO_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The same for a message of a block, for which the user waits anyway.
+pub const BLOCK_ECHO_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long messages that were typed without a connection wait in a new session for others
+/// to come back too.
+pub const EMPTY_ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the client looks for others meanwhile.
+pub const EMPTY_ROOM_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often a name that is taken is asked for again, by a user that waits for it.
+pub const NAME_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long TAB waits for the server to list the names, before it makes do with those
+/// that were seen: as long as a person does not mind.
+pub const COMPLETION_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// More names than this are not listed by TAB, which then only completes what they have
 /// in common: a longer list would push the conversation off the screen.
-pub const COMPLETIONS: usize = 20;
+pub const MAX_COMPLETIONS: usize = 20;
+
+/// The most names that are shown after logging in; `/names` lists all.
+pub const MAX_GREETED_NAMES: usize = 10;
 
 /// How many names are remembered for when the server does not answer in time.
-pub const KNOWN_NAMES: usize = 1_000;
+pub const MAX_KNOWN_NAMES: usize = 1_000;
 
-/// How many lines may wait to be shown, while somebody searches the history or has
-/// stopped the terminal. Then the client stops reading, and the server's bounds hold.
-pub const UNSHOWN_LINES: usize = 10_000;
+/// How many lines may wait to be shown, while the editor or the terminal does not take
+/// them. Then the client stops reading, and the server's limits hold.
+pub const MAX_UNSHOWN_LINES: usize = 10_000;
+
+/// The most lines of a paste that is edited like typed text. A longer one is sent only after
+/// a question: it may be the wrong clipboard.
+pub const MAX_PASTED_LINES: usize = 20;
+
+/// A paste without a key for so long has lost its end mark.
+pub const PASTE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A report of the terminal comes at once: a key after so long does not belong to it.
+pub const REPORT_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How often the size of a window that is being dragged is read, until it stays the same.
+pub const RESIZE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long after a change of its window a terminal may tell: tmux does so after a quarter of
+/// a second.
+pub const RESIZE_DELAY: Duration = Duration::from_millis(500);
+
+/// How many lines are kept for the case that a change of the window has erased them.
+pub const MAX_RECENT_LINES: usize = 100;
+
+/// The host of the server, where only a port is given to the client.
+pub const DEFAULT_HOST: &str = "127.0.0.1";
+
+/// The columns of a terminal that does not tell them.
+pub const DEFAULT_COLUMNS: usize = 80;
 
 /// How long the prompt waits for the answer to `/name`, which changes it: no longer than
 /// a person waits for a prompt before wondering where it is.
-pub const NAME_ANSWER_TIME: Duration = Duration::from_secs(1);
+pub const NAME_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long who leaves waits for the last answer without being told so: a server that
+/// How long a user that leaves waits for the last answer without a word: a server that
 /// has nothing else to do answers sooner.
-pub const GOODBYE_TIME: Duration = Duration::from_secs(1);
-
-/// How long the lines that wait are still printed for when the user leaves: a terminal
-/// that has been stopped takes none, and is not to keep the client from ending.
-pub const FLUSH_TIME: Duration = Duration::from_secs(1);
+pub const QUIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The most bytes of a line of input that are read at once, in a script. A longer one is
 /// cut, as one of more than 2,047 characters is anyway.
-pub const INPUT_PIECE: usize = 64 * 1024;
+pub const MAX_INPUT_CHUNK: usize = 64 * 1024;
 
 // ---- Logging ----
 

@@ -9,7 +9,8 @@ use chat::client::{exit, script, terminal};
 
 fn main() -> ExitCode {
     let surroundings = Surroundings {
-        terminal: io::stdin().is_terminal() && io::stdout().is_terminal(),
+        stdin_terminal: io::stdin().is_terminal(),
+        stdout_terminal: io::stdout().is_terminal(),
         user: std::env::var("USER").ok().filter(|user| !user.is_empty()),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),

@@ -1,20 +1,24 @@
 //! The wire side of the client: requests out, events in, both blocking.
 //!
-//! Knows no terminal, and nobody beyond it knows bytes. The invariant: the requests
-//! that wait for an answer stand in the order in which they were written, so that the
+//! Does not know a terminal. No other module of the client knows bytes. Invariant: the
+//! requests that wait for an answer are in the order in which they were written, so the
 //! next answer belongs to the first of them.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
+use rustix::net::{SendFlags, send};
 
 use crate::keepalive;
-use crate::limits::{CONNECT_TIME, USER_TIMEOUT};
+use crate::limits::{
+    LOG_IN_TIMEOUT, PING_INTERVAL, PING_TIMEOUT, SILENCE_CHECK_INTERVAL, SILENCE_NOTICE_TIMEOUT,
+    USER_TIMEOUT,
+};
 use crate::line::{Line, LineReader};
 use crate::protocol::from_server::{Content, FromServer, Message, NotAMessage};
 use crate::protocol::reply::Notice;
@@ -118,18 +122,31 @@ struct Asked {
 pub struct Unanswered {
     /// What was asked.
     pub request: Command,
+    /// When it was sent.
+    sent: Instant,
     /// Who waits for the answer, if it is not to be an event; who learns that there will
     /// be none when this is dropped.
     waiting: Option<Sender<Answer>>,
 }
 
 impl Connection {
-    /// Connects to the first of the addresses that accepts, for each of which it waits
-    /// ten seconds.
+    /// Connects to the first of the addresses that accepts, within ten seconds.
     pub fn connect(address: impl ToSocketAddrs) -> io::Result<Connection> {
+        Connection::connect_until(address, Instant::now() + LOG_IN_TIMEOUT)
+    }
+
+    /// The same, until this moment. Each address has its share of the time.
+    pub(super) fn connect_until(
+        address: impl ToSocketAddrs,
+        deadline: Instant,
+    ) -> io::Result<Connection> {
         let mut problem = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in address.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT_TIME) {
+        let addresses: Vec<_> = address.to_socket_addrs()?.collect();
+        for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let share = rest / u32::try_from(left).unwrap_or(u32::MAX);
+            // No time at all is an error of the caller.
+            match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
                 Ok(socket) => return Connection::new(socket),
                 Err(e) => problem = e,
             }
@@ -148,7 +165,11 @@ impl Connection {
             asked: Mutex::default(),
         });
         Ok(Connection {
-            lines: LineReader::new(Input(Arc::clone(&shared))),
+            lines: LineReader::new(Input {
+                shared: Arc::clone(&shared),
+                deadline: None,
+                watch: None,
+            }),
             requests: Requests(shared),
         })
     }
@@ -179,11 +200,27 @@ impl Connection {
         self.requests.0.asked.lock().token
     }
 
-    /// How long [`next_event`](Connection::next_event) waits before it fails, after which
-    /// the connection is of no more use; `None`, which it begins with, for as long as it
-    /// takes.
-    pub fn wait_at_most(&self, time: Option<Duration>) -> io::Result<()> {
-        self.requests.0.socket.set_read_timeout(time)
+    /// Sets the moment from which on [`next_event`](Connection::next_event) fails, a second
+    /// later at most, whatever comes until then. Afterwards the connection is of no more
+    /// use. `None`, the initial value, is never.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        self.lines.source_mut().deadline = deadline;
+        self.set_read_timeout()
+    }
+
+    /// From now on asks a silent server for a sign of life, and counts the connection as
+    /// lost if none comes: [`next_event`](Connection::next_event) fails then. `on_silence`
+    /// is called once when an answer is late.
+    pub fn watch(&mut self, on_silence: impl FnMut() + Send + 'static) -> io::Result<()> {
+        self.lines.source_mut().watch = Some(Watch::new(Instant::now(), Box::new(on_silence)));
+        self.set_read_timeout()
+    }
+
+    fn set_read_timeout(&mut self) -> io::Result<()> {
+        let input = self.lines.source_mut();
+        let wakes = input.deadline.is_some() || input.watch.is_some();
+        let interval = wakes.then_some(SILENCE_CHECK_INTERVAL);
+        input.shared.socket.set_read_timeout(interval)
     }
 
     #[cfg(test)]
@@ -203,7 +240,9 @@ impl Connection {
                     let mut asked = self.requests.0.asked.lock();
                     let unanswered = asked.unanswered.pop_front();
                     let (request, waiting) = match unanswered {
-                        Some(Unanswered { request, waiting }) => (Some(request), waiting),
+                        Some(Unanswered {
+                            request, waiting, ..
+                        }) => (Some(request), waiting),
                         None => (None, None),
                     };
                     if status.is_success() && matches!(request, Some(Command::SetName(_))) {
@@ -283,6 +322,7 @@ impl Requests {
         let bytes = Request::encode(asked.token, request);
         asked.unanswered.push_back(Unanswered {
             request: request.clone(),
+            sent: Instant::now(),
             waiting,
         });
         drop(asked);
@@ -321,11 +361,117 @@ pub fn reason(e: &io::Error) -> String {
 }
 
 /// The server's bytes.
-struct Input(Arc<Shared>);
+struct Input {
+    shared: Arc<Shared>,
+    deadline: Option<Instant>,
+    watch: Option<Watch>,
+}
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&self.0.socket).read(buffer)
+        loop {
+            if self
+                .deadline
+                .is_some_and(|deadline| Instant::now() >= deadline)
+            {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let result = (&self.shared.socket).read(buffer);
+            let now = Instant::now();
+            match (&result, &mut self.watch) {
+                (Err(e), watch) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if let Some(watch) = watch {
+                        let due = self
+                            .shared
+                            .asked
+                            .lock()
+                            .unanswered
+                            .front()
+                            .map(|it| it.sent);
+                        if watch.is_ping_due(now, due)? {
+                            self.shared.ping();
+                        }
+                    }
+                }
+                (Ok(_), Some(watch)) => {
+                    watch.heard(now);
+                    return result;
+                }
+                _ => return result,
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Sends a `Ping` whose answer interests nobody. Never blocks: what is being written or
+    /// does not fit asks for an answer as well.
+    fn ping(&self) {
+        let Some(_sending) = self.sending.try_lock() else {
+            return;
+        };
+        let mut asked = self.asked.lock();
+        let bytes = Request::encode(asked.token, &Command::Ping(None));
+        match send(
+            &self.socket,
+            &bytes,
+            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+        ) {
+            Ok(count) if count == bytes.len() => asked.unanswered.push_back(Unanswered {
+                request: Command::Ping(None),
+                sent: Instant::now(),
+                waiting: Some(bounded(1).0),
+            }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            // What comes after a part of a request would not be understood.
+            Ok(_) | Err(_) => asked.closed = true,
+        }
+    }
+}
+
+/// What is known of a server that sends nothing. Pure: the caller passes the time.
+struct Watch {
+    last: Instant,
+    pinged: Option<Instant>,
+    told: bool,
+    on_silence: Box<dyn FnMut() + Send>,
+}
+
+impl Watch {
+    fn new(now: Instant, on_silence: Box<dyn FnMut() + Send>) -> Watch {
+        Watch {
+            last: now,
+            pinged: None,
+            told: false,
+            on_silence,
+        }
+    }
+
+    fn heard(&mut self, now: Instant) {
+        self.last = now;
+        self.pinged = None;
+        self.told = false;
+    }
+
+    /// Whether a `Ping` is to be sent now; an error if the connection counts as lost. `due`
+    /// is when the first request without an answer was sent.
+    fn is_ping_due(&mut self, now: Instant, due: Option<Instant>) -> io::Result<bool> {
+        let waiting_since = due.map(|due| due.max(self.last));
+        let is_late = waiting_since.is_some_and(|since| now - since >= SILENCE_NOTICE_TIMEOUT);
+        if is_late && !std::mem::replace(&mut self.told, true) {
+            (self.on_silence)();
+        }
+        match self.pinged {
+            Some(pinged) if now - pinged >= PING_TIMEOUT => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer for {} s", (now - self.last).as_secs()),
+            )),
+            None if now - self.last >= PING_INTERVAL => {
+                self.pinged = Some(now);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 }
 
@@ -333,7 +479,7 @@ impl Read for Input {
 mod tests {
     use super::*;
     use crate::protocol::literals::{name, printable};
-    use std::io::BufRead;
+    use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
     use std::thread;
 
@@ -344,10 +490,9 @@ mod tests {
     /// A connection, and the server's end of it.
     fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connection = Connection::connect(listener.local_addr().unwrap()).unwrap();
-        connection
-            .wait_at_most(Some(Duration::from_secs(10)))
-            .unwrap();
+        let mut connection = Connection::connect(listener.local_addr().unwrap()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        connection.set_deadline(Some(deadline)).unwrap();
         (connection, listener.accept().unwrap().0)
     }
 
@@ -430,6 +575,64 @@ mod tests {
         let unanswered: Vec<_> = connection.requests().close().into_iter().collect();
         let requests: Vec<_> = unanswered.iter().map(|it| it.request.clone()).collect();
         assert_eq!(requests, [ping("one"), ping("two")]);
+    }
+
+    #[test]
+    fn silent_server_is_noticed_then_asked_then_given_up() {
+        let (start, told) = (Instant::now(), Arc::new(Mutex::new(0)));
+        let count = Arc::clone(&told);
+        let mut watch = Watch::new(start, Box::new(move || *count.lock() += 1));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let due = Some(at(5));
+        assert!(!watch.is_ping_due(at(14), due).unwrap() && *told.lock() == 0);
+        for seconds in 15..30 {
+            assert!(!watch.is_ping_due(at(seconds), due).unwrap());
+            assert_eq!(*told.lock(), 1);
+        }
+        assert!(watch.is_ping_due(at(30), due).unwrap());
+        assert!(!watch.is_ping_due(at(59), due).unwrap());
+        let lost = watch.is_ping_due(at(60), due).unwrap_err();
+        assert_eq!(lost.to_string(), "no answer for 60 s");
+        // A process that was stopped for long has asked nothing yet.
+        let mut watch = Watch::new(start, Box::new(|| {}));
+        assert!(watch.is_ping_due(at(1_000), None).unwrap());
+        watch.heard(at(1_001));
+        assert!(!watch.is_ping_due(at(1_030), None).unwrap());
+        assert!(watch.is_ping_due(at(1_031), None).unwrap());
+    }
+
+    #[test]
+    fn deadline_holds_for_a_server_that_drips_bytes() {
+        let (mut connection, mut socket) = pair();
+        let start = Instant::now();
+        let deadline = start + Duration::from_millis(300);
+        connection.set_deadline(Some(deadline)).unwrap();
+        thread::spawn(move || {
+            while socket.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let problem = connection.next_event().unwrap_err();
+        assert_eq!(problem.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() < 5 * SILENCE_CHECK_INTERVAL);
+    }
+
+    #[test]
+    fn ping_of_the_watch_is_no_event() {
+        let (mut connection, socket) = pair();
+        let server = thread::spawn(move || {
+            let mut lines = BufReader::new(&socket).lines().map_while(Result::ok);
+            assert_eq!(lines.nth(2).as_deref(), Some("Ping"));
+            let both = b"200 OK\r\n\r\nPong\r\n200 OK\r\n\r\nPong two\r\n";
+            (&socket).write_all(both).unwrap();
+        });
+        connection.requests.0.ping();
+        connection.request(&ping("two")).unwrap();
+        let Some(Event::Answer(answer)) = connection.next_event().unwrap() else {
+            panic!("an answer")
+        };
+        assert_eq!(answer.request, Some(ping("two")));
+        server.join().unwrap();
     }
 
     #[test]

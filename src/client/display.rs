@@ -1,13 +1,14 @@
 //! How what happens looks: one line of characters for each thing.
 //!
-//! Pure, but for the clock. The invariant: a line begins with the time and then with
-//! who is speaking, in a form that no text can imitate, because no name contains a
-//! space, a parenthesis, `*` or `!`, and because a text that takes more than one row goes
-//! on further to the right ([`Style::columns`]).
+//! Pure, but for the clock. Does not know where a row ends ([`wrap`](super::wrap)).
+//! Invariant: a line begins with the time and then with the speaker, in a form that no text
+//! can imitate. No name contains a space, a parenthesis, `*` or `!`, and no row of a text
+//! but the first begins at the left edge.
 //!
 //! ```text
 //! 14:02 alice: hello              to everyone
 //! 14:02 alice (to you): hello     to you alone
+//! 14:02 alice (names you): hello  to everyone, with your name in it
 //! 14:02 you (to alice): hello     by you, to alice alone (with your own name)
 //! 14:02 * alice is here           the client or the server
 //! 14:02 ! No one is named carol   something that went wrong
@@ -16,8 +17,8 @@
 use std::fmt::Display;
 
 use jiff::Zoned;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::wrap::{Rows, cells_of, in_rows};
 use crate::protocol::from_server::Message;
 use crate::protocol::reply::Scope;
 use crate::protocol::username::Username;
@@ -27,6 +28,8 @@ use crate::protocol::username::Username;
 pub struct Style {
     /// With colours.
     pub colours: bool,
+    /// For a terminal that knows control sequences.
+    pub controls: bool,
     /// In rows of this many columns, the next ones indented; `None` for rows of any length.
     pub columns: Option<usize>,
 }
@@ -37,6 +40,7 @@ const NAME_COLOURS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
 
 const RED: u8 = 31;
 const BOLD: u8 = 1;
+const REVERSE: u8 = 7;
 const DIM: u8 = 2;
 
 /// The time of day, as a line begins with it.
@@ -56,6 +60,7 @@ impl Style {
     /// Nothing but the characters.
     pub const PLAIN: Style = Style {
         colours: false,
+        controls: false,
         columns: None,
     };
 
@@ -64,49 +69,86 @@ impl Style {
         Style { columns, ..self }
     }
 
-    /// A message that somebody sent.
-    pub fn message(self, time: &str, message: &Message) -> String {
+    /// A message that another user sent to the one of this name.
+    pub fn message(self, time: &str, message: &Message, me: &Username) -> String {
         let sender = self.name(&message.sender);
+        let is_named = mentions(message.text.as_str(), me);
         let to = match message.scope {
-            Scope::Broadcast => String::new(),
             Scope::Private => self.paint(BOLD, " (to you)"),
+            Scope::Broadcast if is_named && !self.colours => " (names you)".to_owned(),
+            Scope::Broadcast => String::new(),
         };
-        let to_width = if to.is_empty() { 0 } else { " (to you)".len() };
-        let width = BEFORE_NAME + message.sender.as_str().len() + to_width + ": ".len();
-        let text = self.in_rows(width, message.text.as_str());
-        format!("{} {sender}{to}: {text}", self.dim(time))
+        let text = match is_named && self.colours {
+            true => self.mark(message.text.as_str(), me),
+            false => message.text.as_str().to_owned(),
+        };
+        self.line(format!("{} {sender}{to}: ", self.dim(time)), &text)
     }
 
     /// A message of one's own.
     pub fn own(self, time: &str, me: &Username, to: Option<&Username>, text: &str) -> String {
-        let width = Style::PLAIN.before_own(time, me, to).len();
-        self.before_own(time, me, to) + &self.in_rows(width, text)
-    }
-
-    /// What stands before the text of an own message, to one or to all.
-    pub fn before_own(self, time: &str, me: &Username, to: Option<&Username>) -> String {
         let (time, me) = (self.dim(time), self.name(me));
-        match to {
+        let before = match to {
             None => format!("{time} {me}: "),
             Some(to) => format!("{time} {me} (to {}): ", self.name(to)),
-        }
+        };
+        self.line(before, text)
     }
 
     /// What the client or the server has to say.
     pub fn info(self, time: &str, text: impl Display) -> String {
-        let text = format!("* {text}");
-        // Where there are colours in it, its width is not that of its characters.
-        let text = match text.contains('\x1B') {
-            true => text,
-            false => self.in_rows(BEFORE_NAME, &text),
-        };
-        format!("{} {text}", self.dim(time))
+        self.line(format!("{} * ", self.dim(time)), &text.to_string())
     }
 
     /// What went wrong.
     pub fn error(self, time: &str, text: impl Display) -> String {
-        let text = self.in_rows(BEFORE_NAME, &format!("! {text}"));
-        format!("{} {}", self.dim(time), self.paint(RED, &text))
+        let before = format!("{} ", self.dim(time));
+        // Coloured as a whole, because no word of it has a colour of its own.
+        let text = self.rows_of(&format!("! {text}"), cells_of(&before));
+        before + &self.paint(RED, &text)
+    }
+
+    /// A text behind what stands before it.
+    fn line(self, before: String, text: &str) -> String {
+        let rows = self.rows_of(text, cells_of(&before));
+        before + &rows
+    }
+
+    fn rows_of(self, text: &str, before: usize) -> String {
+        let Some(columns) = self.columns else {
+            return text.to_owned();
+        };
+        // A terminal of a few columns has little to indent with.
+        let indent = if columns < 2 * BEFORE_NAME + 2 {
+            1
+        } else {
+            BEFORE_NAME
+        };
+        let controls = self.controls;
+        in_rows(
+            text,
+            before,
+            Rows {
+                columns,
+                indent,
+                controls,
+            },
+        )
+    }
+
+    /// The text with this name in it marked, wherever it is a word.
+    fn mark(self, text: &str, name: &Username) -> String {
+        let mut marked = String::new();
+        for part in text.split_inclusive(|c| !Username::may_contain(c)) {
+            let word = part.trim_end_matches(|c| !Username::may_contain(c));
+            let after = &part[word.len()..];
+            match word.eq_ignore_ascii_case(name.as_str()) {
+                true => marked.push_str(&self.paint(REVERSE, word)),
+                false => marked.push_str(word),
+            }
+            marked.push_str(after);
+        }
+        marked
     }
 
     /// A name in its colour, which is the same at all times and on all machines.
@@ -123,42 +165,6 @@ impl Style {
     /// What matters less than the rest of its line.
     pub fn dim(self, text: &str) -> String {
         self.paint(DIM, text)
-    }
-
-    /// A text in rows, of which the first has room behind what is so wide, and the others
-    /// are indented as far as a name is. They end at a space where there is one.
-    fn in_rows(self, before: usize, text: &str) -> String {
-        let columns = self.columns.unwrap_or(usize::MAX);
-        // A terminal of a few columns has nothing to indent with.
-        if columns < 2 * BEFORE_NAME + 2 {
-            return text.to_owned();
-        }
-        let (mut rows, mut row, mut width) = (String::new(), String::new(), before);
-        for c in text.chars() {
-            // A TAB goes on to the next multiple of eight.
-            let of_c = match c {
-                '\t' => 8 - width % 8,
-                c => c.width().unwrap_or(0),
-            };
-            if width + of_c > columns {
-                let end = match row.rfind(' ') {
-                    Some(space) if c != ' ' => space + 1,
-                    _ => row.len(),
-                };
-                let rest = row.split_off(end);
-                rows.push_str(row.trim_end());
-                rows.push('\n');
-                rows.push_str(&" ".repeat(BEFORE_NAME));
-                width = BEFORE_NAME + rest.width();
-                row = rest;
-                if c == ' ' {
-                    continue;
-                }
-            }
-            row.push(c);
-            width += of_c;
-        }
-        rows + &row
     }
 
     fn paint(self, code: u8, text: &str) -> String {
@@ -196,33 +202,45 @@ mod tests {
 
     #[test]
     fn the_time_and_the_sender_stand_before_the_text() {
-        let broadcast = message(Scope::Broadcast, "hello");
-        assert_eq!(PLAIN.message("14:02", &broadcast), "14:02 alice: hello");
-        let private = message(Scope::Private, "hello");
-        assert_eq!(
-            PLAIN.message("14:02", &private),
-            "14:02 alice (to you): hello"
-        );
         let (alice, bob) = (name("alice"), name("bob"));
-        assert_eq!(PLAIN.before_own("14:02", &alice, None), "14:02 alice: ");
+        let broadcast = message(Scope::Broadcast, "hello");
+        let shown = PLAIN.message("14:02", &broadcast, &bob);
+        assert_eq!(shown, "14:02 alice: hello");
+        let private = message(Scope::Private, "hello");
+        let shown = PLAIN.message("14:02", &private, &bob);
+        assert_eq!(shown, "14:02 alice (to you): hello");
+        assert_eq!(PLAIN.own("14:02", &alice, None, "hi"), "14:02 alice: hi");
         assert_eq!(
-            PLAIN.before_own("14:02", &alice, Some(&bob)),
-            "14:02 alice (to bob): "
+            PLAIN.own("14:02", &alice, Some(&bob), "hi"),
+            "14:02 alice (to bob): hi"
         );
         assert_eq!(PLAIN.info("14:02", "hi"), "14:02 * hi");
         assert_eq!(PLAIN.error("14:02", "hi"), "14:02 ! hi");
     }
 
     #[test]
+    fn own_name_is_marked_with_and_without_colour() {
+        let bob = name("bob");
+        let hello = message(Scope::Broadcast, "hi BOB, kebob");
+        let shown = PLAIN.message("14:02", &hello, &bob);
+        assert_eq!(shown, "14:02 alice (names you): hi BOB, kebob");
+        let shown = COLOURED.message("14:02", &hello, &bob);
+        assert!(
+            shown.ends_with(": hi \x1B[7mBOB\x1B[0m, kebob"),
+            "{shown:?}"
+        );
+    }
+
+    #[test]
     fn colours_change_nothing_but_the_colour() {
-        let broadcast = message(Scope::Private, "hello");
-        let mut line = COLOURED.message("14:02", &broadcast);
+        let (broadcast, bob) = (message(Scope::Private, "hello"), name("bob"));
+        let mut line = COLOURED.message("14:02", &broadcast, &bob);
         assert!(line.contains("\x1B["), "{line:?}");
         while let Some(begin) = line.find('\x1B') {
             let end = begin + line[begin..].find('m').unwrap();
             line.replace_range(begin..=end, "");
         }
-        assert_eq!(line, PLAIN.message("14:02", &broadcast));
+        assert_eq!(line, PLAIN.message("14:02", &broadcast, &bob));
     }
 
     #[test]
@@ -237,42 +255,21 @@ mod tests {
 
     #[test]
     fn no_row_but_the_first_begins_where_the_time_stands() {
-        let style = PLAIN.with_columns(Some(30));
+        let (style, bob) = (PLAIN.with_columns(Some(30)), name("bob"));
         let spaces = " ".repeat(16);
         let fake = message(
             Scope::Broadcast,
             &format!("x{spaces}01:01 carol: I owe you 100"),
         );
-        let shown = style.message("14:02", &fake);
         assert_eq!(
-            shown,
+            style.message("14:02", &fake, &bob),
             "14:02 alice: x\n      01:01 carol: I owe you\n      100"
         );
-        for text in [
-            "слово ".repeat(50),
-            "x".repeat(500),
-            "🙂".repeat(99),
-            "a\tb".repeat(40),
-        ] {
-            let shown = style.message("14:02", &message(Scope::Private, &text));
-            for (number, row) in shown.lines().enumerate() {
-                assert!(row.width() <= 30, "{row:?}");
-                assert!(number == 0 || row.starts_with("      "), "{row:?}");
-            }
-            let letters = |text: &str| text.replace([' ', '\n'], "");
-            let all = letters(&format!("14:02 alice (to you): {text}"));
-            assert_eq!(letters(&shown), all);
-        }
         let long = style.error("14:02", "No one is named carol; not sent: hi");
         assert_eq!(long, "14:02 ! No one is named carol;\n      not sent: hi");
-        assert_eq!(
-            style.own("14:02", &name("alice"), None, &"y".repeat(20)),
-            "14:02 alice: yyyyyyyyyyyyyyyyy\n      yyy"
-        );
         let narrow = PLAIN.with_columns(Some(10));
-        let text = "y".repeat(20);
-        let shown = narrow.own("14:02", &name("alice"), None, &text);
-        assert_eq!(shown, format!("14:02 alice: {text}"));
+        let shown = narrow.info("14:02", "one two three");
+        assert_eq!(shown, "14:02 * \n one two\n three");
     }
 
     #[test]

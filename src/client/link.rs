@@ -1,12 +1,12 @@
-//! A connection that comes back when it breaks.
+//! A connection that comes back when it is lost.
 //!
-//! Two threads: `link` reads what comes, and when that ends connects again; `sender`
-//! writes requests, and keeps them while there is no connection. Neither knows a
-//! terminal: what happens is told to a function.
+//! Does not know a terminal: it reports events to a function. Two threads. `link` blocks in
+//! reading the socket, and when the connection ends, connects again. `sender` blocks until
+//! there is a request and a connection, then in writing. Both end when the user leaves.
 //!
-//! The invariant: a request is written at most once. What was written and not answered
-//! when a connection broke is reported as such; what was not written is kept for the
-//! next connection, in order.
+//! Invariant: *a request is written at most once*. A request that was written and not
+//! answered when the connection ended is reported as such. A request that was not written
+//! waits for the next connection, in order.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,13 +15,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{
-    Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select, unbounded,
+    Receiver, RecvTimeoutError, Sender, TryRecvError, after, bounded, never, select, unbounded,
 };
 use parking_lot::Mutex;
 
+use super::address::Address;
 use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
 use super::log_in::{LogIn, log_in};
-use crate::limits::{GOODBYE_TIME, RECONNECT, RECONNECT_MAX};
+use crate::limits::{
+    EMPTY_ROOM_INTERVAL, EMPTY_ROOM_TIMEOUT, QUIT_TIMEOUT, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX,
+};
 use crate::protocol::reply::Notice;
 use crate::protocol::request::Command;
 use crate::protocol::text::Printable;
@@ -50,14 +53,21 @@ pub enum Happening {
         /// With the session that there was: nothing has been missed.
         resumed: bool,
     },
-    /// There is a connection again, but the server refuses the name. Nothing goes on
-    /// until there is another ([`Link::set_name`]).
-    Refused(Printable),
+    /// There is a connection again, but the server refuses the name.
+    Refused {
+        /// Why.
+        text: Printable,
+        /// The same name is asked for again now and then. Otherwise nothing goes on until
+        /// there is another ([`Link::set_name`]).
+        retries: bool,
+    },
     /// Another connection has resumed the session. Nothing goes on here, until there is
     /// another name.
     Taken,
-    /// This had to wait for a connection, and has been sent now.
-    SentLate(Command),
+    /// The server has not answered for [`SILENCE_NOTICE_TIMEOUT`].
+    ///
+    /// [`SILENCE_NOTICE_TIMEOUT`]: crate::limits::SILENCE_NOTICE_TIMEOUT
+    Silent,
 }
 
 /// The link, for the thread that types.
@@ -108,8 +118,14 @@ pub enum Stage {
 struct Outgoing {
     request: Command,
     waiting: Option<Sender<Answer>>,
-    /// It is to be told when it is sent.
-    tell: bool,
+}
+
+/// A connection that requests can be sent on.
+struct Online {
+    requests: Requests,
+    since: Instant,
+    /// It has a new session: the others may not have come back yet.
+    is_new: bool,
 }
 
 impl Standing {
@@ -127,21 +143,24 @@ impl Link {
     /// Goes on with a connection that has a session. What happens from now on is told to
     /// `happens`, on other threads.
     pub fn start(
-        connection: Connection,
-        address: String,
+        mut connection: Connection,
+        address: Address,
         standing: Arc<Mutex<Standing>>,
-        happens: impl FnMut(Happening) + Clone + Send + 'static,
+        happens: impl Fn(Happening) + Send + Sync + 'static,
     ) -> io::Result<Link> {
         let (outgoing, to_send) = unbounded();
         let (connections, next_connection) = unbounded();
         let (wished, wish) = bounded(1);
         let (staying, leaving) = bounded(0);
-        let _ = connections.send(connection.requests());
+        let _ = connections.send(Online {
+            requests: connection.requests(),
+            since: Instant::now(),
+            is_new: false,
+        });
         let sender_thread = SenderThread {
             to_send,
             next_connection,
             leaving: leaving.clone(),
-            happens: Box::new(happens.clone()),
         };
         let sender = spawn("sender", move || sender_thread.run())?;
         let link_thread = LinkThread {
@@ -149,10 +168,12 @@ impl Link {
             standing: Arc::clone(&standing),
             connections,
             wish,
-            delay: RECONNECT,
+            delay: RECONNECT_BACKOFF,
+            retries: true,
             leaving,
-            happens: Box::new(happens),
+            happens: Arc::new(happens),
         };
+        link_thread.watch(&mut connection)?;
         spawn("link", move || link_thread.run(connection))?;
         Ok(Link {
             standing,
@@ -170,20 +191,14 @@ impl Link {
 
     /// Sends a request now, or when there is a connection again.
     pub fn send(&self, request: Command) {
-        self.pass_on(request, None, false);
+        self.pass_on(request, None);
     }
 
-    /// The same, and tells when it is sent ([`Happening::SentLate`]), for what was typed
-    /// while there was no connection.
-    pub fn send_late(&self, request: Command) {
-        self.pass_on(request, None, true);
-    }
-
-    /// Sends a request for whose answer somebody waits. The receiver is disconnected if
-    /// the connection breaks before it comes.
+    /// Sends a request for whose answer the caller waits. The receiver is disconnected if
+    /// the connection ends before it comes.
     pub fn ask(&self, request: Command) -> Receiver<Answer> {
         let (waiting, answer) = bounded(1);
-        self.pass_on(request, Some(waiting), false);
+        self.pass_on(request, Some(waiting));
         answer
     }
 
@@ -220,9 +235,8 @@ impl Link {
             let _ = outgoing.send(Outgoing {
                 request: Command::Quit,
                 waiting: Some(waiting),
-                tell: false,
             });
-            let soon = goodbye.recv_timeout(GOODBYE_TIME);
+            let soon = goodbye.recv_timeout(QUIT_TIMEOUT);
             answered = match soon {
                 Err(RecvTimeoutError::Timeout) => {
                     waits();
@@ -238,46 +252,41 @@ impl Link {
         }
     }
 
-    fn pass_on(&self, request: Command, waiting: Option<Sender<Answer>>, tell: bool) {
+    fn pass_on(&self, request: Command, waiting: Option<Sender<Answer>>) {
         // The thread that takes it lives as long as this does.
-        let _ = self.outgoing.send(Outgoing {
-            request,
-            waiting,
-            tell,
-        });
+        let _ = self.outgoing.send(Outgoing { request, waiting });
     }
 }
 
-/// The thread `sender`. It ends when it has sent everything and nobody can give it more,
-/// or when the user leaves while there is no connection.
+/// The thread `sender`. It ends when it has sent everything and cannot be given more, or
+/// when the user leaves while there is no connection.
 struct SenderThread {
     to_send: Receiver<Outgoing>,
-    next_connection: Receiver<Requests>,
+    next_connection: Receiver<Online>,
     leaving: Receiver<Infallible>,
-    happens: Box<dyn FnMut(Happening) + Send>,
 }
 
 impl SenderThread {
     /// Gives what it could not send.
-    fn run(mut self) -> Vec<Command> {
+    fn run(self) -> Vec<Command> {
         let mut connection = None;
         while let Ok(outgoing) = self.to_send.recv() {
             while !try_send(connection.as_ref(), &outgoing) {
-                connection = self.next_connection();
-                if connection.is_none() {
+                let Some(online) = self.next_connection() else {
                     let unsent = self.to_send.try_iter().map(|outgoing| outgoing.request);
                     return std::iter::once(outgoing.request).chain(unsent).collect();
+                };
+                if online.is_new && outgoing.request.as_message().is_some() {
+                    self.wait_for_others(&online);
                 }
-            }
-            if outgoing.tell {
-                (self.happens)(Happening::SentLate(outgoing.request));
+                connection = Some(online.requests);
             }
         }
         Vec::new()
     }
 
     /// Waits for a connection; `None` if the user leaves before there is one.
-    fn next_connection(&self) -> Option<Requests> {
+    fn next_connection(&self) -> Option<Online> {
         // One that is there already goes before the leaving, between which the select
         // would choose as it likes.
         self.next_connection.try_recv().ok().or_else(|| {
@@ -287,6 +296,34 @@ impl SenderThread {
             }
         })
     }
+
+    /// Waits until another user is there, or a while after the connection began. After a
+    /// restart of the server all clients come back in the same seconds, and a message to an
+    /// empty room would reach none of them.
+    fn wait_for_others(&self, online: &Online) {
+        let deadline = online.since + EMPTY_ROOM_TIMEOUT;
+        let names = Command::ListNames {
+            prefix: Printable::default(),
+        };
+        while Instant::now() < deadline {
+            let Ok(answer) = online.requests.ask(&names) else {
+                return;
+            };
+            match answer.recv_deadline(deadline) {
+                Ok(answer) if count_listed(&answer.text) <= 1 => {}
+                _ => return,
+            }
+            let waited = self.leaving.recv_timeout(EMPTY_ROOM_INTERVAL);
+            if waited.is_err_and(|e| e.is_disconnected()) {
+                return;
+            }
+        }
+    }
+}
+
+/// How many names an answer to `List-names` counts.
+pub fn count_listed(answer: &Printable) -> usize {
+    answer.split_word().0.as_str().parse().unwrap_or(0)
 }
 
 /// Sends the request. False if the connection had been closed before, so that nothing was
@@ -303,14 +340,16 @@ fn try_send(connection: Option<&Requests>, outgoing: &Outgoing) -> bool {
 /// The thread `link`. It ends with the connection, or the wait for the next one, when
 /// the user leaves.
 struct LinkThread {
-    address: String,
+    address: Address,
     standing: Arc<Mutex<Standing>>,
-    connections: Sender<Requests>,
+    connections: Sender<Online>,
     wish: Receiver<()>,
-    /// The pause before the next attempt to come back.
+    /// The pause before the next attempt to connect again.
     delay: Duration,
+    /// Without a name, the last one is asked for again now and then.
+    retries: bool,
     leaving: Receiver<Infallible>,
-    happens: Box<dyn FnMut(Happening) + Send>,
+    happens: Arc<dyn Fn(Happening) + Send + Sync>,
 }
 
 impl LinkThread {
@@ -318,10 +357,11 @@ impl LinkThread {
         loop {
             let began = Instant::now();
             let (problem, taken) = self.listen(&mut connection);
-            if began.elapsed() >= RECONNECT_MAX {
-                self.delay = RECONNECT;
+            if began.elapsed() >= RECONNECT_BACKOFF_MAX {
+                self.delay = RECONNECT_BACKOFF;
             }
             let token = connection.token().filter(|_| !taken);
+            self.retries = !taken;
             let stage = if taken {
                 Stage::Nameless
             } else {
@@ -334,7 +374,7 @@ impl LinkThread {
             let unconfirmed: Vec<Command> = unanswered
                 .iter()
                 .map(|unanswered| unanswered.request.clone())
-                .filter(|request| *request != Command::Quit)
+                .filter(|request| !matches!(request, Command::Quit | Command::Ping(_)))
                 .collect();
             if self.is_leaving() && unconfirmed.is_empty() {
                 return;
@@ -387,10 +427,16 @@ impl LinkThread {
         }
     }
 
+    /// Has the connection notice a server that is silent.
+    fn watch(&self, connection: &mut Connection) -> io::Result<()> {
+        let happens = Arc::clone(&self.happens);
+        connection.watch(move || happens(Happening::Silent))
+    }
+
     /// Connects again, as often as it takes. `None` if the user leaves
     /// meanwhile.
     fn come_back(&mut self, mut token: Option<Token>) -> Option<Connection> {
-        let mut told = false;
+        let (mut told_unreachable, mut told_refused) = (false, None);
         loop {
             self.wait_for_next_attempt()?;
             let (name, wish) = {
@@ -399,14 +445,33 @@ impl LinkThread {
             };
             let wished = wish.is_some();
             let name = wish.unwrap_or(name);
-            match log_in(&self.address, &name, token) {
+            let logged_in =
+                log_in(&self.address, &name, token).and_then(|logged_in| match logged_in {
+                    LogIn::Done {
+                        mut connection,
+                        resumed,
+                    } => {
+                        self.watch(&mut connection)?;
+                        Ok(LogIn::Done {
+                            connection,
+                            resumed,
+                        })
+                    }
+                    refused => Ok(refused),
+                });
+            match logged_in {
                 Ok(LogIn::Done {
                     connection,
                     resumed,
                 }) => {
                     self.standing.lock().name = name.clone();
                     self.happens(Happening::Back { name, resumed });
-                    self.go_online(&connection);
+                    if !resumed {
+                        // A session can be resumed once a request has come with its token.
+                        // If it fails, the connection has ended, which is noticed next.
+                        let _ = connection.requests().ask(&Command::Ping(None));
+                    }
+                    self.go_online(&connection, !resumed);
                     return Some(connection);
                 }
                 Ok(LogIn::Refused(text)) => {
@@ -416,7 +481,11 @@ impl LinkThread {
                         token = None;
                         self.standing.lock().stage = Stage::Nameless;
                     }
-                    self.happens(Happening::Refused(text));
+                    if wished || told_refused.as_ref() != Some(&text) {
+                        told_refused = Some(text.clone());
+                        let retries = self.retries && !wished;
+                        self.happens(Happening::Refused { text, retries });
+                    }
                 }
                 Err(e) => {
                     let mut standing = self.standing.lock();
@@ -427,8 +496,8 @@ impl LinkThread {
                     // so the next attempt is made after the delay.
                     standing.stage = Stage::Offline;
                     drop(standing);
-                    if !told {
-                        told = true;
+                    if !told_unreachable {
+                        told_unreachable = true;
                         self.happens(Happening::Unreachable(e));
                     }
                 }
@@ -438,13 +507,18 @@ impl LinkThread {
 
     /// From now on there is a connection, and another name is a request. One that was
     /// wished for while the last was being taken is requested before anything else.
-    fn go_online(&self, connection: &Connection) {
+    fn go_online(&self, connection: &Connection, is_new: bool) {
+        let since = Instant::now();
         loop {
             let mut standing = self.standing.lock();
             let Some(late) = standing.wish.take() else {
                 // Before anyone can know that there is one, so that who leaves then still
                 // has it.
-                let _ = self.connections.send(connection.requests());
+                let _ = self.connections.send(Online {
+                    requests: connection.requests(),
+                    since,
+                    is_new,
+                });
                 standing.stage = Stage::Online;
                 return;
             };
@@ -457,19 +531,24 @@ impl LinkThread {
     /// Waits for a while, or for another name where nothing goes on without. `None` if
     /// the user leaves.
     fn wait_for_next_attempt(&mut self) -> Option<()> {
-        if self.standing.lock().stage == Stage::Nameless {
-            while self.standing.lock().wish.is_none() {
-                select! {
-                    recv(self.wish) -> wished => wished.ok()?,
-                    recv(self.leaving) -> _ => return None,
-                }
+        let delay = self.delay;
+        self.delay = (delay * 2).min(RECONNECT_BACKOFF_MAX);
+        let is_nameless = self.standing.lock().stage == Stage::Nameless;
+        let until = match is_nameless && !self.retries {
+            true => never(),
+            false => after(delay),
+        };
+        loop {
+            // A connection that is tried again anyway takes a wish with it.
+            if is_nameless && self.standing.lock().wish.is_some() {
+                return Some(());
             }
-            return Some(());
+            select! {
+                recv(self.wish) -> wished => wished.ok()?,
+                recv(self.leaving) -> _ => return None,
+                recv(until) -> _ => return Some(()),
+            }
         }
-        // What ends the wait is that the user leaves.
-        let waited = self.leaving.recv_timeout(self.delay);
-        self.delay = (self.delay * 2).min(RECONNECT_MAX);
-        waited.is_err_and(|e| e.is_timeout()).then_some(())
     }
 
     fn is_leaving(&self) -> bool {
@@ -489,9 +568,9 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     /// A server that logs one client in, and then does what it is told with it.
-    fn server(then: impl FnOnce(TcpStream) + Send + 'static) -> String {
+    fn server(then: impl FnOnce(TcpStream) + Send + 'static) -> Address {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let address = Address::from(listener.local_addr().unwrap());
         thread::spawn(move || {
             let mut socket = listener.accept().unwrap().0;
             let mut request = [0; 100];
@@ -503,7 +582,7 @@ mod tests {
         address
     }
 
-    fn logged_in(address: &str) -> Connection {
+    fn logged_in(address: &Address) -> Connection {
         match log_in(address, &name("alice"), None).unwrap() {
             LogIn::Done { connection, .. } => connection,
             LogIn::Refused(text) => panic!("{text:?}"),
@@ -514,7 +593,6 @@ mod tests {
         Outgoing {
             request: Command::Ping(None),
             waiting: None,
-            tell: false,
         }
     }
 
@@ -544,7 +622,7 @@ mod tests {
     #[test]
     fn a_name_that_is_wished_for_while_the_connection_comes_back_is_asked_for_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let address = Address::from(listener.local_addr().unwrap());
         let (asked, comes_back) = bounded(0);
         let (go_on, answering) = bounded::<()>(0);
         let (heard, next_heard) = unbounded();

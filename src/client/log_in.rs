@@ -1,12 +1,15 @@
 //! Logging in: from an address and a name to a connection that has a session.
 //!
-//! Whether the server refuses the name or the connection fails is told apart here: another
-//! name helps against the one, and time against the other.
+//! Does not know a terminal. Invariant: *logging in ends*, with a session, a refused name or
+//! an error, within [`LOG_IN_TIMEOUT`] of all. Against a refused name another name helps,
+//! against an error time.
 
 use std::io;
+use std::net::ToSocketAddrs;
+use std::time::Instant;
 
 use super::connection::{Connection, Event};
-use crate::limits::LOG_IN_TIME;
+use crate::limits::LOG_IN_TIMEOUT;
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
@@ -28,20 +31,24 @@ pub enum LogIn {
 
 /// Connects and takes a name: with the session of a token, if it is still there, else
 /// with a new one.
-pub fn log_in(address: &str, name: &Username, token: Option<Token>) -> io::Result<LogIn> {
-    let mut connection = Connection::connect(address)?;
+pub fn log_in(
+    address: impl ToSocketAddrs,
+    name: &Username,
+    token: Option<Token>,
+) -> io::Result<LogIn> {
+    let deadline = Instant::now() + LOG_IN_TIMEOUT;
+    let mut connection = Connection::connect_until(address, deadline)?;
     let mut resuming = token.is_some();
     if let Some(token) = token {
         connection.resume(token);
     }
-    // What listens there need not be a chat server, and may say nothing for ever.
-    connection.wait_at_most(Some(LOG_IN_TIME))?;
+    connection.set_deadline(Some(deadline))?;
     connection.request(&Command::SetName(name.clone()))?;
     loop {
         match connection.next_event().map_err(no_answer)? {
             Some(Event::Answer(answer)) => match answer.status {
                 status if status.is_success() => {
-                    connection.wait_at_most(None)?;
+                    connection.set_deadline(None)?;
                     return Ok(LogIn::Done {
                         connection,
                         resumed: resuming,
@@ -69,12 +76,12 @@ pub fn log_in(address: &str, name: &Username, token: Option<Token>) -> io::Resul
     }
 }
 
-/// An error of the first read, which has a timeout.
+/// An error of reading before the deadline, or because of it.
 fn no_answer(e: io::Error) -> io::Error {
     match e.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::other(format!(
             "no answer within {} s; is that a chat server?",
-            LOG_IN_TIME.as_secs()
+            LOG_IN_TIMEOUT.as_secs()
         )),
         _ => e,
     }

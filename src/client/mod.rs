@@ -3,13 +3,18 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`address`] | the address of a server, as it is typed |
 //! | [`connection`] | the wire side: requests out, events in |
 //! | [`log_in`](mod@log_in) | from an address and a name to a connection with a session |
-//! | [`link`](mod@link) | a connection that comes back when it breaks |
+//! | [`link`](mod@link) | a connection that comes back when it is lost |
 //! | [`typed`] | what a typed line means, and how a long one is cut |
 //! | [`display`] | how what happens looks |
-//! | [`screen`] | what is printed while somebody types |
+//! | [`wrap`] | where its rows end |
+//! | [`screen`] | printing while a line is being typed |
+//! | [`tty`] | the mode of the terminal, taken over and given back |
+//! | [`keys`] | what the keyboard sends: keys, pastes and reports |
 //! | [`editor`] | the line being typed |
+//! | [`first_name`] | the name to begin with |
 //! | [`terminal`] | the conversation at a terminal: the typing side |
 //! | [`show`] | and the reading side |
 //! | [`script`] | sending and listening without one |
@@ -21,22 +26,24 @@
 //! # The threads, at a terminal
 //!
 //! ```text
-//!   keyboard ─► main ──── requests ───► sender ─► socket
-//!   screen ◄─ printer ◄── lines ──────  link   ◄─ socket
+//!   keyboard ─► main ── requests ─► sender ─► socket
+//!   screen  ◄── main ◄── lines ──── link   ◄─ socket
 //! ```
 //!
-//! `main` edits the line and knows what it means. `sender` writes requests and waits
-//! while there is no connection. `link` reads what comes, and connects again when that
-//! ends. `printer` shows it above the line being typed; `signals` gives the terminal back
-//! if somebody kills us. The channels between them form no cycle, so none can wait for
-//! itself. `main` waits for nobody but the keyboard; for an answer that it has asked for
-//! with a deadline; and when the user leaves, until everything has been answered, which
-//! Ctrl-C ends.
+//! `main` edits the line, knows what it means, and prints what has come when it paints.
+//! `sender` writes requests and waits while there is no connection. `link` reads what comes,
+//! and connects again when that ends. `printer` makes `main` paint while a line is being
+//! edited. `resizes` does so when the window has another size, and `signals` gives the
+//! terminal back if the client is killed. The channels between them form no cycle, so none
+//! can wait for itself.
 
+pub mod address;
 pub mod connection;
 pub mod display;
 pub mod editor;
 pub mod exit;
+pub mod first_name;
+pub mod keys;
 pub mod link;
 pub mod log_in;
 pub mod options;
@@ -44,6 +51,8 @@ pub mod screen;
 pub mod script;
 pub mod show;
 pub mod terminal;
+pub mod tty;
 pub mod typed;
+pub mod wrap;
 
 pub use connection::{Answer, Connection, Event, Requests};

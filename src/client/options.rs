@@ -1,16 +1,21 @@
 //! The command line of `chat-client`: a getopts table, and what it comes to.
+//!
+//! Pure. Does not know what is done then. Invariant: what is wrong is an error of one line that
+//! says what is expected.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 
 use getopts::Options;
 
+use super::address::Address;
 use super::display::Style;
 use super::exit;
 use super::script::Sending;
 use super::terminal;
 use super::typed;
 use crate::limits;
-use crate::options::{BadUsage, is_address};
+use crate::options::BadUsage;
 use crate::protocol::username::Username;
 
 /// What the command line asks for.
@@ -22,8 +27,8 @@ pub enum Operation {
     Send(Sending),
     /// Print what arrives.
     Listen {
-        /// At which server: `HOST:PORT`.
-        address: String,
+        /// At which server.
+        address: Address,
         /// Under which name.
         name: Username,
     },
@@ -34,8 +39,10 @@ pub enum Operation {
 /// What the process finds around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surroundings {
-    /// Both stdin and stdout are a terminal.
-    pub terminal: bool,
+    /// stdin is a terminal.
+    pub stdin_terminal: bool,
+    /// stdout is a terminal.
+    pub stdout_terminal: bool,
     /// `$USER`, for who gives no name.
     pub user: Option<String>,
     /// `$NO_COLOR` is set, and not empty (<https://no-color.org>), or the terminal is dumb.
@@ -70,7 +77,14 @@ pub fn parse<A: AsRef<OsStr>>(
             "--listen sends nothing: leave out --to and -m".to_owned(),
         ));
     }
-    let in_a_script = listening || text.is_some() || !surroundings.terminal;
+    let terminal = surroundings.stdin_terminal && surroundings.stdout_terminal;
+    let in_a_script = listening || text.is_some() || !terminal;
+    let history_file = matches.opt_str("history-file").map(PathBuf::from);
+    if history_file.is_some() && in_a_script {
+        return Err(BadUsage(
+            "--history-file: expected a conversation at a terminal".to_owned(),
+        ));
+    }
     if !in_a_script {
         if to.is_some() {
             return Err(BadUsage(
@@ -85,6 +99,7 @@ pub fn parse<A: AsRef<OsStr>>(
                 colours: !surroundings.no_color,
                 ..Style::PLAIN
             },
+            history_file,
         }));
     }
     let (origin, name) = name.ok_or_else(|| BadUsage("--name NAME is wanted".to_owned()))?;
@@ -95,6 +110,7 @@ pub fn parse<A: AsRef<OsStr>>(
     Ok(Operation::Send(Sending {
         address,
         name,
+        is_typed: text.is_none() && surroundings.stdin_terminal,
         to: to.map(|to| self::name("--to", &to)).transpose()?,
         text: text.map(sendable).transpose()?,
     }))
@@ -117,6 +133,12 @@ fn table() -> Options {
             "print what arrives, a line each, until Ctrl-C",
         )
         .optflag("", "bell", "ring for private messages and for your name")
+        .optopt(
+            "",
+            "history-file",
+            "keep the typed lines in FILE for the next run (off)",
+            "FILE",
+        )
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print the version");
     table
@@ -127,7 +149,7 @@ fn help(table: &Options) -> String {
         "\
 Talks to a chat server by the protocol CP/0.0.0.
 
-Usage: chat-client [OPTION ...] [ADDR[:PORT]]
+Usage: chat-client [OPTION ...] [ADDR[:PORT] | :PORT]
 
 At a terminal it holds a conversation; /help in there lists the commands. In a
 script, when stdin or stdout is not a terminal, it sends each line of stdin that
@@ -154,31 +176,35 @@ Exit codes:
     table.usage(&brief) + &notes
 }
 
-/// The one argument that is not an option. Its port may be left out.
-fn address(arguments: &[String]) -> Result<String, BadUsage> {
-    let [address] = arguments else {
-        return match arguments {
-            [] => Ok(limits::DEFAULT_LISTEN.to_owned()),
-            [_, another, ..] => Err(BadUsage(format!("{another:?}: one ADDR:PORT is enough"))),
-            [_] => unreachable!("matched above"),
-        };
-    };
-    let with_port = format!("{address}:{}", limits::DEFAULT_PORT);
-    let is_host = |host: &str| host.contains(|c: char| !c.is_ascii_digit());
-    let bare_host = is_host(address) && (!address.contains(':') || address.ends_with(']'));
-    let whole = if bare_host { &with_port } else { address };
-    if is_address(whole) {
-        Ok(whole.clone())
-    } else {
-        let example = limits::DEFAULT_LISTEN;
-        Err(BadUsage(format!(
-            "{address:?}: ADDR:PORT is wanted, as {example}"
-        )))
+/// The one argument that is not an option.
+fn address(arguments: &[String]) -> Result<Address, BadUsage> {
+    match arguments {
+        [] => Ok(Address::local()),
+        [typed] => Address::parse(typed).ok_or_else(|| {
+            let example = limits::DEFAULT_LISTEN;
+            BadUsage(format!(
+                "{typed:?}: expected ADDR:PORT, as {example} or [::1]:{}",
+                limits::DEFAULT_PORT
+            ))
+        }),
+        [_, another, ..] => Err(BadUsage(format!("{another:?}: one ADDR:PORT is enough"))),
     }
 }
 
 fn name(option: &str, name: &str) -> Result<Username, BadUsage> {
-    Username::new(name).map_err(|bad| BadUsage(format!("{option} {name:?}: {bad}")))
+    Username::new(name).map_err(|bad| {
+        let hint = match suggestion(name) {
+            Some(other) if option == "$USER" => format!("; try -n {other}"),
+            _ => String::new(),
+        };
+        BadUsage(format!("{option} {name:?}: {bad}{hint}"))
+    })
+}
+
+/// A name that resembles this one, with `_` in the place of other characters.
+fn suggestion(name: &str) -> Option<Username> {
+    let allowed = |c: char| if Username::may_contain(c) { c } else { '_' };
+    Username::new(&name.chars().map(allowed).collect::<String>()).ok()
 }
 
 /// A text of which at least one message can be made.
@@ -200,7 +226,8 @@ mod tests {
 
     fn at_a_terminal() -> Surroundings {
         Surroundings {
-            terminal: true,
+            stdin_terminal: true,
+            stdout_terminal: true,
             user: Some("somebody".to_owned()),
             no_color: false,
         }
@@ -208,7 +235,8 @@ mod tests {
 
     fn in_a_pipe() -> Surroundings {
         Surroundings {
-            terminal: false,
+            stdin_terminal: false,
+            stdout_terminal: false,
             ..at_a_terminal()
         }
     }
@@ -223,13 +251,14 @@ mod tests {
     fn at_a_terminal_it_holds_a_conversation() {
         let config = |address: &str, name: &str, bell, colours| {
             Ok(Operation::Converse(terminal::Config {
-                address: address.to_owned(),
+                address: Address::parse(address).unwrap(),
                 name: name.to_owned(),
                 bell,
                 style: Style {
                     colours,
                     ..Style::PLAIN
                 },
+                history_file: None,
             }))
         };
         assert_eq!(
@@ -257,10 +286,11 @@ mod tests {
     fn in_a_script_it_sends_or_listens() {
         let sending = |to: Option<&str>, text: Option<&str>| {
             Ok(Operation::Send(Sending {
-                address: "127.0.0.1:1313".to_owned(),
+                address: Address::local(),
                 name: name("somebody"),
                 to: to.map(name),
                 text: text.map(str::to_owned),
+                is_typed: false,
             }))
         };
         assert_eq!(parse::<&str>([], in_a_pipe()), sending(None, None));
@@ -272,18 +302,25 @@ mod tests {
             parse(["-m", "hi"], at_a_terminal()),
             sending(None, Some("hi"))
         );
-        for (address, expected) in [
-            ("[::1]:7", "[::1]:7"),
-            ("localhost", "localhost:1313"),
-            ("192.0.2.7", "192.0.2.7:1313"),
-            ("[::1]", "[::1]:1313"),
-        ] {
-            let listening = Ok(Operation::Listen {
-                address: expected.to_owned(),
-                name: name("log"),
-            });
-            let arguments = ["--listen", "-n", "log", address];
-            assert_eq!(parse(arguments, at_a_terminal()), listening);
+        let listening = Ok(Operation::Listen {
+            address: Address::parse("[::1]:7").unwrap(),
+            name: name("log"),
+        });
+        let arguments = ["--listen", "-n", "log", "[::1]:7"];
+        assert_eq!(parse(arguments, at_a_terminal()), listening);
+    }
+
+    #[test]
+    fn lines_typed_without_terminal_on_stdout_are_known_as_typed() {
+        let piped = Surroundings {
+            stdout_terminal: false,
+            ..at_a_terminal()
+        };
+        for (arguments, expected) in [(vec![], true), (vec!["-m", "hi"], false)] {
+            let Ok(Operation::Send(sending)) = parse(arguments, piped.clone()) else {
+                panic!("it sends")
+            };
+            assert_eq!(sending.is_typed, expected);
         }
     }
 
@@ -303,8 +340,8 @@ mod tests {
     fn what_is_wrong_is_named_in_one_line() {
         for (arguments, expected) in [
             (
-                vec!["1313"],
-                "\"1313\": ADDR:PORT is wanted, as 127.0.0.1:1313",
+                vec!["::1:1313"],
+                "\"::1:1313\": expected ADDR:PORT, as 127.0.0.1:1313 or [::1]:1313",
             ),
             (vec!["a:1", "b:2"], "\"b:2\": one ADDR:PORT is enough"),
             (
@@ -319,6 +356,10 @@ mod tests {
             (
                 vec!["--listen", "--to", "bob"],
                 "--listen sends nothing: leave out --to and -m",
+            ),
+            (
+                vec!["--history-file", "x"],
+                "--history-file: expected a conversation at a terminal",
             ),
             (vec!["-n"], "Argument to option 'n' missing"),
         ] {
@@ -335,7 +376,7 @@ mod tests {
         };
         assert_eq!(
             problem(&[], odd),
-            "$USER \"john.doe\": A name is 2 to 63 of A-Z a-z 0-9 _ -"
+            "$USER \"john.doe\": A name is 2 to 63 of A-Z a-z 0-9 _ -; try -n john_doe"
         );
         assert_eq!(
             problem(&["--to", "bob"], at_a_terminal()),

@@ -1,238 +1,340 @@
-//! What is printed while somebody types: whole lines, above the line being typed, in
-//! the order in which they came.
+//! Printing while a line is being typed: whole lines, above that line, in their order.
 //!
-//! Knows nothing of what the lines say. The thread `printer` gives them to the line
-//! editor, which is the only one to know what its line looks like; while there is no
-//! line being edited, they wait.
+//! Does not know what the lines say, or how the editor paints. Lines wait in a queue of
+//! this module. The editor takes them when it paints ([`Screen::take_queued`]), and only
+//! then. The thread `printer` makes it paint: it blocks until lines wait while a line is
+//! being edited, wakes the editor, and ends with the process.
 //!
-//! Two invariants. *A line is given to the editor only while it edits*, because in the
-//! moment between two lines it would print it after the prompt of the last one. *It has
-//! one line in hand at most, until it has painted that*, so that giving it one never
-//! blocks, and what it has not painted when the user leaves can be printed after all.
+//! Invariant: *a line leaves the queue in the same step in which it is written*. So the
+//! moment in which the editor begins, ends or is stopped costs no line and repeats none. A
+//! wake-up that comes too early or too late prints nothing by itself.
 
-use std::convert::Infallible;
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::{Condvar, Mutex};
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::tcgetwinsize;
 use rustyline::ExternalPrinter;
 
-use crate::limits::{FLUSH_TIME, UNSHOWN_LINES};
+use crate::limits::{DEFAULT_COLUMNS, MAX_RECENT_LINES, MAX_UNSHOWN_LINES, RESIZE_DELAY};
 use crate::threads::spawn;
+
+/// The wake-up, which the editor writes before it paints its line again. It moves the
+/// cursor up and down, because the editor adds a line end to anything that has none.
+const WAKE_UP: &str = "\x1B[A\n";
 
 /// Where lines go, from any thread.
 #[derive(Clone, Debug)]
-pub struct Screen {
-    to_print: Sender<ToPrint>,
-    gate: Arc<Gate>,
-}
+pub struct Screen(Arc<Shared>);
 
-/// What the printer is given.
 #[derive(Debug)]
-enum ToPrint {
-    Line(String),
-    /// Everything before this has been printed once it is dropped.
-    Flush(#[expect(dead_code, reason = "it is there to be dropped")] Sender<Infallible>),
-}
-
-/// Holds the printer back where it must not print. Its lock is held for a moment, by the
-/// thread that edits and by the printer.
-#[derive(Debug)]
-struct Gate {
-    state: Mutex<GateState>,
+struct Shared {
+    /// Held while lines are written, so that they keep their order.
+    state: Mutex<State>,
     changed: Condvar,
+    /// The kernel edits the line, and shows it without telling.
+    is_dumb: bool,
 }
 
 #[derive(Debug)]
-struct GateState {
-    now: Now,
-    /// What the editor has been given and has not painted.
-    in_hand: Option<String>,
+struct State {
+    phase: Phase,
+    queue: VecDeque<String>,
+    /// The editor has been woken for what is in the queue.
+    woken: bool,
+    /// The line is to be painted anew, because the terminal has changed at that moment.
+    repaint: Option<Instant>,
+    /// When the editor has painted last.
+    painted: Instant,
+    /// The last lines, and when they were written.
+    recent: VecDeque<(Instant, String)>,
 }
 
 /// What the terminal is used for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Now {
-    /// A line is being edited: print above it.
+enum Phase {
+    /// A line is being edited: the editor prints.
     Editing,
-    /// Between two lines: wait.
-    BetweenLines,
-    /// There is no editor, or no more: just print.
-    Plain,
+    /// The editor begins or ends: lines wait.
+    Held,
+    /// There is no editor: lines are written at once.
+    Direct,
+    /// The kernel edits a line, which may have begun: lines are written below it.
+    Kernel,
 }
 
 impl Screen {
-    /// Starts the printer, which prints by way of the editor, if there is one.
+    /// Starts the printer, if there is an editor that paints.
     pub fn start(editor: Option<impl ExternalPrinter + Send + 'static>) -> io::Result<Screen> {
-        let (to_print, printing) = bounded(UNSHOWN_LINES);
-        let now = match editor {
-            Some(_) => Now::BetweenLines,
-            None => Now::Plain,
-        };
-        let gate = Arc::new(Gate {
-            state: Mutex::new(GateState { now, in_hand: None }),
+        let screen = Screen(Arc::new(Shared {
+            state: Mutex::new(State {
+                phase: Phase::Direct,
+                queue: VecDeque::new(),
+                woken: false,
+                repaint: None,
+                painted: Instant::now(),
+                recent: VecDeque::new(),
+            }),
             changed: Condvar::new(),
-        });
-        let screen = Screen {
-            to_print,
-            gate: Arc::clone(&gate),
-        };
-        spawn("printer", move || print_all(&printing, &gate, editor))?;
+            is_dumb: editor.is_none(),
+        }));
+        if let Some(editor) = editor {
+            let shared = Arc::clone(&screen.0);
+            spawn("printer", move || wake_editor(&shared, editor))?;
+        }
         Ok(screen)
     }
 
-    /// Prints a line, sooner or later. Blocks if [`UNSHOWN_LINES`] are waiting already,
-    /// which the thread that edits cannot afford: it has [`say`](Screen::say).
+    /// Prints a line, now or when the editor paints. Blocks while [`MAX_UNSHOWN_LINES`]
+    /// wait, which the thread that edits must not: it has [`say`](Screen::say).
     pub fn print(&self, line: String) {
-        // Without the printer, the terminal is gone.
-        let _ = self.to_print.send(ToPrint::Line(line));
+        let mut state = self.0.state.lock();
+        while state.waits() && state.queue.len() >= MAX_UNSHOWN_LINES {
+            self.0.changed.wait(&mut state);
+        }
+        match state.phase {
+            Phase::Kernel => write(&format!("\n{line}\n")),
+            Phase::Direct => write(&state.note(line)),
+            Phase::Editing | Phase::Held => {
+                state.queue.push_back(line);
+                self.0.changed.notify_all();
+            }
+        }
     }
 
-    /// Prints a line at once, for the thread that edits, between two lines.
+    /// Prints a line at once, behind those that wait: for the thread that edits, between
+    /// two lines.
     pub fn say(&self, line: &str) {
-        write_line(line);
+        let mut state = self.0.state.lock();
+        write(&(state.take_queued() + &state.note(line.to_owned())));
+        self.0.changed.notify_all();
     }
 
-    /// How many columns the terminal has now, if it says so.
-    pub fn columns(&self) -> Option<usize> {
-        let size = tcgetwinsize(io::stdout()).ok()?;
-        Some(size.ws_col.into()).filter(|&columns| columns > 0)
+    /// Takes the lines that wait, each with its line end, for a painting of the editor.
+    pub fn take_queued(&self) -> String {
+        let mut state = self.0.state.lock();
+        state.painted = Instant::now();
+        self.0.changed.notify_all();
+        state.take_queued()
     }
 
-    /// A line is being edited from now on.
+    /// A line is being edited from now on, and painted by the caller.
     pub fn editing(&self) {
-        self.gate.set(Now::Editing);
-    }
-
-    /// The editor has painted the line that it had in hand, above its own.
-    pub fn painted(&self) {
-        self.gate.state.lock().in_hand = None;
-        self.gate.changed.notify_all();
-    }
-
-    /// The line has been accepted, or is about to be.
-    pub fn between_lines(&self) {
-        self.gate.set(Now::BetweenLines);
-    }
-
-    /// There is no editor any more.
-    pub fn plain(&self) {
-        self.gate.set(Now::Plain);
-        if let Some(line) = self.gate.state.lock().in_hand.take() {
-            write_line(line.trim_end());
+        let mut state = self.0.state.lock();
+        if state.phase == Phase::Held {
+            state.phase = Phase::Editing;
+            state.woken = false;
+            self.0.changed.notify_all();
         }
     }
 
-    /// Waits until all that has come by now is printed, or the terminal has been stopped
-    /// for too long.
-    pub fn flush(&self) {
-        let (flushed, wait) = bounded(0);
-        if self.to_print.try_send(ToPrint::Flush(flushed)).is_ok() {
-            let _ = wait.recv_timeout(FLUSH_TIME);
-        }
-    }
-}
-
-impl Gate {
-    fn set(&self, now: Now) {
-        let mut state = self.state.lock();
-        // Back to editing there is no way.
-        if state.now != Now::Plain {
-            state.now = now;
-        }
-        self.changed.notify_all();
+    /// The editor is about to begin. Lines wait until it paints, if it does.
+    pub fn begin(&self) {
+        self.0.state.lock().phase = match self.0.is_dumb {
+            true => Phase::Kernel,
+            false => Phase::Held,
+        };
     }
 
-    /// Gives the editor a line as soon as it edits and has nothing in hand. Gives the line
-    /// back if there is no editor any more.
+    /// The editor has ended, or is about to. Lines wait.
+    pub fn hold(&self) {
+        self.0.state.lock().phase = match self.0.is_dumb {
+            true => Phase::Direct,
+            false => Phase::Held,
+        };
+    }
+
+    /// Writes this at once, before the lines that wait.
+    pub fn write(&self, text: &str) {
+        let _state = self.0.state.lock();
+        write(text);
+    }
+
+    /// There is no editor now, and the cursor is at the left edge: lines are written at
+    /// once, first those that wait.
+    pub fn direct(&self) {
+        let mut state = self.0.state.lock();
+        let queued = state.take_queued();
+        if !queued.is_empty() {
+            write(&queued);
+        }
+        state.phase = Phase::Direct;
+        self.0.changed.notify_all();
+    }
+
+    /// Makes the editor end, if a line is being edited, so that the line is painted anew:
+    /// for the thread that knows of a change of the terminal.
     ///
-    /// The lock is held while the line is given, so that the editor cannot stop editing in
-    /// between. An editor with an empty hand takes it at once.
-    fn hand(&self, line: String, editor: &mut impl ExternalPrinter) -> Result<(), String> {
-        let mut state = self.state.lock();
-        while state.now == Now::BetweenLines || state.now == Now::Editing && state.in_hand.is_some()
-        {
-            self.changed.wait(&mut state);
+    /// The signal is one that the editor handles until it has been held, for which it
+    /// needs this lock.
+    pub fn repaint(&self) {
+        let mut state = self.0.state.lock();
+        if state.phase == Phase::Editing {
+            state.phase = Phase::Held;
+            state.repaint = Some(Instant::now());
+            let _ = kill_process(getpid(), Signal::INT);
         }
-        if state.now == Now::Plain {
-            return Err(line);
+    }
+
+    /// When [`repaint`](Screen::repaint) has ended the editor, if it has since this was asked
+    /// last.
+    pub fn take_repaint(&self) -> Option<Instant> {
+        self.0.state.lock().repaint.take()
+    }
+
+    /// The last lines that the editor may have erased when it painted after a change of the
+    /// window and before it knew: so many that were there, and all that came then.
+    ///
+    /// Terminals tell a change up to a quarter of a second later ([`RESIZE_DELAY`]).
+    pub fn perhaps_erased(&self, told: Instant, rows: usize) -> Vec<String> {
+        let state = self.0.state.lock();
+        let Some(changed) = told
+            .checked_sub(RESIZE_DELAY)
+            .filter(|it| *it < state.painted)
+        else {
+            return Vec::new();
+        };
+        let since = state
+            .recent
+            .partition_point(|(written, _)| *written < changed);
+        let lines = state.recent.range(since.saturating_sub(rows)..);
+        lines.map(|(_, line)| line.clone()).collect()
+    }
+
+    /// How many columns and rows the terminal has now.
+    pub fn size(&self) -> (usize, usize) {
+        let size = tcgetwinsize(io::stdout()).ok();
+        let (columns, rows) = size.map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()));
+        match columns {
+            // A terminal that does not say so, as on a serial line.
+            0 => (DEFAULT_COLUMNS, usize::MAX),
+            _ => (columns, rows),
         }
-        state.in_hand = Some(line.clone());
-        // It fails when the terminal is gone, which the editor notices.
-        let _ = editor.print(line);
-        Ok(())
+    }
+
+    /// How many columns the terminal has now.
+    pub fn columns(&self) -> usize {
+        self.size().0
+    }
+
+    /// Whether the kernel edits the line, because the terminal cannot move its cursor.
+    pub fn is_dumb(&self) -> bool {
+        self.0.is_dumb
     }
 }
 
-/// The thread `printer`: ends when nobody can give it lines any more.
-fn print_all(printing: &Receiver<ToPrint>, gate: &Gate, mut editor: Option<impl ExternalPrinter>) {
-    for to_print in printing {
-        let ToPrint::Line(line) = to_print else {
-            continue;
-        };
-        let handed = match &mut editor {
-            Some(editor) => gate.hand(line + "\n", editor),
-            None => Err(line),
-        };
-        if let Err(line) = handed {
-            write_line(line.trim_end());
+impl State {
+    fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Editing | Phase::Held)
+    }
+
+    fn take_queued(&mut self) -> String {
+        self.woken = false;
+        let queue = std::mem::take(&mut self.queue);
+        queue.into_iter().map(|line| self.note(line)).collect()
+    }
+
+    /// The line with its end, which is written now.
+    fn note(&mut self, line: String) -> String {
+        let ended = format!("{line}\n");
+        if self.recent.len() == MAX_RECENT_LINES {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((Instant::now(), line));
+        ended
+    }
+}
+
+/// The thread `printer`.
+fn wake_editor(shared: &Shared, mut editor: impl ExternalPrinter) {
+    loop {
+        let mut state = shared.state.lock();
+        while state.phase != Phase::Editing || state.queue.is_empty() || state.woken {
+            shared.changed.wait(&mut state);
+        }
+        state.woken = true;
+        // It blocks while an earlier wake-up has not been seen.
+        drop(state);
+        if editor.print(WAKE_UP.to_owned()).is_err() {
+            return;
         }
     }
 }
 
-/// As println!, which panics where nobody reads any more.
-fn write_line(line: &str) {
-    let _ = io::stdout()
-        .lock()
-        .write_all(format!("{line}\n").as_bytes());
+/// As print!, which panics when the terminal is gone.
+fn write(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crossbeam_channel::{Sender, bounded};
     use std::time::Duration;
 
-    /// An editor that tells what it is given.
+    /// An editor that tells when it is woken.
     struct Editor(Sender<String>);
 
     impl ExternalPrinter for Editor {
-        fn print(&mut self, line: String) -> rustyline::Result<()> {
-            self.0
-                .try_send(line)
-                .expect("it has one line in hand at most");
+        fn print(&mut self, wake_up: String) -> rustyline::Result<()> {
+            self.0.send(wake_up).expect("it listens");
             Ok(())
         }
     }
 
     #[test]
-    fn the_editor_is_given_a_line_at_a_time_and_only_while_it_edits() {
-        let (given, painting) = bounded(1);
+    fn lines_around_a_late_resize_are_known() {
+        let (given, _woken) = bounded(0);
         let screen = Screen::start(Some(Editor(given))).unwrap();
-        let next = || painting.recv_timeout(Duration::from_secs(10)).unwrap();
-        let nothing = || {
-            let early = painting.recv_timeout(Duration::from_millis(30));
+        screen.hold();
+        for number in 1..=3 {
+            screen.print(number.to_string());
+        }
+        assert_eq!(screen.take_queued(), "1\n2\n3\n");
+        let told = Instant::now();
+        assert_eq!(screen.perhaps_erased(told, 1), ["1", "2", "3"]);
+        // Nothing was painted then.
+        let later = told + 2 * RESIZE_DELAY;
+        assert_eq!(screen.perhaps_erased(later, 1), Vec::<String>::new());
+    }
+
+    #[test]
+    fn editor_is_woken_once_for_what_waits_and_only_while_it_edits() {
+        let (given, woken) = bounded(0);
+        let screen = Screen::start(Some(Editor(given))).unwrap();
+        let wakes = || woken.recv_timeout(Duration::from_secs(10)).unwrap();
+        let sleeps = || {
+            let early = woken.recv_timeout(Duration::from_millis(30));
             assert!(early.is_err(), "{early:?}");
         };
+        screen.hold();
         for number in 1..=4 {
             screen.print(number.to_string());
         }
-        nothing();
+        sleeps();
         screen.editing();
-        assert_eq!(next(), "1\n");
-        nothing();
-        screen.painted();
-        assert_eq!(next(), "2\n");
-        screen.between_lines();
-        screen.painted();
-        nothing();
+        assert_eq!(wakes(), WAKE_UP);
+        screen.print("5".to_owned());
+        sleeps();
+        assert_eq!(screen.take_queued(), "1\n2\n3\n4\n5\n");
+        screen.print("6".to_owned());
+        wakes();
+        // The wake-up came too late; what waits is neither lost nor repeated.
+        screen.hold();
+        screen.print("7".to_owned());
+        sleeps();
         screen.editing();
-        assert_eq!(next(), "3\n");
-        // From now on it is printed without the editor, and the editor is asked no more.
-        screen.plain();
+        wakes();
+        assert_eq!(screen.take_queued(), "6\n7\n");
+        assert_eq!(screen.take_queued(), "");
+        screen.direct();
         screen.editing();
-        screen.flush();
-        nothing();
+        sleeps();
     }
 }

@@ -1,25 +1,33 @@
 //! Sending and listening without a terminal, for scripts.
 //!
-//! Nothing but messages goes to stdout; what goes wrong is a line on stderr and an exit
-//! code.
+//! Does not know a terminal. Nothing but messages goes to stdout. What goes wrong is a line on
+//! stderr and an exit code. Threads: `input` blocks in reading stdin, then in sending.
+//! `signals` blocks until SIGINT comes, `stdout` until the reader of stdout has closed it.
+//! They end with the process.
+//!
+//! Invariant: *a line that was typed is not sent if it looks like a command*. In a pipe a
+//! slash means nothing.
 
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use super::address::Address;
 use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
 use super::display::timestamp;
 use super::exit::{BAD_USAGE, DONE, FAILED, REFUSED, fail, say};
 use super::log_in::{LogIn, log_in};
 use super::typed;
-use crate::limits::INPUT_PIECE;
+use crate::limits::{MAX_INPUT_CHUNK, QUIT_TIMEOUT};
 use crate::protocol::from_server::Message;
+use crate::protocol::reply::Response;
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
 use crate::protocol::username::Username;
@@ -28,14 +36,16 @@ use crate::threads::spawn;
 /// What to send, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sending {
-    /// By way of which server: `HOST:PORT`.
-    pub address: String,
+    /// By way of which server.
+    pub address: Address,
     /// Under which name.
     pub name: Username,
     /// To whom; `None` for everyone.
     pub to: Option<Username>,
     /// What; `None` for each line of stdin.
     pub text: Option<String>,
+    /// The lines are typed at a terminal.
+    pub is_typed: bool,
 }
 
 /// Sends messages, and waits until each has been answered.
@@ -44,6 +54,15 @@ pub fn send(sending: Sending) -> ExitCode {
         Ok(connection) => connection,
         Err(code) => return code,
     };
+    if sending.is_typed {
+        let whom = sending
+            .to
+            .as_ref()
+            .map_or("everyone".into(), Username::to_string);
+        say(&format!(
+            "stdout is not a terminal: each line goes to {whom}, and commands do not work"
+        ));
+    }
     let requests = connection.requests();
     let input = spawn("input", move || send_all(&requests, &sending));
     let input = match input {
@@ -83,15 +102,17 @@ pub fn send(sending: Sending) -> ExitCode {
 }
 
 /// Prints what arrives, a line each, until SIGINT or the end of the connection.
-pub fn listen(address: &str, name: &Username) -> ExitCode {
+pub fn listen(address: &Address, name: &Username) -> ExitCode {
     let mut connection = match begin(address, name) {
         Ok(connection) => connection,
         Err(code) => return code,
     };
-    let interrupted = match close_on_interrupt(connection.requests()) {
-        Ok(interrupted) => interrupted,
-        Err(e) => return fail(FAILED, &format!("cannot wait for signals: {e}")),
-    };
+    let ended = Arc::new(AtomicBool::new(false));
+    let watching = close_on_interrupt(connection.requests(), Arc::clone(&ended))
+        .and_then(|()| quit_without_reader(connection.requests(), Arc::clone(&ended)));
+    if let Err(e) = watching {
+        return fail(FAILED, &format!("cannot wait for signals: {e}"));
+    }
     let problem = loop {
         match connection.next_event() {
             Ok(Some(Event::Message(message))) => {
@@ -105,19 +126,21 @@ pub fn listen(address: &str, name: &Username) -> ExitCode {
                 }
             }
             Ok(Some(Event::Notice(notice))) => say(&notice.to_string()),
+            // To the `Quit` of a user that stopped listening.
+            Ok(Some(Event::Answer(_))) if ended.load(Ordering::SeqCst) => {}
             Ok(Some(Event::Answer(answer))) => say(answer.text.as_str()),
             Ok(None) => break CLOSED.to_owned(),
             Err(e) => break reason(&e),
         }
     };
-    match interrupted.load(Ordering::SeqCst) {
+    match ended.load(Ordering::SeqCst) {
         true => ExitCode::from(DONE),
         false => fail(FAILED, &problem),
     }
 }
 
 /// A connection whose session has the name.
-fn begin(address: &str, name: &Username) -> Result<Connection, ExitCode> {
+fn begin(address: &Address, name: &Username) -> Result<Connection, ExitCode> {
     match log_in(address, name, None) {
         Ok(LogIn::Done { connection, .. }) => {
             // A script does not come back, so its name is to be free when it is gone,
@@ -145,8 +168,8 @@ struct Input {
 /// last of all.
 fn send_all(requests: &Requests, sending: &Sending) -> Input {
     let result = match &sending.text {
-        Some(text) => send_lines(requests, sending.to.as_ref(), text.as_bytes()),
-        None => send_lines(requests, sending.to.as_ref(), io::stdin().lock()),
+        Some(text) => send_lines(requests, sending, text.as_bytes()),
+        None => send_lines(requests, sending, io::stdin().lock()),
     };
     // If it fails, the connection is gone, which the reading side notices.
     let _ = requests.request(&Command::Quit);
@@ -161,18 +184,27 @@ fn send_all(requests: &Requests, sending: &Sending) -> Input {
 
 fn send_lines(
     requests: &Requests,
-    to: Option<&Username>,
+    sending: &Sending,
     mut input: impl BufRead,
 ) -> io::Result<Input> {
     let mut code = DONE;
+    drop_byte_order_mark(&mut input)?;
     let (mut number, mut line) = (1, Vec::new());
     while read_piece(&mut input, &mut line)? {
         let (piece, rest) = cut_piece(&line);
         let texts = typed::texts(piece);
         let this = number;
         number += usize::from(line.ends_with(b"\n"));
+        let looks_like_command = sending.is_typed && is_command(piece);
         line = rest.to_vec();
         let texts = match texts {
+            Ok(_) if looks_like_command => {
+                say(&format!(
+                    "line {this} not sent: commands work only at a terminal"
+                ));
+                code = REFUSED;
+                continue;
+            }
             Ok(texts) => texts,
             Err(unprintable) => {
                 say(&format!("line {this} not sent: {unprintable}"));
@@ -182,7 +214,7 @@ fn send_lines(
         };
         for text in texts {
             if requests
-                .request(&Command::message(to.cloned(), text))
+                .request(&Command::message(sending.to.clone(), text))
                 .is_err()
             {
                 let all_read = false;
@@ -194,10 +226,24 @@ fn send_lines(
     Ok(Input { code, all_read })
 }
 
+/// Whether a typed line looks like a command: it begins with a slash, behind blanks too.
+fn is_command(line: &[u8]) -> bool {
+    typed::without_blanks(&String::from_utf8_lossy(line)).starts_with('/')
+}
+
+/// Some programs begin a text with U+FEFF, which is no part of it.
+fn drop_byte_order_mark(input: &mut impl BufRead) -> io::Result<()> {
+    const MARK: &[u8] = "\u{FEFF}".as_bytes();
+    if input.fill_buf()?.starts_with(MARK) {
+        input.consume(MARK.len());
+    }
+    Ok(())
+}
+
 /// Adds to the line up to its end, or until it is as long as is read at once. False at
 /// the end of the input.
 fn read_piece(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    let most = INPUT_PIECE.saturating_sub(line.len()) as u64;
+    let most = MAX_INPUT_CHUNK.saturating_sub(line.len()) as u64;
     input.take(most).read_until(b'\n', line)?;
     Ok(!line.is_empty())
 }
@@ -208,7 +254,7 @@ fn cut_piece(line: &[u8]) -> (&[u8], &[u8]) {
     if let Some(line) = line.strip_suffix(b"\n") {
         return (line.strip_suffix(b"\r").unwrap_or(line), b"");
     }
-    if line.len() < INPUT_PIECE {
+    if line.len() < MAX_INPUT_CHUNK {
         return (line, b"");
     }
     // At a space, as texts are; else before a character that may have been cut.
@@ -226,6 +272,7 @@ fn cut_piece(line: &[u8]) -> (&[u8], &[u8]) {
 /// is.
 fn report_refusal(answer: &Answer) -> bool {
     if answer.status == Status::Ok {
+        report_empty_room(answer);
         return false;
     }
     let (status, why) = (answer.status, answer.text.as_str());
@@ -234,6 +281,16 @@ fn report_refusal(answer: &Answer) -> bool {
         None => say(&format!("{status}, {why}")),
     }
     true
+}
+
+/// Says on stderr that a message has reached no other user.
+fn report_empty_room(answer: &Answer) {
+    let message = answer.request.as_ref().and_then(Command::as_message);
+    if let Some((None, text)) = message
+        && answer.text.as_str() == Response::DeliveredTo(0).to_string()
+    {
+        say(&format!("delivered to no other user: {:?}", text.as_str()));
+    }
 }
 
 /// What the process ends with when everything has been answered.
@@ -256,22 +313,35 @@ fn print(message: &Message) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Starts the thread `signals`, which closes the connection in good order on SIGINT and
-/// says that it did. It ends with the process.
-fn close_on_interrupt(requests: Requests) -> io::Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
+/// Starts the thread `signals`, which closes the connection on SIGINT and notes that it did.
+fn close_on_interrupt(requests: Requests, ended: Arc<AtomicBool>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT])?;
-    let told = Arc::clone(&interrupted);
     spawn("signals", move || {
         for signal in signals.forever() {
-            // A second one is for who is stuck in writing to what nobody reads.
-            if told.swap(true, Ordering::SeqCst) {
+            // A second one is for a process that is stuck in writing to stdout.
+            if ended.swap(true, Ordering::SeqCst) {
                 let _ = emulate_default_handler(signal);
             }
             requests.close();
         }
     })?;
-    Ok(interrupted)
+    Ok(())
+}
+
+/// Starts the thread `stdout`, which ends the session when the reader of stdout has closed
+/// it, also while no message comes. So the name is free when the process has ended.
+fn quit_without_reader(requests: Requests, ended: Arc<AtomicBool>) -> io::Result<()> {
+    spawn("stdout", move || {
+        let stdout = io::stdout();
+        // An error or the end is reported without being asked for.
+        let mut closed = [PollFd::new(&stdout, PollFlags::empty())];
+        while poll(&mut closed, None).is_err() {}
+        ended.store(true, Ordering::SeqCst);
+        let _ = requests.request(&Command::Quit);
+        thread::sleep(QUIT_TIMEOUT);
+        requests.close();
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -281,9 +351,9 @@ mod tests {
     #[test]
     fn a_line_that_does_not_end_is_read_in_pieces() {
         for (text, longest) in [
-            ("слово ".repeat(50_000), INPUT_PIECE),
-            ("я".repeat(200_000), INPUT_PIECE),
-            (format!(" {}", "x".repeat(200_000)), INPUT_PIECE),
+            ("слово ".repeat(50_000), MAX_INPUT_CHUNK),
+            ("я".repeat(200_000), MAX_INPUT_CHUNK),
+            (format!(" {}", "x".repeat(200_000)), MAX_INPUT_CHUNK),
         ] {
             let (mut input, mut line) = (text.as_bytes(), Vec::new());
             let mut pieces = Vec::new();
@@ -299,7 +369,7 @@ mod tests {
         assert_eq!(cut_piece(b"one\r\n"), (&b"one"[..], &b""[..]));
         assert_eq!(cut_piece(b"no end"), (&b"no end"[..], &b""[..]));
         // Where no character begins, there is nowhere to cut.
-        let no_text = vec![0x80; INPUT_PIECE];
+        let no_text = vec![0x80; MAX_INPUT_CHUNK];
         assert_eq!(cut_piece(&no_text), (&no_text[..], &b""[..]));
     }
 }

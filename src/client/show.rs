@@ -1,21 +1,24 @@
-//! The reading side of a conversation: what happens is shown, on whichever thread it
+//! The reading side of a conversation: what happens is shown, on the thread on which it
 //! happens.
 //!
-//! Knows neither what is being typed nor how a connection is kept up. What it shares with
-//! the typing side ([`super::terminal`]) is who was seen, and that a name has been
-//! answered.
+//! Does not know what is being typed or how a connection is kept up. It shares with the
+//! typing side ([`super::terminal`]) the users that were seen, the ignored ones, and which
+//! messages have been answered.
+//!
+//! Invariant: *an own message is shown with a time only when the server has answered it*.
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::connection::{Answer, Event, reason};
 use super::display::{self, Style};
-use super::link::{Happening, Standing};
+use super::link::{Happening, Standing, count_listed};
 use super::screen::Screen;
-use crate::limits::KNOWN_NAMES;
+use crate::limits::{MAX_GREETED_NAMES, MAX_KNOWN_NAMES, SILENCE_NOTICE_TIMEOUT};
 use crate::protocol::from_server::{Message, names_listed};
 use crate::protocol::reply::{Response, Scope};
 use crate::protocol::request::Command;
@@ -33,8 +36,10 @@ pub struct Show {
     pub bell: bool,
     /// The own name is in there.
     pub standing: Arc<Mutex<Standing>>,
-    /// Whoever writes is noted down here.
+    /// The users that write are noted down here.
     pub people: Arc<Mutex<People>>,
+    /// Own messages that have been answered are counted here.
+    pub echoes: Arc<Echoes>,
     /// Tells the typing side that the prompt may change.
     pub name_answered: Sender<()>,
 }
@@ -54,6 +59,8 @@ impl Show {
                 for what in unconfirmed.iter().filter_map(described) {
                     self.error(format!("Perhaps not sent{what}"));
                 }
+                let messages = unconfirmed.iter().filter(|it| it.as_message().is_some());
+                self.echoes.add(messages.count());
             }
             Happening::Unreachable(e) => {
                 let reason = reason(&e);
@@ -69,17 +76,18 @@ impl Show {
                 self.info(format!("Back as {}, {how}", self.style.name(&name)));
                 self.name_has_been_answered();
             }
-            Happening::Refused(text) => {
-                self.error(format!("{}; /name NEW takes another name", text.as_str()));
+            Happening::Refused { text, retries } => {
+                let how = match retries {
+                    true => "trying again now and then, /name NEW takes another name",
+                    false => "/name NEW takes another name",
+                };
+                self.error(format!("{}; {how}", text.as_str()));
                 self.name_has_been_answered();
             }
             Happening::Taken => self.error("/name NEW begins another session here, /quit leaves"),
-            Happening::SentLate(request) => {
-                if let Some((to, text)) = request.as_message() {
-                    let name = self.standing.lock().name.clone();
-                    let line = self.style().own(&display::time(), &name, to, text.as_str());
-                    self.screen.print(line);
-                }
+            Happening::Silent => {
+                let seconds = SILENCE_NOTICE_TIMEOUT.as_secs();
+                self.info(format!("no answer from the server for {seconds} s"));
             }
         }
     }
@@ -88,13 +96,17 @@ impl Show {
         let private = message.scope == Scope::Private;
         {
             let mut people = self.people.lock();
+            if people.is_ignored(&message.sender) {
+                return;
+            }
             people.see(&message.sender);
             if private {
                 people.last_private = Some(message.sender.clone());
             }
         }
-        let mut line = self.style().message(&display::time(), message);
-        let rings = private || display::mentions(message.text.as_str(), &self.standing.lock().name);
+        let me = self.standing.lock().name.clone();
+        let mut line = self.style().message(&display::time(), message, &me);
+        let rings = private || display::mentions(message.text.as_str(), &me);
         if self.bell && rings {
             line.push('\x07');
         }
@@ -105,12 +117,10 @@ impl Show {
         let text = answer.text.as_str();
         let good = answer.status.is_success();
         match &answer.request {
-            Some(Command::BroadcastMessage(_)) if good => {
-                if text == Response::DeliveredTo(0).to_string() {
-                    self.info("Nobody has got that: nobody else is here, or none can take it");
-                }
+            Some(request) if request.as_message().is_some() => {
+                self.own(request, text, good);
+                self.echoes.add(1);
             }
-            Some(Command::PrivateMessage { .. }) if good => {}
             Some(Command::ListNames { prefix }) if good => self.names(prefix, &answer.text),
             Some(Command::SetName(_)) => {
                 if good {
@@ -128,27 +138,53 @@ impl Show {
         }
     }
 
-    /// The answer to `/names`, with the names in their colours.
+    /// A message of one's own, which the server has answered.
+    fn own(&self, request: &Command, answer: &str, good: bool) {
+        let what = described(request).unwrap_or_default();
+        if !good {
+            self.error(format!("{answer}; not sent{what}"));
+            return;
+        }
+        if let Some((to, text)) = request.as_message() {
+            let name = self.standing.lock().name.clone();
+            let line = (self.style()).own(&display::time(), &name, to, text.as_str());
+            self.screen.print(line);
+        }
+        if answer == Response::DeliveredTo(0).to_string() {
+            self.info(format!("Delivered to no other user{what}"));
+        }
+    }
+
+    /// The answer to `/names`, with the names in their colours. The first one is that of
+    /// the client itself, and short.
     fn names(&self, prefix: &Printable, answer: &Printable) {
         let names = names_listed(answer);
-        let mut people = self.people.lock();
-        names.iter().for_each(|name| people.see(name));
-        drop(people);
-        let (count, _) = answer.split_word();
-        let count = count.as_str();
-        let others = count
-            .parse()
-            .map_or(0, |count: usize| count - names.len().min(count));
+        let is_greeting = {
+            let mut people = self.people.lock();
+            names.iter().for_each(|name| people.see(name));
+            !std::mem::replace(&mut people.is_greeted, true)
+        };
+        let count = count_listed(answer);
+        let most = if is_greeting {
+            MAX_GREETED_NAMES
+        } else {
+            usize::MAX
+        };
         let painted: Vec<String> = names.iter().map(|name| self.style.name(name)).collect();
-        let painted = painted.join(" ");
+        let shown = &painted[..painted.len().min(most)];
+        let others = count - shown.len().min(count);
         let who = match prefix.as_str() {
             "" => format!("{count} online"),
             prefix => format!("{count} online whose name begins with {prefix}"),
         };
-        self.info(match (names.is_empty(), others) {
+        let list = shown.join(", ");
+        self.info(match (shown.is_empty(), others) {
             (true, _) => who,
-            (false, 0) => format!("{who}: {painted}"),
-            (false, others) => format!("{who}: {painted} and {others} more"),
+            (false, 0) => format!("{who}: {list}"),
+            (false, others) if is_greeting => {
+                format!("{who}: {list} and {others} more; /names lists them")
+            }
+            (false, others) => format!("{who}: {list} and {others} more"),
         });
     }
 
@@ -168,26 +204,60 @@ impl Show {
 
     /// The style for the terminal as wide as it is now.
     fn style(&self) -> Style {
-        self.style.with_columns(self.screen.columns())
+        self.style.with_columns(Some(self.screen.columns()))
     }
 }
 
-/// Whom one may write to, as far as it is known without asking. Its lock is held for a
+/// The other users, as far as they are known without asking. Its lock is held for a
 /// moment, by the two threads that type and that read.
 #[derive(Debug, Default)]
 pub struct People {
-    /// Who wrote privately last.
+    /// The user that wrote privately last.
     pub last_private: Option<Username>,
-    /// Who was seen.
+    /// The users that were seen.
     pub seen: Vec<Username>,
+    /// The users whose messages are not shown.
+    pub ignored: Vec<Username>,
+    /// The names have been listed once.
+    is_greeted: bool,
 }
 
 impl People {
     fn see(&mut self, name: &Username) {
         if !self.seen.iter().any(|seen| seen.is_same_as(name)) {
-            self.seen.truncate(KNOWN_NAMES - 1);
+            self.seen.truncate(MAX_KNOWN_NAMES - 1);
             self.seen.insert(0, name.clone());
         }
+    }
+
+    /// Whether what this user sends is not shown.
+    pub fn is_ignored(&self, name: &Username) -> bool {
+        self.ignored.iter().any(|ignored| ignored.is_same_as(name))
+    }
+}
+
+/// How many own messages have been answered, or were sent on a connection that was lost.
+#[derive(Debug, Default)]
+pub struct Echoes {
+    answered: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Echoes {
+    fn add(&self, count: usize) {
+        *self.answered.lock() += count;
+        self.changed.notify_all();
+    }
+
+    /// Waits until so many have been answered and shown. False if that takes too long.
+    pub fn wait_until(&self, sent: usize, deadline: Instant) -> bool {
+        let mut answered = self.answered.lock();
+        while *answered < sent {
+            if self.changed.wait_until(&mut answered, deadline).timed_out() {
+                return *answered >= sent;
+            }
+        }
+        true
     }
 }
 

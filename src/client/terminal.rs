@@ -1,29 +1,35 @@
 //! The conversation at a terminal: what is typed goes to the server, what happens is
 //! shown ([`Show`]).
 //!
-//! Knows no bytes: the [`Link`] keeps up the connection, the [`Editor`] the line. What
-//! they are to do with each other is decided here.
+//! Does not know bytes: the [`Link`] keeps up the connection, the [`Editor`] the line. What
+//! they are to do with each other is decided here, on the thread `main`. It blocks in the
+//! editor; for moments in waiting for an answer; and at the end until everything has been
+//! answered, which Ctrl-C ends.
+//!
+//! Invariant: *a typed message is sent before it is shown as a message*, and to the users
+//! that stand in the typed line.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
-use unicode_width::UnicodeWidthStr;
 
-use super::connection::Connection;
+use super::address::Address;
 use super::display::{self, BEFORE_NAME, Style};
-use super::editor::{self, Editor, Input, Looks};
+use super::editor::{self, Editor, Input, Prompt};
 use super::exit;
+use super::first_name::first_log_in;
 use super::link::{Link, Stage, Standing};
-use super::log_in::{LogIn, log_in};
 use super::screen::Screen;
-use super::show::{People, Show, described};
+use super::show::{Echoes, People, Show, described};
 use super::typed::{COMMANDS, To, Typed};
-use crate::limits::{COMPLETION_TIME, NAME_ANSWER_TIME};
+use crate::limits::{BLOCK_ECHO_TIMEOUT, COMPLETION_TIMEOUT, ECHO_TIMEOUT, NAME_ANSWER_TIMEOUT};
 use crate::protocol::from_server::names_listed;
 use crate::protocol::request::Command;
 use crate::protocol::text::{Printable, Text};
@@ -32,17 +38,19 @@ use crate::protocol::username::Username;
 /// How to hold a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// With which server: `HOST:PORT`.
-    pub address: String,
+    /// With which server.
+    pub address: Address,
     /// Under which name. It need not be one yet: then another is asked for.
     pub name: String,
     /// Whether to ring for private messages and for one's own name.
     pub bell: bool,
     /// Whether to use colours.
     pub style: Style,
+    /// Where typed lines are kept for the next run.
+    pub history_file: Option<PathBuf>,
 }
 
-/// The time of a message that waits for a connection.
+/// The time of a message that the server has not answered yet.
 const NOT_YET: &str = "--:--";
 
 /// Holds a conversation until the user leaves: [`DONE`](exit::DONE) if everything was sent
@@ -50,23 +58,36 @@ const NOT_YET: &str = "--:--";
 /// error if there is no server to begin with.
 pub fn converse(config: &Config) -> io::Result<ExitCode> {
     let mut editor = Editor::new()?;
+    if let Some(file) = &config.history_file
+        && let Err(e) = editor.keep_history(file)
+    {
+        drop(editor);
+        let problem = format!("cannot keep the typed lines in {}: {e}", file.display());
+        return Ok(exit::fail(exit::BAD_USAGE, &problem));
+    }
     let Some((name, connection)) = first_log_in(config, &mut editor)? else {
         return Ok(ExitCode::from(exit::FAILED));
     };
     let screen = editor.screen().clone();
+    let style = Style {
+        controls: !screen.is_dumb(),
+        ..config.style
+    };
     let greeting = format!("You are {name}; /help lists the commands, /quit leaves");
-    let style = config.style.with_columns(screen.columns());
-    screen.say(&style.info(&display::time(), greeting));
+    let columns = Some(screen.columns());
+    screen.say(&style.with_columns(columns).info(&display::time(), greeting));
 
     let standing = Standing::online(name);
     let people = Arc::new(Mutex::new(People::default()));
+    let echoes = Arc::new(Echoes::default());
     let (answered, name_answered) = bounded(1);
     let show = Show {
         screen: screen.clone(),
-        style: config.style,
+        style,
         bell: config.bell,
         standing: Arc::clone(&standing),
         people: Arc::clone(&people),
+        echoes: Arc::clone(&echoes),
         name_answered: answered,
     };
     let happens = move |happening| show.show(happening);
@@ -77,72 +98,18 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
     let talk = Rc::new(Talk {
         link,
         screen,
-        style: config.style,
+        style,
         people,
-        planned: RefCell::default(),
+        echoes,
+        sent: Cell::new(0),
+        name_answered,
     });
     editor.set_chat(Rc::<Talk>::clone(&talk));
-
-    let mut about_to_leave = false;
-    loop {
-        let name = talk.link.standing().name;
-        let space = " ".repeat(BEFORE_NAME);
-        let painted = format!("{space}{}> ", config.style.name(&name));
-        match editor.next(&format!("{space}{name}> "), painted) {
-            Input::Lines { text, shown } => {
-                about_to_leave = false;
-                let _ = name_answered.try_recv();
-                match talk.carry_out(&text, shown) {
-                    Next::Line => {}
-                    Next::LineWithName => {
-                        let _ = name_answered.recv_timeout(NAME_ANSWER_TIME);
-                    }
-                    Next::Leave => break,
-                }
-            }
-            Input::Interrupt { cleared: true } => about_to_leave = false,
-            Input::Interrupt { cleared: false } if !about_to_leave => {
-                about_to_leave = true;
-                talk.say_info("Ctrl-C once more leaves");
-            }
-            Input::Garbled => talk.say_error("That was not UTF-8, and is lost"),
-            Input::Interrupt { cleared: false } | Input::End => break,
-        }
-    }
+    talk.type_lines(&mut editor);
     drop(editor);
-    talk.screen.plain();
+    talk.screen.direct();
     let talk = Rc::into_inner(talk).expect("the editor had the other");
     Ok(leave(talk))
-}
-
-/// Takes the name that was wished for, or asks for others until one is taken. `None` if
-/// none is given.
-fn first_log_in(
-    config: &Config,
-    editor: &mut Editor,
-) -> io::Result<Option<(Username, Connection)>> {
-    let mut wished = config.name.clone();
-    loop {
-        let problem = match Username::new(&wished) {
-            Ok(name) => match log_in(&config.address, &name, None)? {
-                LogIn::Done { connection, .. } => return Ok(Some((name, connection))),
-                LogIn::Refused(text) => format!(
-                    "{}. If that was you: after a break a name stays taken for a while",
-                    text.as_str()
-                ),
-            },
-            Err(bad) => {
-                // There is no use in asking if there is no server.
-                Connection::connect(&config.address)?;
-                bad.to_string()
-            }
-        };
-        editor.screen().say(&problem);
-        match editor.ask("Your name (Ctrl-D leaves): ") {
-            Some(answer) => wished = answer.trim().to_owned(),
-            None => return Ok(None),
-        }
-    }
 }
 
 fn leave(talk: Talk) -> ExitCode {
@@ -152,7 +119,6 @@ fn leave(talk: Talk) -> ExitCode {
         let waiting = "Waiting until the server has taken everything; Ctrl-C leaves at once";
         screen.say(&style.info(&display::time(), waiting));
     });
-    screen.flush();
     for what in left.unsent.iter().filter_map(described) {
         screen.say(&style.error(&display::time(), format!("Not sent{what}")));
     }
@@ -168,34 +134,16 @@ struct Talk {
     screen: Screen,
     style: Style,
     people: Arc<Mutex<People>>,
-    /// What is going to be done for the line that has just been accepted. It has been
-    /// shown so, and is not thought over again: a private message may have come since.
-    planned: RefCell<Option<Plan>>,
-}
-
-/// What is going to be done for a line.
-enum Plan {
-    Nothing,
-    Say {
-        to: Option<Username>,
-        texts: Vec<Text>,
-        /// Where the text begins in what was typed.
-        before: usize,
-        /// There is no connection now.
-        late: bool,
-    },
-    Names(Printable),
-    Name(Username),
-    Help,
-    Leave,
-    Fail(String),
+    echoes: Arc<Echoes>,
+    /// How many messages have been given to the link.
+    sent: Cell<usize>,
+    name_answered: Receiver<()>,
 }
 
 /// What comes after a line.
 enum Next {
-    Line,
-    /// The next line, with a prompt that waits for the name.
-    LineWithName,
+    /// The next line, which begins with this.
+    Line(String),
     Leave,
 }
 
@@ -215,130 +163,239 @@ impl editor::Chat for Talk {
             return Vec::new();
         };
         let answer = self.link.ask(Command::ListNames { prefix: printable });
-        match answer.recv_timeout(COMPLETION_TIME) {
+        match answer.recv_timeout(COMPLETION_TIMEOUT) {
             Ok(answer) => names_listed(&answer.text),
             Err(_) => remembered(),
         }
     }
 
-    /// Decides what is going to be done. A message looks as one from now on, anything
-    /// else as it was typed.
-    fn accepted(&self, line: &str) -> Option<Looks> {
-        let plan = self.plan(line);
-        let looks = self.looks(line, &plan);
-        self.planned.replace(Some(plan));
-        looks
+    fn last_private(&self) -> Option<Username> {
+        self.people.lock().last_private.clone()
     }
 }
 
 impl Talk {
-    fn plan(&self, typed: &str) -> Plan {
-        match Typed::parse(typed) {
-            Ok(Typed::Nothing) => Plan::Nothing,
-            Ok(Typed::Say { to, texts, before }) => {
-                let to = match to {
-                    To::All => None,
-                    To::One(name) => Some(name),
-                    To::LastPrivate => match self.people.lock().last_private.clone() {
-                        Some(name) => Some(name),
-                        None => {
-                            return Plan::Fail(
-                                "Nobody has written to you privately yet".to_owned(),
-                            );
-                        }
-                    },
-                };
-                Plan::Say {
-                    to,
-                    texts,
-                    before,
-                    late: self.link.standing().stage != Stage::Online,
-                }
-            }
-            Ok(Typed::Names { prefix }) => Plan::Names(prefix),
-            Ok(Typed::Name(name)) => Plan::Name(name),
-            Ok(Typed::Help) => Plan::Help,
-            Ok(Typed::Quit) => Plan::Leave,
-            Err(mistake) => Plan::Fail(mistake.to_string()),
-        }
-    }
-
-    /// What was typed as a message, if it is one, and if it takes as many rows of the
-    /// terminal then as it does now: the editor does not know that its characters change.
-    fn looks(&self, typed: &str, plan: &Plan) -> Option<Looks> {
-        let Plan::Say {
-            to, before, late, ..
-        } = plan
-        else {
-            return None;
-        };
-        let text = &typed[*before..];
-        let name = self.link.standing().name;
-        let width = Style::PLAIN.before_own(NOT_YET, &name, to.as_ref()).len();
-        let typed_width = BEFORE_NAME + name.as_str().len() + "> ".len() + before;
-        if width != typed_width {
-            let columns = self.screen.columns().unwrap_or(0);
-            let most = width.max(typed_width) + text.width();
-            // It has to be one row before and after. What is wider than its characters
-            // are, a TAB or a line end, cannot be told.
-            if text.contains(['\t', '\n']) || most >= columns {
-                return None;
-            }
-        }
-        Some(Looks {
-            prompt: self.before_own(to.as_ref(), *late),
-            text: text.to_owned(),
-        })
-    }
-
-    fn before_own(&self, to: Option<&Username>, late: bool) -> String {
-        let name = self.link.standing().name;
-        self.style.before_own(&time_of_own(late), &name, to)
-    }
-
-    /// Does what the line says. What is to be seen of it is printed at once, unless it has
-    /// been shown already.
-    fn carry_out(&self, typed: &str, shown: bool) -> Next {
-        let plan = self.planned.take().unwrap_or_else(|| self.plan(typed));
-        match plan {
-            Plan::Nothing => {}
-            Plan::Say {
-                to, texts, late, ..
-            } => {
-                for text in texts {
-                    if !shown {
-                        let name = self.link.standing().name;
-                        let (time, to) = (time_of_own(late), to.as_ref());
-                        let line = self.style().own(&time, &name, to, text.as_str());
-                        self.screen.say(&line);
+    /// Does what is typed, until the user leaves.
+    fn type_lines(&self, editor: &mut Editor) {
+        let (mut about_to_leave, mut begun) = (false, String::new());
+        loop {
+            let name = self.link.standing().name;
+            let space = " ".repeat(BEFORE_NAME);
+            let prompt = Prompt {
+                plain: format!("{space}{name}> "),
+                painted: format!("{space}{}> ", self.style.name(&name)),
+            };
+            let input = editor.next(&prompt, std::mem::take(&mut begun));
+            let leaving = std::mem::take(&mut about_to_leave);
+            let next = match input {
+                Input::Line(line) => {
+                    if let Err(e) = editor.remember(&line) {
+                        self.say_error(&format!("cannot keep the typed lines: {e}"));
                     }
-                    self.send(to.clone(), text, late);
+                    self.carry_out(&line, editor)
                 }
+                Input::Block(block) => self.carry_out_block(&block, editor),
+                Input::Interrupt { cleared: true } => continue,
+                Input::Interrupt { cleared: false } if !leaving => {
+                    about_to_leave = true;
+                    self.say_info("Ctrl-C once more leaves");
+                    continue;
+                }
+                Input::Garbled => {
+                    self.say_error("That was not UTF-8, and is lost");
+                    continue;
+                }
+                Input::Interrupt { cleared: false } | Input::End => Next::Leave,
+            };
+            match next {
+                Next::Line(line) => begun = line,
+                Next::Leave => return,
             }
-            Plan::Names(prefix) if self.link.standing().stage == Stage::Online => {
+        }
+    }
+
+    /// Does what the line says.
+    fn carry_out(&self, line: &str, editor: &mut Editor) -> Next {
+        match Typed::parse(line) {
+            Ok(Typed::Nothing) => {
+                editor.erase_line();
+            }
+            Ok(Typed::Say { to, texts, before }) => match to {
+                To::All => self.say_all(None, texts, editor),
+                To::One(name) => self.say_all(Some(&name), texts, editor),
+                To::LastPrivate => return self.address(&line[before..], editor),
+            },
+            Ok(Typed::Names { prefix }) if self.is_online() => {
                 self.link.send(Command::ListNames { prefix });
             }
-            Plan::Names(_) => self.say_error("There is no connection now"),
-            Plan::Name(name) => {
-                if self.link.set_name(name.clone()) != Stage::Offline {
-                    return Next::LineWithName;
-                }
-                let name = self.style.name(&name);
-                self.say_info(&format!("You will be {name} when you are back"));
-            }
-            Plan::Help => self.screen.say(&help()),
-            Plan::Leave => return Next::Leave,
-            Plan::Fail(problem) => self.say_error(&problem),
+            Ok(Typed::Names { .. }) => self.say_error("There is no connection now"),
+            Ok(Typed::Name(name)) => self.rename(name),
+            Ok(Typed::Ignore(name)) => self.ignore(name),
+            Ok(Typed::Unignore(name)) => self.unignore(&name),
+            Ok(Typed::Help) => self.screen.say(&help()),
+            Ok(Typed::Quit) => return Next::Leave,
+            Err(mistake) => self.say_error(&mistake.to_string()),
         }
-        Next::Line
+        Next::Line(String::new())
     }
 
-    fn send(&self, to: Option<Username>, text: Text, late: bool) {
-        let request = Command::message(to, text);
-        match late {
-            true => self.link.send_late(request),
-            false => self.link.send(request),
+    /// A `/reply` that was pasted or typed ahead: its addressee is shown before it is sent.
+    fn address(&self, text: &str, editor: &mut Editor) -> Next {
+        let Some(name) = editor::Chat::last_private(self) else {
+            self.say_error("No one has written to you privately yet");
+            return Next::Line(String::new());
+        };
+        if self.screen.is_dumb() {
+            self.say_error(&format!("Not sent: write /msg {name} TEXT"));
+            return Next::Line(String::new());
         }
+        editor.erase_line();
+        self.say_info(&format!("Enter sends this to {name}"));
+        Next::Line(format!("/msg {name} {text}"))
+    }
+
+    /// Sends a block of lines, if the user wants that.
+    fn carry_out_block(&self, block: &str, editor: &mut Editor) -> Next {
+        let (to, texts) = match Typed::parse(block) {
+            Ok(Typed::Say { to, texts, .. }) => match to {
+                To::All => (None, texts),
+                To::One(name) => (Some(name), texts),
+                // Its addressee would not be seen.
+                To::LastPrivate => {
+                    self.say_error("Not sent: a block needs /msg NAME before it");
+                    return Next::Line(String::new());
+                }
+            },
+            Ok(Typed::Nothing) => return Next::Line(String::new()),
+            Ok(_) => {
+                self.say_error("Not sent: that command takes no block");
+                return Next::Line(String::new());
+            }
+            Err(mistake) => {
+                self.say_error(&mistake.to_string());
+                return Next::Line(String::new());
+            }
+        };
+        let count = texts.len();
+        let whom = to
+            .as_ref()
+            .map_or("everyone".to_owned(), Username::to_string);
+        self.say_info(&format!("A block of {count} messages to {whom} is ready"));
+        let question = "      Enter sends it, Ctrl-C drops it> ".to_owned();
+        let prompt = Prompt {
+            plain: question.clone(),
+            painted: question,
+        };
+        loop {
+            match editor.next(&prompt, String::new()) {
+                Input::Line(answer) if answer.trim().is_empty() => {
+                    self.say_all(to.as_ref(), texts, editor);
+                    return Next::Line(String::new());
+                }
+                Input::Line(_) | Input::Block(_) | Input::Garbled => {
+                    editor.erase_line();
+                }
+                Input::Interrupt { .. } => {
+                    editor.erase_line();
+                    self.say_info(&format!("Not sent: the block of {count} messages"));
+                    return Next::Line(String::new());
+                }
+                Input::End => return Next::Leave,
+            }
+        }
+    }
+
+    /// Sends these texts, one after the other. Each is shown when it has been answered, or
+    /// after a moment without an answer.
+    fn say_all(&self, to: Option<&Username>, texts: Vec<Text>, editor: &mut Editor) {
+        let count = texts.len();
+        if count > 1 {
+            editor.erase_line();
+            self.screen.direct();
+            if let Some(tty) = editor.tty() {
+                tty.begin_interruptible();
+            }
+        }
+        let patience = if count > 1 {
+            BLOCK_ECHO_TIMEOUT
+        } else {
+            ECHO_TIMEOUT
+        };
+        let mut answers = true;
+        for (number, text) in texts.into_iter().enumerate() {
+            if count > 1 && editor.tty().is_some_and(|tty| tty.is_interrupted()) {
+                let rest = count - number;
+                self.say_error(&format!("Not sent: the last {rest} of {count} messages"));
+                break;
+            }
+            // A server that has not answered one is not waited for again.
+            let waits = answers && self.is_online();
+            let shown = text.clone();
+            self.link.send(Command::message(to.cloned(), text));
+            self.sent.set(self.sent.get() + 1);
+            answers = waits && {
+                let deadline = Instant::now() + patience;
+                self.echoes.wait_until(self.sent.get(), deadline)
+            };
+            if count == 1 {
+                editor.erase_line();
+            }
+            if !answers {
+                let name = self.link.standing().name;
+                let line = self.style().own(NOT_YET, &name, to, shown.as_str());
+                // Before the answer, if that has come after all.
+                self.screen.write(&(line + "\n"));
+            }
+        }
+    }
+
+    fn rename(&self, name: Username) {
+        let _ = self.name_answered.try_recv();
+        if self.link.set_name(name.clone()) == Stage::Offline {
+            let name = self.style.name(&name);
+            self.say_info(&format!("You will be {name} when you are back"));
+            return;
+        }
+        // The next prompt has the new name.
+        let _ = self.name_answered.recv_timeout(NAME_ANSWER_TIMEOUT);
+    }
+
+    fn ignore(&self, name: Option<Username>) {
+        let text = {
+            let mut people = self.people.lock();
+            match name {
+                Some(name) if people.is_ignored(&name) => format!("{name} is ignored already"),
+                Some(name) => {
+                    people.last_private.take_if(|last| last.is_same_as(&name));
+                    people.ignored.push(name.clone());
+                    format!("What {name} sends is hidden; /unignore {name} shows it again")
+                }
+                None if people.ignored.is_empty() => "You ignore no one".to_owned(),
+                None => {
+                    let names: Vec<String> =
+                        people.ignored.iter().map(Username::to_string).collect();
+                    format!("You ignore {}", names.join(", "))
+                }
+            }
+        };
+        self.say_info(&text);
+    }
+
+    fn unignore(&self, name: &Username) {
+        let was_ignored = {
+            let mut people = self.people.lock();
+            let before = people.ignored.len();
+            people.ignored.retain(|ignored| !ignored.is_same_as(name));
+            people.ignored.len() < before
+        };
+        match was_ignored {
+            true => self.say_info(&format!("What {name} sends is shown")),
+            false => self.say_error(&format!("You do not ignore {name}")),
+        }
+    }
+
+    fn is_online(&self) -> bool {
+        self.link.standing().stage == Stage::Online
     }
 
     fn say_info(&self, text: &str) {
@@ -351,22 +408,18 @@ impl Talk {
 
     /// The style for the terminal as wide as it is now.
     fn style(&self) -> Style {
-        self.style.with_columns(self.screen.columns())
-    }
-}
-
-/// The time that an own message is shown with when it is typed.
-fn time_of_own(late: bool) -> String {
-    match late {
-        true => NOT_YET.to_owned(),
-        false => display::time(),
+        self.style.with_columns(Some(self.screen.columns()))
     }
 }
 
 /// What `/help` shows.
 fn help() -> String {
     let mut rows = vec![("TEXT".to_owned(), "goes to everyone who is here")];
-    rows.extend(COMMANDS.iter().map(|row| (row.usage(), row.does)));
+    rows.extend(
+        COMMANDS
+            .iter()
+            .map(|command| (command.usage(), command.does)),
+    );
     rows.push((
         "//TEXT".to_owned(),
         "goes to everyone, with one slash before it",
@@ -376,13 +429,22 @@ fn help() -> String {
         "completes commands, and names of who is here",
     ));
     rows.push((
+        "Ctrl-R".to_owned(),
+        "finds a typed line that contains this one",
+    ));
+    rows.push((
         "Ctrl-C".to_owned(),
         "clears the line; twice on an empty one, it leaves",
     ));
     rows.push(("Ctrl-D".to_owned(), "leaves"));
-    let rows: Vec<String> = rows
+    let mut rows: Vec<String> = rows
         .iter()
         .map(|(what, does)| format!("  {what:<16} {does}"))
         .collect();
+    let aliases = COMMANDS.iter().flat_map(|command| {
+        let same = |alias: &&str| format!("{alias} is {}", command.word);
+        command.aliases.iter().map(same).collect::<Vec<_>>()
+    });
+    rows.push(format!("  {}", aliases.collect::<Vec<_>>().join(", ")));
     rows.join("\n")
 }

@@ -1,10 +1,14 @@
 //! What a typed line means, and how a long text is cut into messages.
 //!
-//! Pure: knows neither the terminal that the line comes from nor the connection that
-//! it goes to. What is a mistake never becomes a message, and only the first line of a
-//! pasted block can be a command: the others are its text, whatever they begin with.
+//! Pure. Does not know the terminal that the line comes from or the connection that it goes
+//! to. Only the first line of a pasted block can be a command: the others are its text.
+//!
+//! Invariant: *a mistake never becomes a message*. A line that looks like a command, also
+//! with blanks before its slash, is a command of this list or is not sent.
 
 use std::fmt;
+
+use unicode_width::UnicodeWidthChar;
 
 use crate::limits::TEXT_CHARS;
 use crate::protocol::text::{Printable, Text, Unprintable, is_blank};
@@ -31,6 +35,10 @@ pub enum Typed {
     },
     /// Change the own name.
     Name(Username),
+    /// Hide what this user sends; `None` lists the hidden users.
+    Ignore(Option<Username>),
+    /// Show it again.
+    Unignore(Username),
     /// Tell the commands.
     Help,
     /// Leave.
@@ -44,7 +52,8 @@ pub enum To {
     All,
     /// To this one.
     One(Username),
-    /// To whoever wrote privately last.
+    /// To the user that wrote privately last. The line is not sent like that
+    /// ([`is_reply`]).
     LastPrivate,
 }
 
@@ -54,20 +63,28 @@ pub enum Mistake {
     /// There is no such command.
     NotACommand(Printable),
     /// The command wants other arguments.
-    Usage(&'static Row),
+    Usage(&'static CommandSpec),
     /// What stands for a name is none.
     BadName,
     /// A command that is no message stands before other lines.
     MoreLines,
+    /// Blanks stand before the slash.
+    BlankBeforeSlash,
+    /// A private message stands below a text for all, as this line.
+    PrivateBelow(usize),
+    /// `/quit` with a text.
+    QuitText,
     /// It contains what the server does not take.
     Unprintable(Unprintable),
 }
 
 /// A command, as `/help` lists it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct CommandSpec {
     /// The word, with its slash.
     pub word: &'static str,
+    /// Other words for it, which users of other programs know.
+    pub aliases: &'static [&'static str],
     /// Its arguments.
     pub arguments: &'static str,
     /// What it does.
@@ -75,34 +92,52 @@ pub struct Row {
 }
 
 /// All commands: what is not in here is a mistake.
-pub const COMMANDS: [Row; 6] = [
-    Row {
+pub const COMMANDS: [CommandSpec; 8] = [
+    CommandSpec {
         word: "/msg",
+        aliases: &["/w"],
         arguments: "NAME TEXT",
         does: "writes to one, privately",
     },
-    Row {
+    CommandSpec {
         word: "/reply",
+        aliases: &[],
         arguments: "TEXT",
-        does: "writes to whoever wrote to you privately last",
+        does: "writes to the one that wrote to you privately last",
     },
-    Row {
+    CommandSpec {
         word: "/names",
+        aliases: &["/who"],
         arguments: "[PREFIX]",
         does: "lists who is here",
     },
-    Row {
+    CommandSpec {
         word: "/name",
+        aliases: &["/nick"],
         arguments: "NEW",
         does: "changes your name",
     },
-    Row {
+    CommandSpec {
+        word: "/ignore",
+        aliases: &[],
+        arguments: "[NAME]",
+        does: "hides what NAME sends, until you leave",
+    },
+    CommandSpec {
+        word: "/unignore",
+        aliases: &[],
+        arguments: "NAME",
+        does: "shows it again",
+    },
+    CommandSpec {
         word: "/help",
+        aliases: &[],
         arguments: "",
         does: "shows this",
     },
-    Row {
+    CommandSpec {
         word: "/quit",
+        aliases: &["/q", "/exit"],
         arguments: "",
         does: "leaves",
     },
@@ -114,23 +149,26 @@ impl Typed {
         if is_blank(typed) {
             return Ok(Typed::Nothing);
         }
+        if !typed.starts_with('/') && without_blanks(typed).starts_with('/') {
+            return Err(Mistake::BlankBeforeSlash);
+        }
         match typed.strip_prefix('/') {
-            None => Typed::say(To::All, typed, typed),
-            Some(text) if text.starts_with('/') => Typed::say(To::All, typed, text),
+            None => Typed::say_to_all(typed, typed),
+            Some(text) if text.starts_with('/') => Typed::say_to_all(typed, text),
             Some(_) => Typed::parse_command(typed),
         }
     }
 
     fn parse_command(typed: &str) -> Result<Typed, Mistake> {
         let (word, arguments) = split_word(typed);
-        let Some(row) = COMMANDS.iter().find(|row| row.word == word) else {
+        let Some(command) = CommandSpec::find(word) else {
             return Err(Mistake::NotACommand(Printable::harmless(word.as_bytes())));
         };
         let (first, rest) = split_word(arguments);
-        match row.word {
+        match command.word {
             "/msg" if !is_blank(rest) => Typed::say(To::One(Username::new(first)?), typed, rest),
             "/reply" if !is_blank(arguments) => Typed::say(To::LastPrivate, typed, arguments),
-            "/msg" | "/reply" => Err(Mistake::Usage(row)),
+            "/msg" | "/reply" => Err(Mistake::Usage(command)),
             _ if typed.trim_end().contains('\n') => Err(Mistake::MoreLines),
             "/names" if rest.is_empty() => Ok(Typed::Names {
                 prefix: Printable::new(first.as_bytes())?,
@@ -138,9 +176,27 @@ impl Typed {
             "/name" if !first.is_empty() && rest.is_empty() => {
                 Ok(Typed::Name(Username::new(first)?))
             }
+            "/ignore" if first.is_empty() => Ok(Typed::Ignore(None)),
+            "/ignore" if rest.is_empty() => Ok(Typed::Ignore(Some(Username::new(first)?))),
+            "/unignore" if !first.is_empty() && rest.is_empty() => {
+                Ok(Typed::Unignore(Username::new(first)?))
+            }
             "/help" if first.is_empty() => Ok(Typed::Help),
             "/quit" if first.is_empty() => Ok(Typed::Quit),
-            _ => Err(Mistake::Usage(row)),
+            "/quit" => Err(Mistake::QuitText),
+            _ => Err(Mistake::Usage(command)),
+        }
+    }
+
+    /// A text for all, in which no line is meant for one.
+    fn say_to_all(typed: &str, text: &str) -> Result<Typed, Mistake> {
+        let is_private = |line: &str| {
+            let (word, _) = split_word(without_blanks(line));
+            CommandSpec::find(word).is_some_and(|it| matches!(it.word, "/msg" | "/reply"))
+        };
+        match text.lines().skip(1).position(is_private) {
+            Some(below) => Err(Mistake::PrivateBelow(below + 2)),
+            None => Typed::say(To::All, typed, text),
         }
     }
 
@@ -153,6 +209,17 @@ impl Typed {
             before: typed.len() - text.len(),
         })
     }
+}
+
+/// Whether this word is `/reply`, which is replaced by `/msg NAME` before anything is sent:
+/// the user that wrote last may be another one by then.
+pub fn is_reply(word: &str) -> bool {
+    CommandSpec::find(word).is_some_and(|command| command.word == "/reply")
+}
+
+/// The line without what looks like nothing before it.
+pub fn without_blanks(line: &str) -> &str {
+    line.trim_start_matches(|c: char| c.is_whitespace() || c.is_control() || c.width() == Some(0))
 }
 
 /// The first word, and what follows the spaces and line ends after it.
@@ -214,12 +281,30 @@ impl fmt::Display for Mistake {
             Mistake::Usage(row) => write!(f, "Usage: {}", row.usage()),
             Mistake::BadName => write!(f, "{BadName}"),
             Mistake::MoreLines => f.write_str("That command stands alone, without more lines"),
+            Mistake::BlankBeforeSlash => {
+                f.write_str("Not sent: a command begins with its slash, and // sends a slash")
+            }
+            Mistake::PrivateBelow(line) => {
+                write!(
+                    f,
+                    "Not sent: line {line} is a private message in a text for all"
+                )
+            }
+            Mistake::QuitText => f.write_str("/quit takes no text: /quit alone leaves"),
             Mistake::Unprintable(unprintable) => write!(f, "{unprintable}"),
         }
     }
 }
 
-impl Row {
+impl CommandSpec {
+    /// The command of this word, whatever its case.
+    pub fn find(word: &str) -> Option<&'static CommandSpec> {
+        COMMANDS.iter().find(|command| {
+            let is_word = |known: &&str| known.eq_ignore_ascii_case(word);
+            is_word(&command.word) || command.aliases.iter().any(is_word)
+        })
+    }
+
     /// The word and its arguments.
     pub fn usage(&self) -> String {
         format!("{} {}", self.word, self.arguments)
@@ -244,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_line_is_a_broadcast_unless_it_begins_with_one_slash() {
-        for line in ["hello", " /quit", "привет 🙂", "a/b", "  two  spaces "] {
+        for line in ["hello", "привет 🙂", "a/b", "  two  spaces "] {
             assert_eq!(Typed::parse(line), say(To::All, 0, &[line]), "{line:?}");
         }
         assert_eq!(Typed::parse("//etc"), say(To::All, 1, &["/etc"]));
@@ -273,6 +358,56 @@ mod tests {
         assert_eq!(Typed::parse("/name bob "), Ok(Typed::Name(name("bob"))));
         assert_eq!(Typed::parse("/help"), Ok(Typed::Help));
         assert_eq!(Typed::parse("/quit \n"), Ok(Typed::Quit));
+        let hidden = |name| Ok(Typed::Ignore(name));
+        assert_eq!(Typed::parse("/ignore bob"), hidden(Some(name("bob"))));
+        assert_eq!(Typed::parse("/ignore"), hidden(None));
+        assert_eq!(
+            Typed::parse("/unignore bob"),
+            Ok(Typed::Unignore(name("bob")))
+        );
+    }
+
+    #[test]
+    fn command_word_is_known_by_any_case_and_by_its_aliases() {
+        let quit = || Ok(Typed::Quit);
+        for line in ["/quit", "/QUIT", "/Quit", "/q", "/exit", "/EXIT"] {
+            assert_eq!(Typed::parse(line), quit(), "{line:?}");
+        }
+        let bob = || To::One(name("bob"));
+        for line in ["/MSG bob hi", "/msg bob hi"] {
+            assert_eq!(Typed::parse(line), say(bob(), 9, &["hi"]), "{line:?}");
+        }
+        assert_eq!(Typed::parse("/w bob hi"), say(bob(), 7, &["hi"]));
+        assert_eq!(Typed::parse("/nick bob"), Ok(Typed::Name(name("bob"))));
+        assert_eq!(Typed::parse("/who"), Typed::parse("/names"));
+        assert!(is_reply("/reply") && is_reply("/REPLY") && !is_reply("/repl"));
+    }
+
+    #[test]
+    fn blanks_before_a_slash_are_a_mistake() {
+        for before in [" ", "\n", "\t ", "\r\n", "\u{A0}", "\u{FEFF}", "\u{200B}"] {
+            for line in ["/msg bob secret", "/quit", "/", "//x"] {
+                let typed = format!("{before}{line}");
+                assert_eq!(
+                    Typed::parse(&typed),
+                    Err(Mistake::BlankBeforeSlash),
+                    "{typed:?}"
+                );
+            }
+        }
+        for below in [
+            "/msg bob secret",
+            "  /MSG bob secret",
+            "/w bob secret",
+            "/reply secret",
+        ] {
+            let typed = format!("hello\n\n{below}\n");
+            assert_eq!(
+                Typed::parse(&typed),
+                Err(Mistake::PrivateBelow(3)),
+                "{typed:?}"
+            );
+        }
     }
 
     #[test]
@@ -314,8 +449,16 @@ mod tests {
                 "/etc/passwd is not a command; /help lists them, and // sends a slash",
             ),
             (
-                "/MSG bob hi",
-                "/MSG is not a command; /help lists them, and // sends a slash",
+                "/MGS bob hi",
+                "/MGS is not a command; /help lists them, and // sends a slash",
+            ),
+            (
+                " /msg bob hi",
+                "Not sent: a command begins with its slash, and // sends a slash",
+            ),
+            (
+                "hi\n/msg bob hi",
+                "Not sent: line 2 is a private message in a text for all",
             ),
             ("/msg", "Usage: /msg NAME TEXT"),
             ("/msg bob", "Usage: /msg NAME TEXT"),
@@ -329,7 +472,7 @@ mod tests {
             ("/name bob smith", "Usage: /name NEW"),
             ("/names a b", "Usage: /names [PREFIX]"),
             ("/help me", "Usage: /help"),
-            ("/quit now", "Usage: /quit"),
+            ("/quit now", "/quit takes no text: /quit alone leaves"),
             ("a\u{7}b", "Forbidden character U+0007"),
             ("/msg bob \u{1B}[2J", "Forbidden character U+001B"),
         ] {

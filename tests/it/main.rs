@@ -11,6 +11,8 @@ mod command_line;
 mod commands;
 mod course;
 mod delivery;
+#[cfg(feature = "client")]
+mod emulators;
 mod endings;
 mod fault_client;
 mod faults;
@@ -24,6 +26,10 @@ mod make;
 mod model;
 #[cfg(feature = "client")]
 mod network;
+#[cfg(feature = "client")]
+mod outages;
+#[cfg(feature = "client")]
+mod pty;
 mod readme;
 mod reconnecting;
 mod resuming;
@@ -37,3 +43,5 @@ mod telnet;
 mod terminal;
 mod tokens;
 mod tools;
+#[cfg(feature = "client")]
+mod typing;

@@ -495,3 +495,72 @@ fn help_tells_every_exit_code() {
         assert!(help.contains(code), "{code:?} in {help}");
     }
 }
+
+#[test]
+fn listener_ends_with_the_reader_of_its_output() {
+    let server = Server::start(&[]);
+    let listen = format!(
+        "{} -n once --listen {} | head -1",
+        crate::pty::client(),
+        server.address
+    );
+    let shell = Command::new("sh")
+        .args(["-c", &listen])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    wait_for("its name", || server.log().contains("once"));
+    let mut bob = server.named("bob");
+    bob.ask(
+        "Broadcast-message the one message",
+        "200 OK",
+        "Delivered to 1",
+    );
+    // No other message comes, and it ends.
+    let printed = output_of(shell);
+    assert!(printed.ends_with("\tbob\tthe one message\n"), "{printed:?}");
+    server.named("once");
+}
+
+#[test]
+fn message_to_an_empty_room_is_told_on_stderr() {
+    let server = Server::start(&[]);
+    for arguments in [&["-n", "bot", "-m", "hi"][..], &["-n", "bot"]] {
+        let ended = Script::run(server.address, arguments, "hi\n");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(
+            ended.stderr,
+            "chat-client: delivered to no other user: \"hi\"\n"
+        );
+    }
+    let mut bob = server.named("bob");
+    let ended = Script::run(server.address, &["-n", "bot"], "hi\n");
+    assert_eq!(ended.stderr, "");
+    bob.expect_delivery("broadcast", "bot", "hi");
+}
+
+#[test]
+fn byte_order_mark_is_no_part_of_the_input() {
+    let server = Server::start(&[]);
+    let mut bob = server.named("bob");
+    let ended = Script::run(server.address, &["-n", "bot"], "\u{FEFF}one\n\u{FEFF}two\n");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    bob.expect_delivery("broadcast", "bot", "one");
+    bob.expect_delivery("broadcast", "bot", "\u{FEFF}two");
+}
+
+#[test]
+fn server_is_found_by_a_port_alone() {
+    let server = Server::start(&[]);
+    let mut bob = server.named("bob");
+    for typed in [
+        format!(":{}", server.address.port()),
+        server.address.port().to_string(),
+    ] {
+        let ended = Command::new(crate::pty::client())
+            .args(["-n", "bot", "-m", "hi", &typed])
+            .status();
+        assert!(ended.expect("it starts").success());
+        bob.expect_delivery("broadcast", "bot", "hi");
+    }
+}

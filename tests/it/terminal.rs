@@ -1,152 +1,12 @@
 //! The client at a terminal.
 
 use crate::network::Network;
-use crate::support::{Client, DEADLINE, Program, Server, has_tool, has_unread, signal, wait_for};
+use crate::pty::{COLUMNS, ROWS, Terminal, can_be_tested, client};
+use crate::support::{Client, Server, has_tool, has_unread, signal, wait_for};
 use rustix::process::Signal;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::num::NonZero;
-use std::process::Command;
+use std::net::TcpListener;
 use std::thread;
-use std::time::Instant;
-
-const ROWS: NonZero<u16> = NonZero::new(40).unwrap();
-const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
-
-/// The client in a pseudo-terminal, which script(1) gives it, and what it shows there.
-struct Terminal {
-    program: Program,
-    screen: vt100::Parser,
-    /// All that came, as it came.
-    raw: Vec<u8>,
-}
-
-impl Terminal {
-    #[track_caller]
-    fn start(address: SocketAddr, arguments: &str, prepare: impl FnOnce(&mut Command)) -> Terminal {
-        let client = env!("CARGO_BIN_EXE_chat-client");
-        let resize = format!("stty rows {ROWS} cols {COLUMNS}");
-        Terminal::run(
-            &format!("{resize}; exec {client} {arguments} {address}"),
-            prepare,
-        )
-    }
-
-    /// Runs this in a shell in a terminal.
-    #[track_caller]
-    fn run(in_a_terminal: &str, prepare: impl FnOnce(&mut Command)) -> Terminal {
-        let mut command = Command::new("script");
-        command
-            .args(["-q", "-e", "-f", "-c", in_a_terminal, "/dev/null"])
-            .env("TERM", "xterm-256color")
-            .env("SHELL", "/bin/sh")
-            .env("USER", "somebody")
-            .env_remove("NO_COLOR");
-        prepare(&mut command);
-        Terminal {
-            program: Program::start(&mut command),
-            screen: vt100::Parser::new(ROWS, COLUMNS, 0),
-            raw: Vec::new(),
-        }
-    }
-
-    /// One that has logged in.
-    #[track_caller]
-    fn named(server: &Server, name: &str) -> Terminal {
-        Terminal::named_at(server.address, name, "")
-    }
-
-    /// The same, through a network perhaps.
-    #[track_caller]
-    fn named_at(address: SocketAddr, name: &str, arguments: &str) -> Terminal {
-        let mut terminal = Terminal::start(address, &format!("-n {name} {arguments}"), |_| {});
-        terminal.shows(&format!("hh:mm * 1 online: {name}"), &format!("{name}> "));
-        terminal
-    }
-
-    #[track_caller]
-    fn types(&mut self, keys: &str) {
-        self.program.types(keys.as_bytes());
-    }
-
-    /// Waits until a row shows this, and the one with the cursor ends with that.
-    #[track_caller]
-    fn shows(&mut self, row: &str, cursor_row: &str) {
-        self.waits_for(
-            &format!("{row:?}, and the cursor after {cursor_row:?}"),
-            |terminal| {
-                let row = row.is_empty() || terminal.rows().iter().any(|shown| shown == row);
-                row && terminal.before_cursor().ends_with(cursor_row)
-            },
-        );
-    }
-
-    #[track_caller]
-    fn waits_for(&mut self, what: &str, holds: impl Fn(&Terminal) -> bool) {
-        let deadline = Instant::now() + DEADLINE;
-        while !holds(self) {
-            match self.program.next_output(deadline) {
-                Ok(bytes) => {
-                    self.screen.process(&bytes);
-                    self.raw.extend(bytes);
-                }
-                Err(e) => panic!(
-                    "{e}; expected {what} in\n{}",
-                    self.screen.screen().contents()
-                ),
-            }
-        }
-    }
-
-    /// What the rows show, with the time of day made the same in all.
-    fn rows(&self) -> Vec<String> {
-        let rows = self.screen.screen().rows(0, COLUMNS.get());
-        rows.map(|row| without_time(row.trim_end())).collect()
-    }
-
-    /// The row with the cursor, as far as the cursor.
-    fn before_cursor(&self) -> String {
-        let (row, column) = self.screen.screen().cursor_position();
-        self.screen.screen().contents_between(row, 0, row, column)
-    }
-
-    /// Waits for it to end, and gives its exit code and what it still showed.
-    #[track_caller]
-    fn ends(mut self) -> (Option<i32>, Vec<String>) {
-        // script(1) waits for the end of its own input too.
-        let status = self.program.ends();
-        let deadline = Instant::now() + DEADLINE;
-        while let Ok(bytes) = self.program.next_output(deadline) {
-            self.screen.process(&bytes);
-        }
-        (status.code(), self.rows())
-    }
-}
-
-fn without_time(row: &str) -> String {
-    let is_time = |row: &[u8]| {
-        matches!(
-            row,
-            [
-                b'0'..=b'2',
-                b'0'..=b'9',
-                b':',
-                b'0'..=b'5',
-                b'0'..=b'9',
-                b' ',
-                ..
-            ]
-        )
-    };
-    match is_time(row.as_bytes()) {
-        true => format!("hh:mm{}", &row[5..]),
-        false => row.to_owned(),
-    }
-}
-
-fn can_be_tested() -> bool {
-    ["script", "stty"].into_iter().all(has_tool)
-}
 
 #[test]
 fn a_conversation_looks_the_same_to_both_but_for_what_is_private() {
@@ -156,7 +16,7 @@ fn a_conversation_looks_the_same_to_both_but_for_what_is_private() {
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
     let mut bob = Terminal::start(server.address, "-n bob", |_| {});
-    bob.shows("hh:mm * 2 online: alice bob", "bob> ");
+    bob.shows("hh:mm * 2 online: alice, bob", "bob> ");
     alice.types("hello, everyone 🙂\r");
     alice.shows("hh:mm alice: hello, everyone 🙂", "alice> ");
     bob.shows("hh:mm alice: hello, everyone 🙂", "bob> ");
@@ -179,10 +39,7 @@ fn a_conversation_looks_the_same_to_both_but_for_what_is_private() {
     let (code, rows) = alice.ends();
     assert_eq!(code, Some(0), "{rows:#?}");
     bob.types("still there?\r");
-    bob.shows(
-        "hh:mm * Nobody has got that: nobody else is here, or none can take it",
-        "bob> ",
-    );
+    bob.shows("hh:mm * Delivered to no other user: still there?", "bob> ");
 }
 
 #[test]
@@ -199,7 +56,7 @@ fn mistakes_are_told_and_never_sent() {
         "alice> ",
     );
     alice.types("/reply hi\r");
-    alice.shows("hh:mm ! Nobody has written to you privately yet", "alice> ");
+    alice.shows("hh:mm ! No one has written to you privately yet", "alice> ");
     alice.types("/msg carol psst\r");
     alice.shows(
         "hh:mm ! No one is named carol; not sent to carol: psst",
@@ -250,7 +107,11 @@ fn what_arrives_while_one_types_stands_above_the_line() {
         let row = format!("hh:mm bob: interrupting {number}");
         assert!(rows.contains(&row), "{row:?} in {rows:#?}");
     }
-    let first = format!("hh:mm alice: {typed}{long}")[..COLUMNS.get().into()].to_owned();
+    // Its rows end between words.
+    let first = format!(
+        "hh:mm alice: {typed}{}",
+        &long[..(" a word".repeat(5) + " a").len()]
+    );
     assert!(rows.contains(&first), "{first:?} in {rows:#?}");
 }
 
@@ -307,7 +168,7 @@ fn tab_does_not_list_a_crowd() {
 }
 
 #[test]
-fn a_message_that_does_not_fit_the_row_in_which_it_was_typed_is_shown_below() {
+fn long_typed_message_is_replaced_by_wrapped_rows() {
     if !can_be_tested() {
         return;
     }
@@ -319,10 +180,10 @@ fn a_message_that_does_not_fit_the_row_in_which_it_was_typed_is_shown_below() {
     alice.shows("hh:mm bob (to you): psst", "alice> ");
     // An empty line before it is none.
     alice.types(&format!("\r/reply {text}\r"));
-    alice.waits_for("what was typed, and the message", |alice| {
+    alice.waits_for("the message instead of what was typed", |alice| {
         let rows = alice.rows();
         let begins = |start: &str| rows.iter().any(|row| row.starts_with(start));
-        begins("      alice> /reply word") && begins("hh:mm alice (to bob): word")
+        begins("hh:mm alice (to bob): word") && begins("      word") && !begins("      alice> /")
     });
     bob.expect_delivery("private", "alice", &text);
     bob.barrier();
@@ -594,16 +455,16 @@ fn a_name_that_is_none_or_taken_is_asked_for_again() {
     terminal.types("bob\r");
     terminal.shows(
         "bob is taken. If that was you: after a break a name stays taken for a while",
-        "Your name (Ctrl-D leaves): ",
+        "Your name (Enter waits for bob, Ctrl-D leaves): ",
     );
     terminal.types("alice\r");
-    terminal.shows("hh:mm * 2 online: alice bob", "alice> ");
+    terminal.shows("hh:mm * 2 online: alice, bob", "alice> ");
     let mut user = Terminal::start(server.address, "", |_| {});
-    user.shows("hh:mm * 3 online: alice bob somebody", "somebody> ");
+    user.shows("hh:mm * 3 online: alice, bob, somebody", "somebody> ");
     let mut nobody = Terminal::start(server.address, "-n bob", |_| {});
     nobody.shows(
         "bob is taken. If that was you: after a break a name stays taken for a while",
-        "Your name (Ctrl-D leaves): ",
+        "Your name (Enter waits for bob, Ctrl-D leaves): ",
     );
     nobody.types("\x04");
     assert_eq!(nobody.ends().0, Some(1));
@@ -649,9 +510,9 @@ fn a_reply_goes_to_whoever_wrote_privately_last() {
     alice.types("/reply what?\r");
     bob.expect_delivery("private", "alice", "what?");
     alice.shows("hh:mm alice (to bob): what?", "alice> ");
-    // A line from the history is a line as any other.
+    // The line in the history has its addressee, too.
     alice.types("\x1B[A");
-    alice.shows("", "alice> /reply what?");
+    alice.shows("", "alice> /msg bob what?");
     alice.types("\x7F!\r");
     bob.expect_delivery("private", "alice", "what!");
     carol.barrier();
@@ -679,7 +540,7 @@ fn the_terminal_is_given_back_to_who_is_killed() {
         return;
     }
     let server = Server::start(&[]);
-    let client = env!("CARGO_BIN_EXE_chat-client");
+    let client = client();
     let shell = format!(
         "stty rows {ROWS} cols {COLUMNS}; {client} -n alice {} & wait; \
          {client} -n alice {}; stty -a | grep -o '[-]*echo '; stty -a | grep -o '[-]*icanon '",
@@ -724,7 +585,7 @@ fn colours_and_the_bell_are_there_for_who_wants_them() {
             coloured(b" bob: for all"),
         )
     };
-    let online = "hh:mm * 2 online: alice bob";
+    let online = "hh:mm * 2 online: alice, bob";
     let mut alice = Terminal::start(server.address, "-n alice --bell", |_| {});
     alice.shows(online, "alice> ");
     assert_eq!(talk(&mut bob, &mut alice), (2, true, false));
@@ -766,7 +627,7 @@ fn what_a_server_sends_cannot_drive_the_terminal() {
     alice.shows("hh:mm ! unasked ]0;title", "alice> ");
     let raw = String::from_utf8(alice.raw.clone()).expect("UTF-8");
     assert!(
-        raw.contains(": \u{FFFD}[2J\u{FFFD}\u{FFFD}2J\u{FFFD}hi"),
+        raw.contains("\u{FFFD}[2J\u{FFFD}\u{FFFD}2J\u{FFFD}hi"),
         "{raw:?}"
     );
     assert!(
@@ -789,7 +650,7 @@ fn a_terminal_that_cannot_move_its_cursor_will_do() {
     });
     alice.waits_for("who is here", |alice| {
         let contents = alice.screen.screen().contents();
-        contents.trim_end().ends_with(" * 2 online: alice bob")
+        contents.trim_end().ends_with(" * 2 online: alice, bob")
     });
     alice.types("hello\n");
     alice.shows("hello", "");

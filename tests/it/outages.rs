@@ -1,0 +1,178 @@
+//! The client at a terminal while the server is frozen, gone or back.
+
+use crate::network::Network;
+use crate::pty::{Terminal, can_be_tested};
+use crate::support::{Server, wait_for};
+use rustix::process::Signal;
+
+#[test]
+fn message_without_answer_does_not_look_sent() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    server.stop();
+    alice.types("frozen\r");
+    alice.shows("--:-- alice: frozen", "alice> ");
+    assert!(!alice.rows().contains(&"hh:mm alice: frozen".to_owned()));
+    alice.shows("hh:mm * no answer from the server for 10 s", "alice> ");
+    server.signal(Signal::CONT);
+    bob.expect_delivery("broadcast", "alice", "frozen");
+    alice.shows("hh:mm alice: frozen", "alice> ");
+    let rows = alice.rows();
+    let of = |row: &str| rows.iter().filter(|shown| *shown == row).count();
+    assert_eq!(
+        of("hh:mm * no answer from the server for 10 s"),
+        1,
+        "{rows:#?}"
+    );
+    assert_eq!(of("--:-- alice: frozen"), 1, "{rows:#?}");
+}
+
+#[test]
+fn refused_message_is_never_shown_as_one() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    alice.types("/msg carol psst\r");
+    alice.shows(
+        "hh:mm ! No one is named carol; not sent to carol: psst",
+        "alice> ",
+    );
+    let rows = alice.rows();
+    assert!(
+        !rows.iter().any(|row| row.contains("alice (to carol)")),
+        "{rows:#?}"
+    );
+}
+
+#[test]
+fn session_after_a_new_login_survives_another_reset() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let address = server.address;
+    let network = Network::to(address);
+    let mut alice = Terminal::named_at(network.address, "alice", "");
+    drop(server);
+    alice.waits_for("the loss", |alice| {
+        alice
+            .rows()
+            .iter()
+            .any(|row| row.contains("! The connection ended"))
+    });
+    let server = Server::start(&["-l", &address.to_string()]);
+    let new = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
+    alice.shows(new, "alice> ");
+    let mut bob = server.named("bob");
+    bob.ask(
+        "Private-message alice seen?",
+        "200 OK",
+        "Delivered to alice",
+    );
+    alice.shows("hh:mm bob (to you): seen?", "alice> ");
+    network.reset();
+    server.expect_log("alice, lingers");
+    bob.ask("Private-message alice kept", "200 OK", "Delivered to alice");
+    alice.shows("hh:mm bob (to you): kept", "alice> ");
+    let rows = alice.rows().join("\n");
+    let resumed = "hh:mm * Back as alice, what was sent to you meanwhile follows";
+    assert!(rows.contains(resumed), "{rows}");
+}
+
+#[test]
+fn taken_name_is_asked_for_again_after_an_outage() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let address = server.address;
+    let mut alice = Terminal::named(&server, "alice");
+    drop(server);
+    alice.waits_for("the loss", |alice| {
+        alice
+            .rows()
+            .iter()
+            .any(|row| row.contains("! The connection ended"))
+    });
+    // From the first moment on, somebody else has the name.
+    let server = Server::start(&["-l", &address.to_string()]);
+    let mut thief = server.named("Alice");
+    alice.shows(
+        "hh:mm ! alice is taken; trying again now and then, /name NEW takes another name",
+        "alice> ",
+    );
+    thief.ask("Quit", "200 OK", "Goodbye");
+    let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
+    alice.shows(back, "alice> ");
+    let rows = alice.rows();
+    let told = rows.iter().filter(|row| row.contains("is taken")).count();
+    assert_eq!(told, 1, "{rows:#?}");
+}
+
+#[test]
+fn message_of_an_outage_waits_for_others_to_come_back() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let address = server.address;
+    let mut alice = Terminal::named(&server, "alice");
+    drop(server);
+    alice.waits_for("the loss", |alice| {
+        alice
+            .rows()
+            .iter()
+            .any(|row| row.contains("! The connection ended"))
+    });
+    alice.types("meanwhile\r");
+    alice.shows("--:-- alice: meanwhile", "alice> ");
+    let server = Server::start(&["-l", &address.to_string()]);
+    let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
+    alice.shows(back, "alice> ");
+    let mut bob = server.named("bob");
+    bob.expect_delivery("broadcast", "alice", "meanwhile");
+    alice.shows("hh:mm alice: meanwhile", "alice> ");
+    // Alone, it is sent in the end, and told.
+    bob.ask("Quit", "200 OK", "Goodbye");
+    drop(server);
+    alice.waits_for("another loss", |alice| {
+        let lost = |row: &&String| row.contains("! The connection ended");
+        alice.rows().iter().filter(lost).count() == 2
+    });
+    alice.types("alone\r");
+    alice.shows("--:-- alice: alone", "alice> ");
+    let _server = Server::start(&["-l", &address.to_string()]);
+    alice.shows("hh:mm * Delivered to no other user: alone", "alice> ");
+}
+
+#[test]
+fn fresh_start_can_wait_for_its_own_ghost() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&["--linger", "3"]);
+    let mut ghost = server.named("alice");
+    ghost.use_token();
+    ghost.reset();
+    wait_for("the ghost", || server.log().contains("alice, lingers"));
+    let mut alice = Terminal::start(server.address, "-n alice", |_| {});
+    alice.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
+    alice.types("\r");
+    alice.shows("Waiting for alice; Ctrl-C ends that", "");
+    alice.shows("hh:mm * 1 online: alice", "alice> ");
+    // Ctrl-C ends the waiting, and not the client.
+    let mut other = Terminal::start(server.address, "-n alice", |_| {});
+    other.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
+    other.types("\r");
+    other.shows("Waiting for alice; Ctrl-C ends that", "");
+    other.types("\x03");
+    other.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
+    other.types("bob\r");
+    other.shows("hh:mm * 2 online: alice, bob", "bob> ");
+}
