@@ -275,9 +275,6 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(30);
 /// shorter than a person notices.
 pub const ECHO_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The same for a message of a block, for which the user waits anyway.
-pub const BLOCK_ECHO_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// How long messages that were typed without a connection wait in a new session for others
 /// to come back too.
 pub const EMPTY_ROOM_TIMEOUT: Duration = Duration::from_secs(5);

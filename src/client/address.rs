@@ -31,7 +31,7 @@ impl Address {
         }
     }
 
-    /// Reads `HOST:PORT`, of which either may be left out. IPv6 stands in brackets, unless
+    /// Reads `HOST:PORT`, of which either may be left out. IPv6 needs brackets, unless
     /// there is only one way to read it without. `None` if this is no address.
     pub fn parse(typed: &str) -> Option<Address> {
         if let Ok(port @ 1..) = typed.strip_prefix(':').unwrap_or(typed).parse() {

@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
-use rustix::net::{SendFlags, send};
+use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{SendFlags, connect_unspec, send};
 
+use super::watch::Watch;
 use crate::keepalive;
-use crate::limits::{
-    LOG_IN_TIMEOUT, PING_INTERVAL, PING_TIMEOUT, SILENCE_CHECK_INTERVAL, SILENCE_NOTICE_TIMEOUT,
-    USER_TIMEOUT,
-};
+use crate::limits::{LOG_IN_TIMEOUT, SILENCE_CHECK_INTERVAL, USER_TIMEOUT};
 use crate::line::{Line, LineReader};
 use crate::protocol::from_server::{Content, FromServer, Message, NotAMessage};
 use crate::protocol::reply::Notice;
@@ -388,8 +387,13 @@ impl Read for Input {
                             .unanswered
                             .front()
                             .map(|it| it.sent);
-                        if watch.is_ping_due(now, due)? {
-                            self.shared.ping();
+                        match watch.is_ping_due(now, due) {
+                            Ok(true) => self.shared.ping(),
+                            Ok(false) => {}
+                            Err(e) => {
+                                self.shared.reset();
+                                return Err(e);
+                            }
                         }
                     }
                 }
@@ -404,8 +408,18 @@ impl Read for Input {
 }
 
 impl Shared {
-    /// Sends a `Ping` whose answer interests nobody. Never blocks: what is being written or
-    /// does not fit asks for an answer as well.
+    /// Breaks the connection. A server that was frozen would take an orderly end for the
+    /// user's leaving, and end the session that is to be resumed.
+    fn reset(&self) {
+        if connect_unspec(&self.socket).is_err() {
+            // Another thread is blocked in writing, so an orderly end cannot arrive before
+            // the reset at the close.
+            let _ = set_socket_linger(&self.socket, Some(Duration::ZERO));
+        }
+    }
+
+    /// Sends a `Ping` whose answer is dropped. Never blocks: a request that is being written
+    /// or does not fit asks for an answer as well.
     fn ping(&self) {
         let Some(_sending) = self.sending.try_lock() else {
             return;
@@ -425,52 +439,6 @@ impl Shared {
             Err(rustix::io::Errno::WOULDBLOCK) => {}
             // What comes after a part of a request would not be understood.
             Ok(_) | Err(_) => asked.closed = true,
-        }
-    }
-}
-
-/// What is known of a server that sends nothing. Pure: the caller passes the time.
-struct Watch {
-    last: Instant,
-    pinged: Option<Instant>,
-    told: bool,
-    on_silence: Box<dyn FnMut() + Send>,
-}
-
-impl Watch {
-    fn new(now: Instant, on_silence: Box<dyn FnMut() + Send>) -> Watch {
-        Watch {
-            last: now,
-            pinged: None,
-            told: false,
-            on_silence,
-        }
-    }
-
-    fn heard(&mut self, now: Instant) {
-        self.last = now;
-        self.pinged = None;
-        self.told = false;
-    }
-
-    /// Whether a `Ping` is to be sent now; an error if the connection counts as lost. `due`
-    /// is when the first request without an answer was sent.
-    fn is_ping_due(&mut self, now: Instant, due: Option<Instant>) -> io::Result<bool> {
-        let waiting_since = due.map(|due| due.max(self.last));
-        let is_late = waiting_since.is_some_and(|since| now - since >= SILENCE_NOTICE_TIMEOUT);
-        if is_late && !std::mem::replace(&mut self.told, true) {
-            (self.on_silence)();
-        }
-        match self.pinged {
-            Some(pinged) if now - pinged >= PING_TIMEOUT => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no answer for {} s", (now - self.last).as_secs()),
-            )),
-            None if now - self.last >= PING_INTERVAL => {
-                self.pinged = Some(now);
-                Ok(true)
-            }
-            _ => Ok(false),
         }
     }
 }
@@ -578,30 +546,6 @@ mod tests {
     }
 
     #[test]
-    fn silent_server_is_noticed_then_asked_then_given_up() {
-        let (start, told) = (Instant::now(), Arc::new(Mutex::new(0)));
-        let count = Arc::clone(&told);
-        let mut watch = Watch::new(start, Box::new(move || *count.lock() += 1));
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let due = Some(at(5));
-        assert!(!watch.is_ping_due(at(14), due).unwrap() && *told.lock() == 0);
-        for seconds in 15..30 {
-            assert!(!watch.is_ping_due(at(seconds), due).unwrap());
-            assert_eq!(*told.lock(), 1);
-        }
-        assert!(watch.is_ping_due(at(30), due).unwrap());
-        assert!(!watch.is_ping_due(at(59), due).unwrap());
-        let lost = watch.is_ping_due(at(60), due).unwrap_err();
-        assert_eq!(lost.to_string(), "no answer for 60 s");
-        // A process that was stopped for long has asked nothing yet.
-        let mut watch = Watch::new(start, Box::new(|| {}));
-        assert!(watch.is_ping_due(at(1_000), None).unwrap());
-        watch.heard(at(1_001));
-        assert!(!watch.is_ping_due(at(1_030), None).unwrap());
-        assert!(watch.is_ping_due(at(1_031), None).unwrap());
-    }
-
-    #[test]
     fn deadline_holds_for_a_server_that_drips_bytes() {
         let (mut connection, mut socket) = pair();
         let start = Instant::now();
@@ -615,6 +559,16 @@ mod tests {
         let problem = connection.next_event().unwrap_err();
         assert_eq!(problem.kind(), io::ErrorKind::TimedOut);
         assert!(start.elapsed() < 5 * SILENCE_CHECK_INTERVAL);
+    }
+
+    #[test]
+    fn silent_server_gets_a_reset_and_no_orderly_end() {
+        let (connection, mut socket) = pair();
+        connection.requests.0.reset();
+        drop(connection.requests().close());
+        drop(connection);
+        let end = socket.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[test]

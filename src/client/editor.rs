@@ -32,6 +32,7 @@ use rustyline::{
 };
 
 use super::keys::{Ending, Handler, Keys, Wish};
+use super::layout::Shown;
 use super::screen::Screen;
 use super::tty::Tty;
 use super::typed::{self, COMMANDS};
@@ -58,7 +59,7 @@ pub enum Input {
     End,
 }
 
-/// What stands before the line.
+/// The text before the line.
 #[derive(Clone, Debug)]
 pub struct Prompt {
     /// Its characters.
@@ -88,13 +89,6 @@ pub struct Editor {
     tty: Option<Tty>,
 }
 
-/// A line on the screen, with the cursor at the left edge below it.
-struct Shown {
-    prompt: usize,
-    text: String,
-    columns: usize,
-}
-
 /// Answers what rustyline asks.
 struct EditorHelper {
     chat: RefCell<Option<Rc<dyn Chat>>>,
@@ -106,7 +100,7 @@ struct EditorHelper {
     line: RefCell<(String, usize)>,
     /// What TAB found, until the next key.
     listing: RefCell<Option<String>>,
-    /// Something stands below the line.
+    /// A list is shown below the line.
     is_listing: Cell<bool>,
     search: RefCell<Option<Search>>,
     /// The next completion replaces the line, and not a word of it.
@@ -191,7 +185,7 @@ impl Editor {
             }
             let columns = self.screen.columns();
             self.begin(prompt);
-            // A prompt that cannot be painted anew would stand before what others say.
+            // A prompt that cannot be painted anew would be taken for a part of the messages.
             let plain = if self.tty.is_some() {
                 &*prompt.plain
             } else {
@@ -342,57 +336,6 @@ impl Editor {
     }
 }
 
-impl Shown {
-    /// How many rows it takes; `None` if that is not certain.
-    fn rows(&self, columns: usize) -> Option<usize> {
-        let is_certain = |c: char| match c {
-            ' '..='~' => true,
-            // Letters that have no other form and no marks of their own.
-            'À'..='ʯ' | 'Α'..='ϡ' | 'Ѐ'..='ҁ' => true,
-            // Their width is two in every terminal.
-            'ぁ'..='ゖ' | 'ァ'..='ヺ' | '一'..='鿌' | '가'..='힣' => true,
-            _ => false,
-        };
-        let mut lines = self.text.split('\n');
-        let fits =
-            self.prompt + cells_of(&self.text) < columns && !self.text.contains(['\n', '\t']);
-        if fits {
-            return Some(1);
-        }
-        if !self.text.chars().all(|c| c == '\n' || is_certain(c)) {
-            return None;
-        }
-        let first = rows_of(lines.next().unwrap_or(""), self.prompt, columns);
-        Some(first + lines.map(|line| rows_of(line, 0, columns)).sum::<usize>())
-    }
-}
-
-impl Shown {
-    /// How many rows a terminal makes of it that wraps it again: a full row is one.
-    fn least_rows(&self, columns: usize) -> usize {
-        let mut before = self.prompt;
-        let lines = self.text.split('\n').map(|line| {
-            let cells = std::mem::take(&mut before) + cells_of(line);
-            cells.div_ceil(columns).max(1)
-        });
-        lines.sum()
-    }
-}
-
-/// The rows of a line of certain widths, as rustyline and a terminal reckon them: a full
-/// row has the cursor on the next one.
-fn rows_of(line: &str, before: usize, columns: usize) -> usize {
-    let (mut rows, mut column) = (1 + before / columns, before % columns);
-    for c in line.chars() {
-        let width = cells_of(c.encode_utf8(&mut [0; 4]));
-        if column + width > columns {
-            (rows, column) = (rows + 1, 0);
-        }
-        column += width;
-    }
-    rows + usize::from(column == columns)
-}
-
 fn other(e: ReadlineError) -> io::Error {
     match e {
         ReadlineError::Io(e) => e,
@@ -405,7 +348,7 @@ impl EditorHelper {
         self.chat.borrow().clone()
     }
 
-    /// A command, where a line begins with a slash; else a name, wherever it stands. Of
+    /// A command, where a line begins with a slash; else a name. Of
     /// several, what they have in common, and a list of them below the line.
     fn complete_word(&self, line: &str) -> Option<(usize, String)> {
         let is_command = line.starts_with('/') && !line.contains([' ', '\n']);
@@ -584,30 +527,6 @@ impl Helper for EditorHelper {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(prompt: usize, text: &str, columns: usize) -> Shown {
-        let text = text.to_owned();
-        Shown {
-            prompt,
-            text,
-            columns,
-        }
-    }
-
-    #[test]
-    fn rows_of_a_line_are_known_only_if_its_widths_are() {
-        let rows = |prompt, text: &str| shown(prompt, text, 20).rows(20);
-        assert_eq!(rows(10, "hello"), Some(1));
-        assert_eq!(rows(10, &"x".repeat(10)), Some(2));
-        assert_eq!(shown(10, &"x".repeat(10), 20).least_rows(20), 1);
-        assert_eq!(rows(10, &"x".repeat(11)), Some(2));
-        assert_eq!(rows(10, &"字".repeat(5)), Some(2));
-        assert_eq!(rows(10, "a\nbc\n"), Some(3));
-        // One row however wide they are, or nobody knows.
-        assert_eq!(rows(10, "👩‍🚀"), Some(1));
-        assert_eq!(rows(10, "👩‍🚀👩‍🚀"), None);
-        assert_eq!(rows(10, "a\tb"), None);
-    }
 
     #[test]
     fn listing_has_columns_or_a_number() {

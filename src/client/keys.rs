@@ -110,7 +110,7 @@ impl Keys {
         })
     }
 
-    /// The editing of a line begins, behind a prompt of so many columns.
+    /// The editing of a line begins, behind a prompt of this many columns.
     pub fn begin(&self, prompt: usize) {
         let mut state = self.state.lock();
         state.prompt = prompt;

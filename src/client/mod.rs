@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`address`] | the address of a server, as it is typed |
 //! | [`connection`] | the wire side: requests out, events in |
+//! | `watch` | when a silent server is asked, and given up |
 //! | [`log_in`](mod@log_in) | from an address and a name to a connection with a session |
 //! | [`link`](mod@link) | a connection that comes back when it is lost |
 //! | [`typed`] | what a typed line means, and how a long one is cut |
@@ -14,6 +15,7 @@
 //! | [`tty`] | the mode of the terminal, taken over and given back |
 //! | [`keys`] | what the keyboard sends: keys, pastes and reports |
 //! | [`editor`] | the line being typed |
+//! | `layout` | how many rows it takes |
 //! | [`first_name`] | the name to begin with |
 //! | [`terminal`] | the conversation at a terminal: the typing side |
 //! | [`show`] | and the reading side |
@@ -44,6 +46,7 @@ pub mod editor;
 pub mod exit;
 pub mod first_name;
 pub mod keys;
+mod layout;
 pub mod link;
 pub mod log_in;
 pub mod options;
@@ -53,6 +56,7 @@ pub mod show;
 pub mod terminal;
 pub mod tty;
 pub mod typed;
+mod watch;
 pub mod wrap;
 
 pub use connection::{Answer, Connection, Event, Requests};

@@ -186,7 +186,7 @@ impl Screen {
     }
 
     /// The last lines that the editor may have erased when it painted after a change of the
-    /// window and before it knew: so many that were there, and all that came then.
+    /// window and before it knew: this many that were there, and all that came then.
     ///
     /// Terminals tell a change up to a quarter of a second later ([`RESIZE_DELAY`]).
     pub fn perhaps_erased(&self, told: Instant, rows: usize) -> Vec<String> {

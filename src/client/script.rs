@@ -36,7 +36,7 @@ use crate::threads::spawn;
 /// What to send, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sending {
-    /// By way of which server.
+    /// The server.
     pub address: Address,
     /// Under which name.
     pub name: Username,

@@ -249,7 +249,7 @@ impl Echoes {
         self.changed.notify_all();
     }
 
-    /// Waits until so many have been answered and shown. False if that takes too long.
+    /// Waits until this many have been answered and shown. False if that takes too long.
     pub fn wait_until(&self, sent: usize, deadline: Instant) -> bool {
         let mut answered = self.answered.lock();
         while *answered < sent {
@@ -262,7 +262,7 @@ impl Echoes {
 }
 
 /// A request that may not have been carried out, as an addition to the words for that;
-/// `None` if nobody minds.
+/// `None` if that does not matter.
 pub fn described(request: &Command) -> Option<String> {
     match request {
         Command::BroadcastMessage(text) => Some(format!(": {}", text.as_str())),

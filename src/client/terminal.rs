@@ -7,7 +7,7 @@
 //! answered, which Ctrl-C ends.
 //!
 //! Invariant: *a typed message is sent before it is shown as a message*, and to the users
-//! that stand in the typed line.
+//! that the typed line shows.
 
 use std::cell::Cell;
 use std::io;
@@ -29,7 +29,7 @@ use super::link::{Link, Stage, Standing};
 use super::screen::Screen;
 use super::show::{Echoes, People, Show, described};
 use super::typed::{COMMANDS, To, Typed};
-use crate::limits::{BLOCK_ECHO_TIMEOUT, COMPLETION_TIMEOUT, ECHO_TIMEOUT, NAME_ANSWER_TIMEOUT};
+use crate::limits::{COMPLETION_TIMEOUT, ECHO_TIMEOUT, NAME_ANSWER_TIMEOUT};
 use crate::protocol::from_server::names_listed;
 use crate::protocol::request::Command;
 use crate::protocol::text::{Printable, Text};
@@ -316,35 +316,39 @@ impl Talk {
                 tty.begin_interruptible();
             }
         }
-        let patience = if count > 1 {
-            BLOCK_ECHO_TIMEOUT
-        } else {
-            ECHO_TIMEOUT
-        };
-        let mut answers = true;
         for (number, text) in texts.into_iter().enumerate() {
-            if count > 1 && editor.tty().is_some_and(|tty| tty.is_interrupted()) {
+            if count > 1 && is_interrupted(editor) {
                 let rest = count - number;
                 self.say_error(&format!("Not sent: the last {rest} of {count} messages"));
                 break;
             }
-            // A server that has not answered one is not waited for again.
-            let waits = answers && self.is_online();
+            let waits = self.is_online();
             let shown = text.clone();
             self.link.send(Command::message(to.cloned(), text));
             self.sent.set(self.sent.get() + 1);
-            answers = waits && {
-                let deadline = Instant::now() + patience;
-                self.echoes.wait_until(self.sent.get(), deadline)
-            };
+            let answered = waits && self.is_answered(count > 1, editor);
             if count == 1 {
                 editor.erase_line();
             }
-            if !answers {
+            if !answered {
                 let name = self.link.standing().name;
-                let line = self.style().own(NOT_YET, &name, to, shown.as_str());
+                let line = (self.style()).own(NOT_YET, &name, to, shown.as_str());
                 // Before the answer, if that has come after all.
                 self.screen.write(&(line + "\n"));
+            }
+        }
+    }
+
+    /// Waits for the answer to the last message: a moment, or in a block until Ctrl-C or the
+    /// loss of the connection ends that.
+    fn is_answered(&self, in_block: bool, editor: &Editor) -> bool {
+        loop {
+            let deadline = Instant::now() + ECHO_TIMEOUT;
+            if self.echoes.wait_until(self.sent.get(), deadline) {
+                return true;
+            }
+            if !in_block || !self.is_online() || is_interrupted(editor) {
+                return false;
             }
         }
     }
@@ -410,6 +414,11 @@ impl Talk {
     fn style(&self) -> Style {
         self.style.with_columns(Some(self.screen.columns()))
     }
+}
+
+/// Whether Ctrl-C was pressed while the client works through a block.
+fn is_interrupted(editor: &Editor) -> bool {
+    editor.tty().is_some_and(|tty| tty.is_interrupted())
 }
 
 /// What `/help` shows.

@@ -68,9 +68,9 @@ pub enum Mistake {
     BadName,
     /// A command that is no message stands before other lines.
     MoreLines,
-    /// Blanks stand before the slash.
+    /// The line has blanks before its slash.
     BlankBeforeSlash,
-    /// A private message stands below a text for all, as this line.
+    /// This line, below a text for all, is a private message.
     PrivateBelow(usize),
     /// `/quit` with a text.
     QuitText,
@@ -219,7 +219,9 @@ pub fn is_reply(word: &str) -> bool {
 
 /// The line without what looks like nothing before it.
 pub fn without_blanks(line: &str) -> &str {
-    line.trim_start_matches(|c: char| c.is_whitespace() || c.is_control() || c.width() == Some(0))
+    line.trim_start_matches(|c: char| {
+        is_blank(c.encode_utf8(&mut [0; 4])) || c.is_control() || c.width() == Some(0)
+    })
 }
 
 /// The first word, and what follows the spaces and line ends after it.
@@ -385,7 +387,9 @@ mod tests {
 
     #[test]
     fn blanks_before_a_slash_are_a_mistake() {
-        for before in [" ", "\n", "\t ", "\r\n", "\u{A0}", "\u{FEFF}", "\u{200B}"] {
+        for before in [
+            " ", "\n", "\t ", "\r\n", "\u{A0}", "\u{FEFF}", "\u{200B}", "\u{3164}", "\u{2800}",
+        ] {
             for line in ["/msg bob secret", "/quit", "/", "//x"] {
                 let typed = format!("{before}{line}");
                 assert_eq!(

@@ -1,6 +1,6 @@
 //! Rows of a text: where a line ends that is longer than the terminal is wide.
 //!
-//! Pure. Does not know what the text says or who sent it.
+//! Pure. Does not know what the text says, or its sender.
 //!
 //! Invariant: *only a row that this module begins starts at the left edge with a blank in
 //! it.* So no text can imitate the beginning of another message. Three rules keep it:

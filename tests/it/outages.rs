@@ -77,7 +77,7 @@ fn session_after_a_new_login_survives_another_reset() {
     );
     alice.shows("hh:mm bob (to you): seen?", "alice> ");
     network.reset();
-    server.expect_log("alice, lingers");
+    server.expect_log("session lingers");
     bob.ask("Private-message alice kept", "200 OK", "Delivered to alice");
     alice.shows("hh:mm bob (to you): kept", "alice> ");
     let rows = alice.rows().join("\n");
@@ -100,7 +100,7 @@ fn taken_name_is_asked_for_again_after_an_outage() {
             .iter()
             .any(|row| row.contains("! The connection ended"))
     });
-    // From the first moment on, somebody else has the name.
+    // From the first moment on, another client has the name.
     let server = Server::start(&["-l", &address.to_string()]);
     let mut thief = server.named("Alice");
     alice.shows(
@@ -160,7 +160,7 @@ fn fresh_start_can_wait_for_its_own_ghost() {
     let mut ghost = server.named("alice");
     ghost.use_token();
     ghost.reset();
-    wait_for("the ghost", || server.log().contains("alice, lingers"));
+    wait_for("the ghost", || server.log().contains("session lingers"));
     let mut alice = Terminal::start(server.address, "-n alice", |_| {});
     alice.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
     alice.types("\r");
@@ -175,4 +175,25 @@ fn fresh_start_can_wait_for_its_own_ghost() {
     other.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
     other.types("bob\r");
     other.shows("hh:mm * 2 online: alice, bob", "bob> ");
+}
+
+#[test]
+fn block_to_a_frozen_server_can_be_stopped() {
+    if !can_be_tested() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let mut alice = Terminal::named(&server, "alice");
+    let mut bob = server.named("bob");
+    server.stop();
+    alice.types("\x1B[200~one\ntwo\nthree\x1B[201~\r");
+    alice.waits_for("the line to be gone", |alice| {
+        alice.before_cursor().is_empty()
+    });
+    alice.types("\x03");
+    alice.shows("hh:mm ! Not sent: the last 2 of 3 messages", "alice> ");
+    server.signal(Signal::CONT);
+    bob.expect_delivery("broadcast", "alice", "one");
+    alice.shows("hh:mm alice: one", "alice> ");
+    bob.barrier();
 }
