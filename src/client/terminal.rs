@@ -446,14 +446,14 @@ fn help() -> String {
         "clears the line; twice on an empty one, it leaves",
     ));
     rows.push(("Ctrl-D".to_owned(), "leaves"));
-    let mut rows: Vec<String> = rows
-        .iter()
-        .map(|(what, does)| format!("  {what:<16} {does}"))
-        .collect();
     let aliases = COMMANDS.iter().flat_map(|command| {
-        let same = |alias: &&str| format!("{alias} is {}", command.word);
-        command.aliases.iter().map(same).collect::<Vec<_>>()
+        let same = |alias: &&'static str| ((*alias).to_owned(), command.word);
+        command.aliases.iter().map(same)
     });
-    rows.push(format!("  {}", aliases.collect::<Vec<_>>().join(", ")));
+    let rows = rows
+        .iter()
+        .map(|(what, does)| format!("  {what:<16} {does}"));
+    let aliases = aliases.map(|(alias, word)| format!("  {alias:<16} is {word}"));
+    let rows: Vec<String> = rows.chain(aliases).collect();
     rows.join("\n")
 }
