@@ -74,10 +74,11 @@ fn ask(editor: &mut Editor, question: String) -> Option<String> {
 /// Asks for a name that is taken until it is free. `None` if Ctrl-C ends that.
 fn wait_for(config: &Config, editor: &Editor, name: &Username) -> io::Result<Option<Connection>> {
     let screen = editor.screen();
-    screen.say(&format!("Waiting for {name}; Ctrl-C ends that"));
+    // Before the user can know of it.
     if let Some(tty) = editor.tty() {
         tty.begin_interruptible();
     }
+    screen.say(&format!("Waiting for {name}; Ctrl-C ends that"));
     let is_interrupted = || editor.tty().is_some_and(|tty| tty.is_interrupted());
     let mut told: Option<Printable> = None;
     loop {

@@ -608,10 +608,14 @@ mod tests {
         drop(keep);
 
         // A reset: the first write that fails may have arrived, the next is not tried.
-        let address = server(|socket| {
+        // It comes after the answer has been read, which it would overtake.
+        let (keep, kept) = bounded::<()>(0);
+        let address = server(move |socket| {
+            assert!(kept.recv().is_err());
             rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
         });
         let mut connection = logged_in(&address);
+        drop(keep);
         let requests = connection.requests();
         assert!(connection.next_event().is_err());
         assert!(try_send(Some(&requests), &outgoing()));

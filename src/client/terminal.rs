@@ -310,11 +310,12 @@ impl Talk {
     fn say_all(&self, to: Option<&Username>, texts: Vec<Text>, editor: &mut Editor) {
         let count = texts.len();
         if count > 1 {
-            editor.erase_line();
-            self.screen.direct();
+            // Before the user can see that the block is on its way.
             if let Some(tty) = editor.tty() {
                 tty.begin_interruptible();
             }
+            editor.erase_line();
+            self.screen.direct();
         }
         for (number, text) in texts.into_iter().enumerate() {
             if count > 1 && is_interrupted(editor) {

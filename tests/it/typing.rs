@@ -368,13 +368,18 @@ fn ignored_user_is_not_shown_until_unignored() {
     );
     bob.ask("Broadcast-message one", "200 OK", "Delivered to 1");
     bob.ask("Private-message alice two", "200 OK", "Delivered to alice");
+    // What comes behind it, from another user.
+    let mut carol = server.named("carol");
+    carol.ask("Broadcast-message behind", "200 OK", "Delivered to 2");
+    bob.expect_delivery("broadcast", "carol", "behind");
+    alice.shows("hh:mm carol: behind", "alice> ");
     alice.types("/reply hi\r");
     alice.shows("hh:mm ! No one has written to you privately yet", "alice> ");
     alice.types("/ignore\r");
     alice.shows("hh:mm * You ignore BOB", "alice> ");
     alice.types("/unignore bob\r");
     alice.shows("hh:mm * What bob sends is shown", "alice> ");
-    bob.ask("Broadcast-message three", "200 OK", "Delivered to 1");
+    bob.ask("Broadcast-message three", "200 OK", "Delivered to 2");
     alice.shows("hh:mm bob: three", "alice> ");
     let rows = alice.rows().join("\n");
     assert!(!rows.contains("one\n") && !rows.contains("two"), "{rows}");
