@@ -14,7 +14,7 @@
 //! | [`line`](mod@line) | one line of bounded length from anything that can be read |
 //! | [`telnet`] | the filter that takes telnet's negotiation out of a client's bytes |
 //! | [`rate`] | how fast a client may ask |
-//! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, and the [hand-off](outbox::hand_off) that does without where it can |
+//! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, and the [hand-off](outbox::hand_off) that does without where it can, with the thread [`broadcaster`](outbox::broadcaster) for many at once |
 //! | [`origin`] | what counts as one address, and how many clients each has |
 //! | [`allowance`] | what the new connections of an address may ask at once, all together |
 //! | [`sessions`] | who is here, behind the one lock |
@@ -47,6 +47,8 @@
 //!      ▼
 //!   writer-N  started before the first name; blocks on its wake, then in write(2); at the
 //!             end for a second at most, until its reader thread reads no more
+//!   broadcaster  blocks until a reader thread that has filled many outboxes gives it
+//!             their list; drains them, without blocking on a client
 //!   farewell  sees refused connections off
 //!   logger    writes what is logged to stderr, and alone waits for it
 //!   sweeper   blocks until a session lingers, and then until the first lingers out
@@ -71,6 +73,8 @@
 //! That is the plain form (`--no-hand-off`). Otherwise reader-1 itself writes to each
 //! socket what it takes without blocking, when it has nothing more to read, and wakes a
 //! writer only for the rest ([`outbox::hand_off`]).
+//! If it has filled many outboxes, the thread `broadcaster` does that for it
+//! ([`outbox::broadcaster`]).
 //!
 //! # The lock rule
 //!

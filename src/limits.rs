@@ -172,11 +172,20 @@ pub const FIRST_READ_BUFFER: usize = 512;
 /// rest to the writer, so that nobody is captured writing for a popular client.
 pub const HAND_OFF_ROUNDS: u32 = 4;
 
-/// A reader that has queued this many deliveries at once has spoken to a crowd, and others
-/// who do may share its writes. For fewer, yielding the processor, which costs up to a time
-/// slice where others want it, is not worth the writes that it saves: with ten clients it
-/// lost a fifth on a busy machine (`make bench ARGS=fanout-10-1-8`).
+/// A reader thread that has queued this many deliveries at once has broadcast to a crowd. If
+/// others do so too, and it must drain this many outboxes, it gives them to the thread
+/// `broadcaster`, where the messages of all share writes. For fewer, waking that thread costs
+/// more than the writes that it saves.
 pub const CROWD: usize = 32;
+
+/// A reader thread that must drain this many outboxes gives them to the thread `broadcaster`,
+/// also if no other thread broadcasts. For fewer, the wake costs more than it saves. The model
+/// checker has one outbox.
+pub const MIN_BROADCASTER_OUTBOXES: usize = if cfg!(model) { 1 } else { 256 };
+
+/// Lists that may wait for the thread `broadcaster`. More are drained by the reader threads
+/// that made them. Each has 32 outboxes at least, so these are the outboxes of 8,192 clients.
+pub const MAX_BROADCASTER_LISTS: usize = 256;
 
 /// A reader drains what it has queued after this many deliveries. Fewer would take more
 /// writes; more would wait longer than some milliseconds, and with them what others send to

@@ -121,7 +121,7 @@ impl Server {
         let (leaving, left) = bounded(0);
         let host = Arc::new(Host {
             sessions: Arc::clone(&sessions),
-            hand_off: HandOff::new(config.hand_off),
+            hand_off: HandOff::start(config.hand_off)?,
             allowances: Allowances::new(config.rate, config.burst)
                 .map(|allowances| Arc::new(Mutex::new(allowances))),
             not_logged: Mutex::default(),

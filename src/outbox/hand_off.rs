@@ -6,40 +6,55 @@
 //! Before its next call that can block, it drains each of them, with one write per batch that
 //! does not block.
 //!
-//! Several clients may broadcast to the same crowd at the same time. A reader thread that has
-//! seen another broadcast since its own last one yields once before it drains. The other
-//! threads' messages then join its writes, because the duty is already taken. The delay is
-//! bounded: a thread drains at once when it has queued [`CORKED`] deliveries, and when a queue
-//! has passed half of its limit.
+//! If it has filled many outboxes, it gives the list to the thread
+//! [`broadcaster`](super::broadcaster), which drains them in the same way, and goes on. Fewer
+//! outboxes are many if other threads broadcast too: the messages of all of them then join the
+//! same writes. The delay is bounded: a thread drains or gives its list away when it has queued
+//! [`CORKED`] deliveries, and drains an outbox at once when its queue has passed half of its
+//! limit.
 //!
 //! Does not know what is queued. With `--no-hand-off` it only wakes the writer threads. That
 //! is slower, and there for comparison.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use super::batch::Batch;
-use super::primitives::yield_now;
+use super::broadcaster::{Broadcaster, List};
 use super::{Duty, NotQueued, Outbox};
-use crate::limits::{CORKED, CROWD, HAND_OFF_ROUNDS, IDLE_ITEMS};
+use crate::limits::{CORKED, CROWD, HAND_OFF_ROUNDS, IDLE_ITEMS, MIN_BROADCASTER_OUTBOXES};
 use crate::protocol::reply::Delivery;
 
 /// What the reader threads of a server share for their direct writes.
 pub struct HandOff {
     is_on: bool,
+    /// `None` with writer threads only. Dropped with the last reader thread's handle.
+    pub(super) broadcaster: Option<Broadcaster>,
     /// How many broadcasts to a crowd there were. A reader thread only compares it with an
     /// earlier value, so it orders nothing.
     spoken: AtomicU64,
 }
 
 impl HandOff {
-    /// With direct writes, or with writer threads only.
+    /// With direct writes, or with writer threads only, and without the thread `broadcaster`.
     pub fn new(is_on: bool) -> Arc<HandOff> {
+        HandOff::with(is_on, None)
+    }
+
+    /// For direct writes it starts the thread `broadcaster`. An error means that the system has
+    /// no thread left.
+    pub fn start(is_on: bool) -> io::Result<Arc<HandOff>> {
+        let broadcaster = is_on.then(Broadcaster::start).transpose()?;
+        Ok(HandOff::with(is_on, broadcaster))
+    }
+
+    pub(super) fn with(is_on: bool, broadcaster: Option<Broadcaster>) -> Arc<HandOff> {
         Arc::new(HandOff {
             is_on,
+            broadcaster,
             spoken: AtomicU64::new(0),
         })
     }
@@ -50,7 +65,7 @@ impl HandOff {
 /// Dropping it flushes it. So a reader thread that panics leaves no duty behind.
 pub struct Cork {
     hand_off: Arc<HandOff>,
-    outboxes: RefCell<VecDeque<Arc<Outbox>>>,
+    outboxes: RefCell<List>,
     /// How many deliveries the thread has queued since the last flush.
     queued: Cell<usize>,
     /// [`HandOff::spoken`] after this thread's last broadcast to a crowd.
@@ -92,15 +107,33 @@ impl Cork {
         }
     }
 
-    /// Drains all remembered outboxes. The caller must flush before every call that can
-    /// block: a read, a pause, a wait for its own client.
+    /// Drains all remembered outboxes, or gives them to the thread `broadcaster` if they are
+    /// many. The caller must flush before every call that can block: a read, a pause, a wait
+    /// for its own client.
     pub fn flush(&self) {
         let to_a_crowd = self.queued.take() >= CROWD && self.hand_off.is_on;
         let in_company = to_a_crowd && self.speaks_in_company();
-        if in_company && self.outboxes.borrow().len() >= CROWD {
-            yield_now();
+        let many = if in_company {
+            CROWD
+        } else {
+            MIN_BROADCASTER_OUTBOXES
+        };
+        if self.outboxes.borrow().len() < many || !self.assign_to_broadcaster() {
+            self.see_to(std::iter::from_fn(|| self.next()));
         }
-        self.see_to(std::iter::from_fn(|| self.next()));
+    }
+
+    /// Gives all remembered outboxes to the thread `broadcaster`. False if that is not possible.
+    fn assign_to_broadcaster(&self) -> bool {
+        let Some(broadcaster) = &self.hand_off.broadcaster else {
+            return false;
+        };
+        // The writer threads have the duty after a panic, and see_to tells them.
+        if thread::panicking() {
+            return false;
+        }
+        let assigned = broadcaster.assign(self.outboxes.take());
+        assigned.map_err(|list| self.outboxes.replace(list)).is_ok()
     }
 
     fn see_to(&self, outboxes: impl Iterator<Item = Arc<Outbox>>) {
@@ -129,8 +162,7 @@ impl Cork {
     }
 
     /// Counts a broadcast to a crowd. True if another thread has broadcast since this thread's
-    /// last one: it will probably do so again now. A thread that broadcasts alone must not
-    /// yield, because that costs a time slice on a busy machine.
+    /// last one: it will probably do so again now.
     pub(super) fn speaks_in_company(&self) -> bool {
         let spoken = self.hand_off.spoken.fetch_add(1, Ordering::Relaxed);
         self.last_spoken.replace(spoken + 1) != spoken
@@ -146,7 +178,7 @@ impl Drop for Cork {
 impl Outbox {
     /// Drains the queue without blocking. If the kernel does not accept all of a batch, or after
     /// [`HAND_OFF_ROUNDS`] batches, it passes the duty on to the writer thread.
-    fn drain(&self, batch: &mut Batch) {
+    pub(super) fn drain(&self, batch: &mut Batch) {
         let mut state = self.state.lock();
         for _ in 0..HAND_OFF_ROUNDS {
             let Some(write) = self.begin_write(&mut state, batch, false) else {

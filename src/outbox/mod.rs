@@ -1,7 +1,8 @@
 //! A session's outbox: the queue of everything that the server writes to one client.
 //!
-//! Two kinds of thread drain it. A reader thread that has filled it writes without
-//! blocking ([`hand_off`]). The session's [`writer`] thread sends what would block.
+//! Three kinds of thread drain it. A reader thread that has filled it writes without
+//! blocking ([`hand_off`]). The thread [`broadcaster`] does the same for a reader thread that
+//! has filled many. The session's [`writer`] thread sends what would block.
 //!
 //! An outbox belongs to a session. At most one connection is *attached* to it. When
 //! another connection attaches, it gets the deliveries that are still queued.
@@ -22,7 +23,7 @@
 //!    and before the next delivery that fits.
 //!
 //! In return, a thread that gets the [`Duty`] drains the outbox before its next call that
-//! can block. A [`Cork`](hand_off::Cork) remembers these outboxes.
+//! can block, or gives the duty to the thread `broadcaster`. A [`Cork`](hand_off::Cork) remembers these outboxes.
 //!
 //! # The queue and its lock
 //!
@@ -63,6 +64,7 @@ use crate::protocol::token::Token;
 
 mod attachment;
 mod batch;
+pub mod broadcaster;
 pub mod hand_off;
 #[cfg(not(model))]
 mod primitives;
@@ -137,8 +139,8 @@ enum Drain {
     /// None. The queue is empty, or no connection is attached.
     #[default]
     Idle,
-    /// A thread that will drain it soon: a reader thread that has filled it, or the writer
-    /// thread, which has been woken.
+    /// A thread that will drain it soon: a reader thread that has filled it, the thread
+    /// `broadcaster`, which has it on a list, or the writer thread, which has been woken.
     Assigned,
     /// The thread that writes a batch to this connection at this moment, without blocking.
     Writing(u64),

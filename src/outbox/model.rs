@@ -38,7 +38,12 @@ fn changed() -> Changed {
 }
 
 /// A connection that attaches to the session's outbox, and evicts the one that was attached.
-fn connect(number: u64, outbox: &Arc<Outbox>, changed: &Changed, hand_off: bool) -> Connection {
+fn connect(
+    number: u64,
+    outbox: &Arc<Outbox>,
+    changed: &Changed,
+    hand_off: &Arc<HandOff>,
+) -> Connection {
     let socket = Arc::new(Socket::new(Arc::clone(changed)));
     let its_socket = Arc::clone(&socket);
     let (hour, shutdown) = (Duration::from_secs(3_600), bounded(0).1);
@@ -46,7 +51,7 @@ fn connect(number: u64, outbox: &Arc<Outbox>, changed: &Changed, hand_off: bool)
     let attachment = Arc::new(attachment);
     let mut writer = Writer::new(Arc::clone(&attachment));
     writer.start().unwrap();
-    let cork = Cork::new(HandOff::new(hand_off));
+    let cork = Cork::new(Arc::clone(hand_off));
     if let Some(evicted) = writer.attach(outbox, &resumed()) {
         evicted.evict();
     }
@@ -63,11 +68,11 @@ fn session() -> Arc<Outbox> {
 }
 
 /// As readers do it: something is queued, and seen to.
-fn send_to(session: &Arc<Outbox>, hand_off: bool) -> Vec<JoinHandle<()>> {
+fn send_to(session: &Arc<Outbox>, hand_off: &Arc<HandOff>) -> Vec<JoinHandle<()>> {
     let send = |sender: usize| {
-        let session = Arc::clone(session);
+        let (session, hand_off) = (Arc::clone(session), Arc::clone(hand_off));
         thread::spawn(move || {
-            let cork = Cork::new(HandOff::new(hand_off));
+            let cork = Cork::new(hand_off);
             let name = literals::name(&format!("sender{sender}"));
             for number in 0..MESSAGES {
                 let text = literals::text(&number.to_string());
@@ -156,7 +161,7 @@ fn response_is_first(socket: &Socket) {
 }
 
 /// Everything reaches a client that stays.
-fn two_send(hand_off: bool) {
+fn two_send(hand_off: &Arc<HandOff>) {
     let (session, changed) = (session(), changed());
     let mut connection = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
@@ -169,7 +174,7 @@ fn two_send(hand_off: bool) {
 }
 
 /// Another connection takes the place of one at which messages arrive.
-fn two_send_while_one_takes_over(hand_off: bool) {
+fn two_send_while_one_takes_over(hand_off: &Arc<HandOff>) {
     let (session, changed) = (session(), changed());
     let mut first = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
@@ -193,7 +198,7 @@ fn two_send_while_one_takes_over(hand_off: bool) {
 
 /// Another connection takes over from one whose client accepts no byte more, and then the new
 /// client accepts none either. The old writer thread ends all the same.
-fn one_takes_over_and_both_stall(hand_off: bool) {
+fn one_takes_over_and_both_stall(hand_off: &Arc<HandOff>) {
     let (session, changed) = (session(), changed());
     let mut first = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
@@ -207,7 +212,7 @@ fn one_takes_over_and_both_stall(hand_off: bool) {
 }
 
 /// The server shuts down while messages arrive. Nothing is written behind the last message.
-fn two_send_while_it_is_shut_down(hand_off: bool) {
+fn two_send_while_it_is_shut_down(hand_off: &Arc<HandOff>) {
     let (session, changed) = (session(), changed());
     let Connection {
         attachment,
@@ -228,7 +233,7 @@ fn two_send_while_it_is_shut_down(hand_off: bool) {
 }
 
 /// The connection breaks while the server shuts down. The shutdown does not wait for it.
-fn one_breaks_while_it_is_shut_down(hand_off: bool) {
+fn one_breaks_while_it_is_shut_down(hand_off: &Arc<HandOff>) {
     let (session, changed) = (session(), changed());
     let mut connection = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
@@ -242,7 +247,7 @@ fn one_breaks_while_it_is_shut_down(hand_off: bool) {
 }
 
 /// A connection breaks under what arrives, and another comes later.
-fn two_send_while_it_breaks(hand_off: bool) {
+fn two_send_while_it_breaks(hand_off: &Arc<HandOff>) {
     let (session, changed) = (session(), changed());
     let mut first = connect(1, &session, &changed, hand_off);
     let senders = send_to(&session, hand_off);
@@ -259,11 +264,33 @@ fn two_send_while_it_breaks(hand_off: bool) {
     nothing_is_owed(&session);
 }
 
+/// Which threads write without blocking.
+#[derive(Clone, Copy)]
+enum Form {
+    WriterThreadsOnly,
+    ReaderThreads,
+    Broadcaster,
+}
+
+impl Form {
+    fn start(self) -> Arc<HandOff> {
+        match self {
+            Form::WriterThreadsOnly => HandOff::new(false),
+            Form::ReaderThreads => HandOff::new(true),
+            Form::Broadcaster => HandOff::start(true).unwrap(),
+        }
+    }
+}
+
 /// In many orders, chosen by chance, and by chance with a few turns at critical points.
-fn check(scenario: fn(bool)) {
-    for hand_off in [true, false] {
-        shuttle::check_random(move || scenario(hand_off), ORDERS);
-        shuttle::check_pct(move || scenario(hand_off), ORDERS, 3);
+fn check(scenario: fn(&Arc<HandOff>)) {
+    for form in [
+        Form::WriterThreadsOnly,
+        Form::ReaderThreads,
+        Form::Broadcaster,
+    ] {
+        shuttle::check_random(move || scenario(&form.start()), ORDERS);
+        shuttle::check_pct(move || scenario(&form.start()), ORDERS, 3);
     }
 }
 

@@ -6,9 +6,12 @@ use std::io;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
-pub(super) use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+pub(super) use crossbeam_channel::{
+    Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded,
+};
 pub(super) use parking_lot::{Condvar, Mutex, MutexGuard};
 pub(super) use std::net::TcpStream as Socket;
+pub(super) use std::panic::catch_unwind;
 pub(super) use std::thread::{JoinHandle, yield_now};
 
 pub(super) use crate::threads::spawn;

@@ -1,6 +1,6 @@
 //! How connections and the server end (4, and the signals).
 
-use crate::support::{Client, Server, wait_for};
+use crate::support::{Client, Server, server_threads, wait_for};
 use chat::options::{self, Operation};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
@@ -267,11 +267,6 @@ fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
     wait_for("its thread to end", || {
         server.figure("Threads") == server_threads()
     });
-}
-
-/// main, logger, signals, farewell, accept, sweeper.
-fn server_threads() -> u64 {
-    6
 }
 
 #[test]

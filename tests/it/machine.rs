@@ -1,6 +1,6 @@
 //! Where the machine ends: descriptors, threads, memory maps.
 
-use crate::support::{Client, ForOthers, Server, has_tool, is_skipped, wait_for};
+use crate::support::{Client, ForOthers, Server, has_tool, is_skipped, server_threads, wait_for};
 use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -97,8 +97,7 @@ fn few_threads_are_few_clients_and_a_polite_refusal() {
         return is_skipped("only root can start a server whose user has no other threads");
     }
     let program = ForOthers::copy(env!("CARGO_BIN_EXE_chat-server"));
-    // Of these, the server's own are six.
-    let server = with_few_threads(&program, "--nproc=20", 0);
+    let server = with_few_threads(&program, server_threads() + 14, 0);
     let clients = fill(&server);
     assert_eq!(clients.len(), 7);
     check_full(&server, clients);
@@ -106,9 +105,9 @@ fn few_threads_are_few_clients_and_a_polite_refusal() {
 
 /// A server with this limit, which counts all threads of a user. So its user has no others.
 #[track_caller]
-fn with_few_threads(program: &ForOthers, limit: &str, number: u32) -> Server {
+fn with_few_threads(program: &ForOthers, limit: u64, number: u32) -> Server {
     let user = 50_000 + (std::process::id() * 2 + number) % 10_000;
-    limited(limit, program.path(), |command| {
+    limited(&format!("--nproc={limit}"), program.path(), |command| {
         command.uid(user).gid(user);
     })
 }
@@ -122,8 +121,8 @@ fn set_name_without_a_thread_is_refused_and_changes_nothing() {
         return is_skipped("only root can start a server whose user has no other threads");
     }
     let program = ForOthers::copy(env!("CARGO_BIN_EXE_chat-server"));
-    // The server has six threads, seven clients have two each. One is left for a reader.
-    let server = with_few_threads(&program, "--nproc=21", 1);
+    // Seven clients have two threads each. One is left for a reader.
+    let server = with_few_threads(&program, server_threads() + 15, 1);
     let mut clients: Vec<Client> = (0..7).map(|n| server.named(&format!("user{n}"))).collect();
     let mut late = server.connect();
     for _ in 0..3 {

@@ -29,6 +29,15 @@ pub(crate) struct Server {
     log: PathBuf,
 }
 
+/// The threads of a server without clients: main, logger, signals, farewell, accept, sweeper,
+/// and with direct writes the broadcaster.
+pub(crate) fn server_threads() -> u64 {
+    match std::env::var_os("PLAIN_FORM") {
+        Some(_) => 6,
+        None => 7,
+    }
+}
+
 impl Server {
     /// With these options and no limit on the rate, which most tests would meet.
     #[track_caller]

@@ -3,6 +3,7 @@
 //! on; a socket takes as much at a time as chance will have it.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::ops::{Deref, DerefMut};
@@ -109,14 +110,14 @@ pub(super) fn bounded<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T> Sender<T> {
-    pub(super) fn send(&self, item: T) -> Result<(), T> {
+    pub(super) fn send(&self, item: T) -> Result<(), TrySendError<T>> {
         self.try_send(item)
     }
 
-    pub(super) fn try_send(&self, item: T) -> Result<(), T> {
+    pub(super) fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
         let mut state = self.0.state.lock();
         if state.items.len() == state.bound {
-            return Err(item);
+            return Err(TrySendError(item));
         }
         state.items.push_back(item);
         self.0.changed.notify_all();
@@ -135,6 +136,15 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         self.0.state.lock().senders -= 1;
         self.0.changed.notify_all();
+    }
+}
+
+/// The channel is full.
+pub(super) struct TrySendError<T>(T);
+
+impl<T> TrySendError<T> {
+    pub(super) fn into_inner(self) -> T {
+        self.0
     }
 }
 
@@ -170,6 +180,11 @@ impl<T> Receiver<T> {
     pub(super) fn is_empty(&self) -> bool {
         self.0.state.lock().items.is_empty()
     }
+}
+
+/// Catches no panic: under the model checker each is a fault.
+pub(super) fn catch_unwind<T>(run: impl FnOnce() -> T) -> Result<T, Infallible> {
+    Ok(run())
 }
 
 /// Starts a thread, without a name.

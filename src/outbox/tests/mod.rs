@@ -17,6 +17,7 @@ use crate::limits;
 use crate::protocol::literals;
 use crate::protocol::reply::{Reply, Response, Scope};
 
+mod broadcaster;
 mod connections;
 mod hand_off;
 mod queue;
