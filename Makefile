@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-run: cargo ## serve on 127.0.0.1:1313 (the first build takes half a minute); options in ARGS, as in make run ARGS='--help'
+run: cargo ## serve on 127.0.0.1:1313 (the first build takes about a minute); options in ARGS, as in make run ARGS='--help'
 	cargo run --release --locked --no-default-features --bin chat-server -- $(ARGS)
 
 client: cargo ## talk to it (the same); options in ARGS, as in make client ARGS='-n alice'
@@ -36,9 +36,9 @@ CHAPTER_NAME = $$(sed -n 's/^..! | \([0-9]*\) | .`\([a-z_]*\)`.*/\1 \2/p' src/co
 	awk -v wanted='$(CHAPTER)' '{ all = all "\n  " $$0 } $$1 == wanted || $$2 == wanted { print $$2; found = 1 } \
 	END { if (!found) { print "CHAPTER=" wanted ": expected a chapter, by its number or name:" all > "/dev/stderr"; exit 1 } }')
 
-experiment: cargo ## one of them, as in make experiment CHAPTER=lines or CHAPTER=1 (seconds, after half a minute of building)
+experiment: cargo ## one of them, as in make experiment CHAPTER=lines or CHAPTER=1 (seconds, after about two minutes of building)
 	@chapter=$(CHAPTER_NAME) && \
-	echo "building what is not built yet (half a minute the first time), then running $$chapter" >&2 && \
+	echo "building what is not built yet (about two minutes the first time), then running $$chapter" >&2 && \
 	cargo bench --quiet --locked --bench course -- $$chapter
 
 exercise: cargo ## try your solution of an exercise, as in make exercise CHAPTER=lines or CHAPTER=1 (seconds, after a minute of building)
