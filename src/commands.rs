@@ -209,10 +209,11 @@ fn broadcast_message(
     text: &Text,
 ) -> Response {
     let delivery = Delivery::new(Scope::Broadcast, &sender.name, text);
-    let others = admission.sessions().all_but(sender.token);
-    let queued = others
+    let outboxes = admission.sessions().outboxes();
+    let others = outboxes
         .iter()
-        .filter(|outbox| cork.send(outbox, &delivery).is_ok());
+        .filter(|outbox| outbox.token() != sender.token);
+    let queued = others.filter(|outbox| cork.send(outbox, &delivery).is_ok());
     Response::DeliveredTo(queued.count())
 }
 

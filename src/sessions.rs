@@ -9,11 +9,11 @@
 //! While a thread holds the lock, it does no I/O, no logging, no second `read()` (a waiting
 //! `write()` between the two would deadlock both), nothing that can block except the short
 //! lock of an outbox, and nothing that can panic half-way through an update. So every method
-//! takes the lock once, briefly, and returns copies: the `Arc`s of the outboxes that a
+//! takes the lock once, briefly, and returns copies: a snapshot of the outboxes that a
 //! broadcast goes to, not a view of the map.
 //!
 //! Invariant, whenever the lock is free: *`names` and `members` refer to each other one to
-//! one, and so do `members` and `outboxes`. A member belongs to a connection or is in
+//! one, and so do `members` and `outboxes`, which are those of `snapshot` if there is one. A member belongs to a connection or is in
 //! `lingering`. `origins` counts `connections` and `lingering`.* A name is claimed, changed
 //! and released in one write section each, so it belongs to one session at any instant. A
 //! connection ends or detaches a session only if the session still belongs to it. It checks
@@ -21,8 +21,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -64,6 +64,8 @@ struct State {
     /// and the kernel's sockets are in memory in about that order. That saves a twentieth of a
     /// broadcast to thousands (`make bench ARGS=fanout-4000-1-8`).
     outboxes: BTreeMap<u64, Arc<Outbox>>,
+    /// The values of `outboxes`, for the next broadcast. Empty after a change.
+    snapshot: OnceLock<Arc<[Arc<Outbox>]>>,
     /// The sessions without a connection. A session that was lost later has a greater key.
     lingering: BTreeMap<u64, Lingering>,
     origins: Origins,
@@ -184,12 +186,19 @@ impl Sessions {
         Some(state.members.get(token)?.session.clone())
     }
 
-    /// The outboxes of all sessions except that of `token`.
-    pub fn all_but(&self, token: Token) -> Vec<Arc<Outbox>> {
+    /// The outboxes of all sessions, in the order in which the sessions were claimed.
+    ///
+    /// A snapshot is shared by all broadcasts until a session begins or ends. So a broadcast
+    /// holds the lock for the copy of one pointer, except the first one after a change.
+    pub fn outboxes(&self) -> Arc<[Arc<Outbox>]> {
         let state = self.state.read();
-        let outboxes = state.outboxes.values();
-        let others = outboxes.filter(|outbox| outbox.token() != token);
-        others.map(Arc::clone).collect()
+        if let Some(snapshot) = state.snapshot.get() {
+            return Arc::clone(snapshot);
+        }
+        let snapshot: Arc<[_]> = state.outboxes.values().map(Arc::clone).collect();
+        // Fails if another broadcast has just set the same one.
+        let _ = state.snapshot.set(Arc::clone(&snapshot));
+        snapshot
     }
 
     /// The names that begin with `prefix`, in any case: the first of them in order, as many as
@@ -304,6 +313,7 @@ impl State {
         } = self.members.remove(&token)?;
         self.names.remove(&session.name.key());
         self.outboxes.remove(&claimed_by);
+        self.snapshot = OnceLock::new();
         self.linger_no_more(holder);
         Some(session)
     }
@@ -411,6 +421,7 @@ impl Admission {
         let _ = attach(&mut self.writer, &outbox, response);
         state.names.insert(key, (name.clone(), token));
         state.outboxes.insert(number, Arc::clone(&outbox));
+        state.snapshot = OnceLock::new();
         let member = Member {
             session,
             holder: Holder::Connection(number),

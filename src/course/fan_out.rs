@@ -62,8 +62,8 @@
 //!
 //! # The repair
 //!
-//! *Copy under the lock, and send without it.* [`Sessions::all_but`] takes the lock, clones
-//! an `Arc` for each recipient, and gives it back; the broadcast in [`commands`] then goes
+//! *Copy under the lock, and send without it.* [`Sessions::outboxes`] takes the lock, clones
+//! an `Arc` for each recipient, and releases it; the broadcast in [`commands`] then goes
 //! through the copies. In between somebody may leave: then a message goes into the queue of
 //! a client that is gone, which does no harm, because the `Arc` keeps the queue alive.
 //! The rule stands at the head of [`sessions`], where it is needed, and says what may be
@@ -76,7 +76,8 @@
 //! `Delivered to 2` counts the queues, bob's among them: that he is gone is for his own
 //! threads to find out.
 //!
-//! What it costs: an atomic increment and decrement for each recipient, and a vector. And
+//! What it costs: an atomic increment and decrement for each recipient, and a vector. The
+//! copy is shared, so only the first broadcast after a login or a logout pays that. And
 //! one has to think about what may have changed since the copy was made. A list that was
 //! copied is a list of who *was* here.
 //!
@@ -91,7 +92,7 @@
 //! make exercise CHAPTER=fan_out
 //! ```
 //!
-//! [`Sessions::all_but`]: crate::sessions::Sessions::all_but
+//! [`Sessions::outboxes`]: crate::sessions::Sessions::outboxes
 //! [`commands`]: crate::commands
 //! [`sessions`]: crate::sessions
 //! [`Outbox::send`]: crate::outbox::Outbox::send
