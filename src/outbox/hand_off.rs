@@ -24,7 +24,7 @@ use std::thread;
 
 use super::batch::Batch;
 use super::broadcaster::{Broadcaster, List};
-use super::{Duty, NotQueued, Outbox};
+use super::{Attached, Drain, Duty, NotQueued, Outbox, Phase, QueueState};
 use crate::limits::{CORKED, CROWD, HAND_OFF_ROUNDS, IDLE_ITEMS, MIN_BROADCASTER_OUTBOXES};
 use crate::protocol::reply::Delivery;
 
@@ -188,10 +188,24 @@ impl Outbox {
             write.batch.encode(self);
             let (count, failed) = write.connection.write_now(write.batch.to_write());
             state = write.end(count, failed);
+            if self.is_written(&state) {
+                state.drain = Drain::Idle;
+                return;
+            }
             if !state.unwritten.is_empty() {
                 break;
             }
         }
         state.wake_writer();
+    }
+
+    /// Whether nothing is queued, and nothing is to be done for the end of the queue. Under the
+    /// queue lock no item can enter, so the thread that sees this has no duty any more.
+    fn is_written(&self, state: &QueueState) -> bool {
+        let has_first = |attached: &Attached| attached.first.is_some();
+        state.phase == Phase::Open
+            && state.unwritten.is_empty()
+            && self.items.is_empty()
+            && !state.attached.as_ref().is_some_and(has_first)
     }
 }

@@ -134,6 +134,14 @@ fn wait_for_all(sockets: &[&Socket], changed: &Changed) {
     }
 }
 
+/// Waits until the first response has arrived, although the session is not finished.
+fn wait_for_response(socket: &Socket, changed: &Changed) {
+    let mut looking = changed.0.lock();
+    while messages(&socket.taken()).0.is_empty() {
+        changed.1.wait(&mut looking);
+    }
+}
+
 fn join(threads: Vec<JoinHandle<()>>) {
     threads
         .into_iter()
@@ -180,6 +188,7 @@ fn two_send_while_one_takes_over(hand_off: &Arc<HandOff>) {
     let senders = send_to(&session, hand_off);
     let mut second = connect(2, &session, &changed, hand_off);
     wait_for_all(&[&first.socket, &second.socket], &changed);
+    wait_for_response(&second.socket, &changed);
     join(senders);
     session.finish();
     first.writer.end();
@@ -257,6 +266,7 @@ fn two_send_while_it_breaks(hand_off: &Arc<HandOff>) {
     first.writer.end();
     let mut second = connect(2, &session, &changed, hand_off);
     wait_for_all(&[&first.socket, &second.socket], &changed);
+    wait_for_response(&second.socket, &changed);
     join(senders);
     session.finish();
     second.writer.end();
