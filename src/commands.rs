@@ -47,7 +47,7 @@ pub fn answer(admission: &mut Admission, cork: &Cork, request: Request) -> Answe
             response: Response::UnknownToken,
         });
     }
-    match command(&body, acting.is_some()) {
+    match command(body, acting.is_some()) {
         Ok(command) => carry_out(admission, cork, acting, command),
         Err(response) => Answer::Send(reply(acting.as_ref(), response)),
     }
@@ -70,18 +70,19 @@ fn acting(admission: &Admission, header: Result<Header, LineFault>) -> Option<Se
 }
 
 /// Reads a command from a good body, for a session or for none.
-fn command(body: &Printable, for_a_session: bool) -> Result<Command, Response> {
-    let (word, arguments) = body.split_word();
-    if word.as_str().is_empty() {
+fn command(body: Printable, for_a_session: bool) -> Result<Command, Response> {
+    let word = body.first_word();
+    if word.is_empty() {
         return Err(Response::EmptyRequest);
     }
-    let Some(verb) = Verb::parse(word.as_str()) else {
+    let Some(verb) = Verb::parse(word) else {
+        let (word, _) = body.split_word();
         return Err(Response::NotACommand(word.first_chars(COMMAND_SHOWN)));
     };
     if verb.needs_session() && !for_a_session {
         return Err(Response::SetANameFirst);
     }
-    Command::parse(verb, arguments).map_err(Response::BadArguments)
+    Command::parse(verb, body.after_first_word()).map_err(Response::BadArguments)
 }
 
 fn carry_out(

@@ -53,6 +53,10 @@ pub const BATCH: usize = 64 * 1024;
 /// The longest message of the server: a status line, a token, a full line.
 pub const MESSAGE: usize = "500 Internal Server Error\r\n".len() + (Token::DIGITS + 2) + (LINE + 2);
 
+/// Room for a response to a message, with the longest name, in bytes. A longer response, as a
+/// list of names, grows.
+pub const USUAL_RESPONSE: usize = 128;
+
 /// No notice is longer, in bytes.
 pub const NOTICE: usize = 128;
 

@@ -5,6 +5,7 @@
 //! nowhere else.
 
 use std::fmt;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use super::request::{BadArguments, LineFault, Stray, Verb};
@@ -12,7 +13,7 @@ use super::status::Status;
 use super::text::{BadText, Printable, Text, Unprintable};
 use super::token::Token;
 use super::username::{BadName, Username};
-use crate::limits::LINE;
+use crate::limits::{LINE, USUAL_RESPONSE};
 
 /// A response with its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,13 +127,12 @@ pub enum Notice {
 impl Reply {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        encode(
-            self.response.status(),
-            self.header,
-            &self.response.to_string(),
-            &mut bytes,
-        );
+        // Most responses fit, so they take one allocation.
+        let mut bytes = Vec::with_capacity(USUAL_RESPONSE);
+        encode_start(self.response.status(), self.header, &mut bytes);
+        // A write into a Vec cannot fail.
+        let _ = write!(bytes, "{}", self.response);
+        bytes.extend_from_slice(b"\r\n");
         bytes
     }
 }
@@ -245,9 +245,17 @@ impl std::error::Error for BadText {}
 impl Delivery {
     /// What everyone who receives this message will read.
     pub fn new(scope: Scope, sender: &Username, text: &Text) -> Delivery {
-        let text = text.as_str();
+        // The length is known, so the string does not grow.
+        let parts = [
+            DELIVERY,
+            scope.word(),
+            " ",
+            sender.as_str(),
+            " ",
+            text.as_str(),
+        ];
         Delivery {
-            data: format!("{DELIVERY}{} {sender} {text}", scope.word()).into(),
+            data: parts.concat().into(),
         }
     }
 
@@ -328,13 +336,18 @@ impl fmt::Display for Notice {
 
 /// The three lines that every message is.
 fn encode(status: Status, header: Option<Token>, data: &str, bytes: &mut Vec<u8>) {
+    encode_start(status, header, bytes);
+    bytes.extend_from_slice(data.as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+}
+
+/// The first two lines.
+fn encode_start(status: Status, header: Option<Token>, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(status.line().as_bytes());
     bytes.extend_from_slice(b"\r\n");
     if let Some(token) = header {
         bytes.extend_from_slice(&token.hex());
     }
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(data.as_bytes());
     bytes.extend_from_slice(b"\r\n");
 }
 

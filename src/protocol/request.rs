@@ -267,12 +267,13 @@ impl Command {
         ) {
             (Verb::SetName, Some(name)) => Ok(Command::SetName(Username::new(name.as_str())?)),
             (Verb::PrivateMessage, Some(arguments)) => {
-                let (name, text) = arguments.split_word();
-                if name.as_str().is_empty() {
+                let name = arguments.first_word();
+                if name.is_empty() {
                     return Err(usage);
                 }
-                let to = Username::new(name.as_str())?;
-                let text = text_or(usage, text.ok_or(usage)?)?;
+                let to = Username::new(name)?;
+                let text = arguments.after_first_word().ok_or(usage)?;
+                let text = text_or(usage, text)?;
                 Ok(Command::PrivateMessage { to, text })
             }
             (Verb::BroadcastMessage, Some(text)) => {
