@@ -54,7 +54,7 @@ soak: cargo ## 300 bad clients for MINUTES=2: is anything left? Then seeds again
 	cargo bench --locked --bench soak -- $(MINUTES)
 
 # A folder of its own, because the flags are others.
-model: cargo ## the outbox in 360,000 orders of what its threads do, under the model checker (two minutes)
+model: cargo ## the outbox in 360,000 orders of what its threads do, under the model checker (a minute)
 	RUSTFLAGS='--cfg model' cargo test --quiet --locked --no-default-features --lib --target-dir target/model model
 
 model-faults: cargo ## and that the model finds the faults that one puts into it (about ten minutes)
