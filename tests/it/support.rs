@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -278,7 +278,10 @@ impl ForOthers {
     #[track_caller]
     pub(crate) fn copy(program: &str) -> ForOthers {
         let name = Path::new(program).file_name().expect("a file");
-        let name = format!("{}-{}", name.to_string_lossy(), std::process::id());
+        // Tests of one process run at the same time.
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{}-{number}", name.to_string_lossy(), std::process::id());
         let path = std::env::temp_dir().join(name);
         // By another process: what this one has open for writing, a server that another
         // test starts at this moment has too, and what is so open cannot be executed.
