@@ -64,7 +64,12 @@ pub fn check(stream: &[u8]) {
     );
 
     // The client is gone, and so is its session, if it was its own.
-    let mut names: Vec<String> = sessions.names("", usize::MAX).0.iter().map(Username::to_string).collect();
+    let mut names: Vec<String> = sessions
+        .names("", usize::MAX)
+        .0
+        .iter()
+        .map(Username::to_string)
+        .collect();
     names.sort();
     assert_eq!(names, model.names_left());
     assert!(sessions.close().is_empty(), "its place is not given up");

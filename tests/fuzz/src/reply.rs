@@ -106,7 +106,13 @@ fn check_what_can_be_said(token: Option<Token>, data: &Printable) {
     for response in responses {
         assert_eq!(text_read(token, &response), response.to_string());
     }
-    let online = text_read(token, &Response::Online { names: names.clone(), count: names.len() });
+    let online = text_read(
+        token,
+        &Response::Online {
+            names: names.clone(),
+            count: names.len(),
+        },
+    );
     let listed = names_listed(&Printable::harmless(online.as_bytes()));
     assert_eq!(listed, names[..listed.len()], "{online:?}");
     // One that is missing did not fit.
