@@ -206,7 +206,11 @@ pub struct Socket {
 struct SocketState {
     taken: Vec<u8>,
     is_open: bool,
+    /// The server has sent the end of input.
+    has_ended: bool,
     is_stalled: bool,
+    /// The kernel has not accepted all of the last write.
+    is_full: bool,
 }
 
 impl Socket {
@@ -215,7 +219,9 @@ impl Socket {
         let state = SocketState {
             taken: Vec::new(),
             is_open: true,
+            has_ended: false,
             is_stalled: false,
+            is_full: false,
         };
         Socket {
             state: Mutex::new(state),
@@ -229,8 +235,11 @@ impl Socket {
         self.state.lock().is_stalled = true;
     }
 
-    pub(super) fn is_shut_down(&self) -> bool {
-        !self.state.lock().is_open
+    /// Whether a notice could not be written: the socket is shut down, or its kernel has not
+    /// accepted all of the last write.
+    pub(super) fn is_shut_down_or_full(&self) -> bool {
+        let state = self.state.lock();
+        !state.is_open || state.is_full
     }
 
     pub(super) fn taken(&self) -> Vec<u8> {
@@ -238,10 +247,12 @@ impl Socket {
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        if how == Shutdown::Both {
-            self.state.lock().is_open = false;
-            self.unblocked.notify_all();
+        match how {
+            Shutdown::Both => self.state.lock().is_open = false,
+            Shutdown::Write => self.state.lock().has_ended = true,
+            Shutdown::Read => {}
         }
+        self.unblocked.notify_all();
         Ok(())
     }
 
@@ -252,7 +263,7 @@ impl Socket {
         while state.is_open && state.is_stalled && least > 0 {
             self.unblocked.wait(&mut state);
         }
-        if !state.is_open {
+        if !state.is_open || state.has_ended {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if state.is_stalled {
@@ -263,6 +274,7 @@ impl Socket {
         let least = if accepts_all { bytes.len() } else { least };
         let count = thread_rng().gen_range(least..=bytes.len());
         state.taken.extend_from_slice(&bytes[..count]);
+        state.is_full = count < bytes.len();
         drop(state);
         // Under its lock, or whoever has just looked would sleep through it.
         let _looking = self.changed.0.lock();
