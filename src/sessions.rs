@@ -400,7 +400,7 @@ impl Admission {
         let Attachment {
             number, queue_size, ..
         } = *self.writer.attachment;
-        let outbox = Arc::new(Outbox::new(token, queue_size));
+        let outbox = Outbox::new(token, queue_size);
         let session = Session {
             token,
             name: name.clone(),

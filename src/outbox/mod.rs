@@ -202,17 +202,22 @@ fn memory_of_answer(length: usize) -> usize {
 }
 
 impl Outbox {
-    /// An open outbox for the session of this token, with at most `limit` bytes of deliveries.
-    pub fn new(token: Token, limit: usize) -> Outbox {
+    /// Makes an open outbox for the session of this token, with at most `limit` bytes of
+    /// deliveries.
+    ///
+    /// Not inlined: to make a channel takes much stack. In its caller's frame that would be a page
+    /// more of every idle client's memory.
+    #[inline(never)]
+    pub fn new(token: Token, limit: usize) -> Arc<Outbox> {
         let (queue, items) = unbounded();
-        Outbox {
+        Arc::new(Outbox {
             token,
             limit,
             queue,
             items,
             state: Mutex::default(),
             changed: Condvar::new(),
-        }
+        })
     }
 
     /// The token of its session.

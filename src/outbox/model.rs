@@ -64,7 +64,7 @@ fn connect(
 }
 
 fn session() -> Arc<Outbox> {
-    Arc::new(Outbox::new(Token::from_bits([1; 16]), 1 << 20))
+    Outbox::new(Token::from_bits([1; 16]), 1 << 20)
 }
 
 /// As readers do it: something is queued, and seen to.

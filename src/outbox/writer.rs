@@ -34,18 +34,27 @@ pub struct Writer {
     pub attachment: Arc<Attachment>,
     /// The thread's wake, until the connection is attached.
     wake: Option<Sender<()>>,
+    woken: Receiver<()>,
     /// Dropped when the reader thread reads no more. The writer thread waits for that.
     reading: Option<Sender<Infallible>>,
+    reader_gone: Receiver<Infallible>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     /// The handle of the writer thread of this connection. It does not start the thread.
+    ///
+    /// The accept thread makes the channels, because that takes much stack: in the reader thread
+    /// it would take a page more of every idle client's memory.
     pub fn new(attachment: Arc<Attachment>) -> Writer {
+        let (wake, woken) = bounded(1);
+        let (reading, reader_gone) = bounded(0);
         Writer {
             attachment,
-            wake: None,
-            reading: None,
+            wake: Some(wake),
+            woken,
+            reading: Some(reading),
+            reader_gone,
             thread: None,
         }
     }
@@ -56,16 +65,13 @@ impl Writer {
     /// An error means that the system has no thread left.
     pub fn start(&mut self) -> io::Result<()> {
         if self.thread.is_none() {
-            let (wake, woken) = bounded(1);
-            let (reading, reader_gone) = bounded(0);
             let thread = WriterThread {
                 attachment: Arc::clone(&self.attachment),
-                woken,
-                reader_gone,
+                woken: self.woken.clone(),
+                reader_gone: self.reader_gone.clone(),
             };
             let name = format!("writer-{}", self.attachment.number);
             self.thread = Some(spawn(name, move || thread.run())?);
-            (self.wake, self.reading) = (Some(wake), Some(reading));
         }
         Ok(())
     }

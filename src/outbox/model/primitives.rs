@@ -125,6 +125,12 @@ impl<T> Sender<T> {
     }
 }
 
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Receiver<T> {
+        Receiver(Arc::clone(&self.0))
+    }
+}
+
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Sender<T> {
         self.0.state.lock().senders += 1;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
-    let outbox = Arc::new(Outbox::new(Token::from_bits([0xAB; 16]), ROOMY));
+    let outbox = Outbox::new(Token::from_bits([0xAB; 16]), ROOMY);
     // Queued before there is a connection, as what comes while there is none.
     queue(&outbox, &delivery("early")).unwrap();
     let (attachment, mut writer, mut client) = connect(1, &outbox);
@@ -107,7 +107,7 @@ fn a_connection_that_takes_over_gets_its_answer_then_what_is_queued() {
 
 #[test]
 fn evicted_idle_client_gets_a_notice() {
-    let session = Arc::new(Outbox::new(Token::from_bits([0xAB; 16]), ROOMY));
+    let session = Outbox::new(Token::from_bits([0xAB; 16]), ROOMY);
     let (_, mut first_writer, mut first) = connect(1, &session);
     let (_second, _writer, _client) = connect(2, &session);
     first_writer.end();

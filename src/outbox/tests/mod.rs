@@ -103,7 +103,7 @@ fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
 
 /// The outbox of a session.
 fn session(limit: usize) -> Arc<Outbox> {
-    Arc::new(Outbox::new(Token::from_bits([1; 16]), limit))
+    Outbox::new(Token::from_bits([1; 16]), limit)
 }
 
 /// A number that no other connection of this process has.
