@@ -96,7 +96,7 @@
 //! of descriptors as far as it may and reads the others, and [`Machine::clients`] lowers
 //! `--max-clients` to what they hold: a descriptor and eight maps for each client, and some
 //! kept for what is no client's, for the arenas of the allocator above all, of which there are
-//! eight for each processor. The log tells the terms. Who comes then is refused
+//! eight for each processor. The log tells the terms. A new client is then refused
 //! with a line that it can read, by [`Sessions::admit`] and [`Farewell`].
 //!
 //! *What can still be lacking is an ordinary refusal.* Threads have too many limits to

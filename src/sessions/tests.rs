@@ -32,7 +32,7 @@ fn connect(sessions: &Arc<Sessions>) -> Admission {
 }
 
 impl Admission {
-    /// A claim whose response nobody drains.
+    /// A claim whose response is not drained.
     fn claim_for_test(&mut self, its_name: &str, bits: u8) -> Result<Vec<Session>, NameError> {
         self.claim(&name(its_name), token(bits), &Cork::for_test(false))
     }

@@ -146,7 +146,7 @@ fn reader_that_panics_assigns_nothing_to_the_broadcaster() {
 }
 
 #[test]
-fn panic_in_the_broadcaster_loses_one_client_and_no_bytes_of_others() {
+fn panic_in_the_broadcaster_loses_one_client_only() {
     let (hand_off, given) = stopped_broadcaster();
     let cork = Cork::new(hand_off);
     let crowd = crowd(MIN_BROADCASTER_OUTBOXES);

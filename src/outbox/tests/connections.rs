@@ -85,7 +85,7 @@ fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
 }
 
 #[test]
-fn a_connection_that_takes_over_gets_its_answer_then_what_is_queued() {
+fn resuming_connection_gets_its_response_then_the_queue() {
     let session = session(ROOMY);
     let first = attached(&session);
     first.answer(goodbye().encode(), &plain());
@@ -270,7 +270,7 @@ fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
 }
 
 #[test]
-fn connection_that_was_reset_is_not_served_again_after_a_resumption() {
+fn reset_connection_is_not_served_after_a_resumption() {
     let session = session(ROOMY);
     let first = attached(&session);
     queue(&session, &delivery("one")).unwrap();
@@ -286,7 +286,7 @@ fn connection_that_was_reset_is_not_served_again_after_a_resumption() {
 }
 
 #[test]
-fn write_that_panics_loses_nothing_and_leaves_the_duty_to_the_next_connection() {
+fn panicking_write_loses_no_item_and_no_duty() {
     let session = session(ROOMY);
     let first = attached(&session);
     queue(&session, &delivery("one")).unwrap();
