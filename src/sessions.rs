@@ -13,11 +13,11 @@
 //! broadcast goes to, not a view of the map.
 //!
 //! Invariant, whenever the lock is free: *`names` and `members` refer to each other one to
-//! one, and so do `members` and `outboxes`, which are those of `snapshot` if there is one. A member belongs to a connection or is in
-//! `lingering`. `origins` counts `connections` and `lingering`.* A name is claimed, changed
-//! and released in one write section each, so it belongs to one session at any instant. A
-//! connection ends or detaches a session only if the session still belongs to it. It checks
-//! its number, which no other connection ever has.
+//! one, and so do `members` and `outboxes`. `snapshot`, if there is one, has the same outboxes.
+//! A member belongs to a connection or is in `lingering`. `origins` counts `connections` and
+//! `lingering`.* A name is claimed, changed and released in one write section each, so it
+//! belongs to one session at any instant. A connection ends or detaches a session only if the
+//! session still belongs to it. It checks its number, which no other connection ever has.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;

@@ -23,7 +23,8 @@
 //!    and before the next delivery that fits.
 //!
 //! In return, a thread that gets the [`Duty`] drains the outbox before its next call that
-//! can block, or gives the duty to the thread `broadcaster`. A [`Cork`](hand_off::Cork) remembers these outboxes.
+//! can block, or gives the duty to the thread `broadcaster`. A [`Cork`](hand_off::Cork)
+//! remembers these outboxes.
 //!
 //! # The queue and its lock
 //!
