@@ -196,24 +196,22 @@ fn give_up_the_session(
         None => peer.to_string(),
     };
     let lost = match (ending, attachment.loss()) {
-        (Ok(ending), loss) => match (ending, loss) {
-            (Ending::LastAnswer(Reply { response, .. }), _) => {
-                Ok(format!("answered {}, {response}", response.status()))
-            }
-            (Ending::EndOfInput, _) => Ok("end of input".to_owned()),
-            (Ending::TooSlowToLogIn, _) => Ok("login timeout".to_owned()),
-            (Ending::Closed, None) if attachment.is_shutting_down() => Ok("shutdown".to_owned()),
-            (Ending::Closed, None) => Ok("session ended from another connection".to_owned()),
-            (Ending::Closed, Some(Loss::ResumedElsewhere)) => {
-                Ok("session resumed from another connection".to_owned())
-            }
-            (Ending::Closed, Some(Loss::TooSlow)) => Err("write timeout".to_owned()),
-            // The client closed its side before, and the reader thread had not read that yet;
-            // or the shutdown cut the connection. Neither is a loss.
-            (Ending::Closed, Some(Loss::WriteFailed(e))) => match e.kind() {
-                io::ErrorKind::BrokenPipe => Ok("closed during a write".to_owned()),
-                _ => Err(format!("write failed: {e}")),
-            },
+        (Ok(Ending::LastAnswer(Reply { response, .. })), _) => {
+            Ok(format!("answered {}, {response}", response.status()))
+        }
+        (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
+        (Ok(Ending::TooSlowToLogIn), _) => Ok("login timeout".to_owned()),
+        (Ok(Ending::Closed), None) if attachment.is_shutting_down() => Ok("shutdown".to_owned()),
+        (Ok(Ending::Closed), None) => Ok("session ended from another connection".to_owned()),
+        (Ok(Ending::Closed), Some(Loss::ResumedElsewhere)) => {
+            Ok("session resumed from another connection".to_owned())
+        }
+        (Ok(Ending::Closed), Some(Loss::TooSlow)) => Err("write timeout".to_owned()),
+        // The client closed its side before, and the reader thread had not read that yet; or the
+        // shutdown cut the connection. Neither is a loss.
+        (Ok(Ending::Closed), Some(Loss::WriteFailed(e))) => match e.kind() {
+            io::ErrorKind::BrokenPipe => Ok("closed during a write".to_owned()),
+            _ => Err(format!("write failed: {e}")),
         },
         (Err(e), _) => Err(format!("read failed: {e}")),
     };
