@@ -9,7 +9,7 @@ use log::info;
 
 use crate::limits::{COMMAND_SHOWN, LINE};
 use crate::outbox::NotQueued;
-use crate::outbox::hand_off::Cork;
+use crate::outbox::direct_write::Cork;
 use crate::protocol::reply::{Delivery, Reply, Response, Scope};
 use crate::protocol::request::{Command, Header, LineFault, Request, Verb};
 use crate::protocol::text::{Printable, Text};

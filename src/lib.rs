@@ -3,32 +3,26 @@
 //!
 //! # Where to begin
 //!
-//! The modules in the order in which they explain one another. [`protocol`],
-//! [`telnet`], [`rate`], [`seldom`], [`origin`] and [`allowance`] are pure: values in, values
-//! out, no I/O.
+//! A folder imports only from the folders to the right of it, and from the files at the top:
+//!
+//! ```text
+//!   bin/ ─► server/ ─► commands.rs ─► sessions/ ─► outbox/ ─► protocol/ ─► limits.rs
+//!     └───► client/ ─► net/ ─► protocol/
+//! ```
+//!
+//! The modules in the order in which they explain one another:
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`protocol`] | the protocol: its document, its types, what is read and what is said |
-//! | [`limits`] | every bound, with its reason |
-//! | [`line`](mod@line) | one line of bounded length from anything that can be read |
-//! | [`telnet`] | the filter that takes telnet's negotiation out of a client's bytes |
-//! | [`rate`] | how fast a client may ask |
-//! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, and the [hand-off](outbox::hand_off) that does without where it can, with the thread [`broadcaster`](outbox::broadcaster) for many at once |
-//! | [`origin`] | what counts as one address, and how many clients each has |
-//! | [`allowance`] | what the new connections of an address may ask at once, all together |
-//! | [`sessions`] | who is here, behind the one lock |
+//! | [`protocol`] | the protocol: its document and its types; pure, no I/O |
+//! | [`limits`] | every limit, with its reason |
+//! | [`net`] | lines from a stream, keepalive: for both programs |
+//! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, [direct writes](outbox::direct_write) by the thread that fills it, and the [`broadcaster`](outbox::broadcaster) thread |
+//! | [`sessions`] | the session map, behind the one lock that all threads share |
 //! | [`commands`] | what a request does |
-//! | [`connection`] | the life of one client, from the accept to the close |
-//! | [`sweeper`] | ends the sessions that have lingered out |
-//! | [`keepalive`] | finding out that the other side is gone without a word |
-//! | [`farewell`] | refusing a connection so that the client can read why |
-//! | [`listeners`] | binding the listening sockets, and their options |
-//! | [`server`] | accepting, shutting down |
-//! | [`machine`] | how many clients this machine can hold |
-//! | [`seldom`] | telling now and then of what happens all the time |
-//! | [`options`], [`logging`], [`signals`], `threads` | what a program needs besides |
+//! | [`server`] | threads and sockets: accept loop, [one connection](server::connection), shutdown, sweeper, signals, log, options |
 //! | `client` | the client, with a map of its own; behind the cargo feature `client` |
+//! | `cli`, `threads` | what both programs need for their command lines and threads |
 //!
 //! The [`course`] goes another way through the same code: from what fails to what stands here.
 //!
@@ -72,7 +66,7 @@
 //!
 //! That is the plain form (`--no-hand-off`). Otherwise reader-1 itself writes to each
 //! socket what it takes without blocking, when it has nothing more to read, and wakes a
-//! writer only for the rest ([`outbox::hand_off`]).
+//! writer only for the rest ([`outbox::direct_write`]).
 //! If it has filled many outboxes, the thread `broadcaster` does that for it
 //! ([`outbox::broadcaster`]).
 //!
@@ -86,7 +80,7 @@
 //! While a thread holds one of them, it does no I/O and no logging. It waits for nothing except
 //! the next lock of this list. Nothing can panic half-way through an update. No lock is held
 //! during a write: the state of the outbox says which thread writes. The throttles of the log
-//! have locks too ([`farewell`], [`server`]), and so have the [allowances](allowance) of the
+//! have locks too ([`server::log_throttle`]), and so have the [allowances](server::allowance) of the
 //! addresses. A thread takes each of these alone.
 
 #![forbid(unsafe_code)]
@@ -95,37 +89,20 @@
     allow(dead_code, reason = "the model needs the outbox, and not its users")
 )]
 
-pub mod allowance;
+mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(not(model))]
 pub mod commands;
-#[cfg(not(model))]
-pub mod connection;
 // Its code is tested in tests/course, where there is what surrounds it.
 #[cfg(all(doc, not(doctest)))]
 pub mod course;
-#[cfg(not(model))]
-pub mod farewell;
-pub mod keepalive;
 pub mod limits;
-pub mod line;
-pub mod listeners;
-pub mod logging;
-pub mod machine;
-pub mod options;
-pub mod origin;
+pub mod net;
 pub mod outbox;
 pub mod protocol;
-pub mod rate;
-pub mod seldom;
 #[cfg(not(model))]
 pub mod server;
 #[cfg(not(model))]
 pub mod sessions;
-#[cfg(not(model))]
-pub mod signals;
-#[cfg(not(model))]
-pub mod sweeper;
-pub mod telnet;
 mod threads;

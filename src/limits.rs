@@ -1,12 +1,10 @@
 //! Every bound, of the server and its client, each a named constant with its reason.
 //!
 //! A number that stands anywhere else is an accident. What an operator may want
-//! to change is an option ([`crate::options`]) with its default here; what the
+//! to change is an option ([`crate::server::options`]) with its default here; what the
 //! protocol fixes is a constant here and nowhere an option.
 
 use std::time::Duration;
-
-use crate::protocol::token::Token;
 
 // ---- The protocol's own (section numbers are those of [`crate::protocol`]) ----
 
@@ -50,8 +48,11 @@ pub const ANSWER_OVERHEAD: usize = 64;
 /// busy client costs few system calls, small enough to be taken soon.
 pub const BATCH: usize = 64 * 1024;
 
+/// Hex digits of a token on the wire (section 1).
+pub const TOKEN_DIGITS: usize = 32;
+
 /// The longest message of the server: a status line, a token, a full line.
-pub const MESSAGE: usize = "500 Internal Server Error\r\n".len() + (Token::DIGITS + 2) + (LINE + 2);
+pub const MESSAGE: usize = "500 Internal Server Error\r\n".len() + (TOKEN_DIGITS + 2) + (LINE + 2);
 
 /// Room for a response to a message, with the longest name, in bytes. A longer response, as a
 /// list of names, grows.
@@ -418,6 +419,7 @@ mod tests {
     #[test]
     fn no_notice_is_longer_than_is_reckoned_with() {
         use crate::protocol::reply::Notice;
+        use crate::protocol::token::Token;
         for notice in [
             Notice::Missed(u64::MAX),
             Notice::ShuttingDown,

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use chat::options::{self, Config, Operation};
 use chat::server::Server;
-use chat::{logging, signals};
+use chat::server::options::{self, Config, Operation};
+use chat::server::{logging, signals};
 
 fn main() -> ExitCode {
     match options::parse(std::env::args_os().skip(1)) {

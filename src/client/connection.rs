@@ -16,12 +16,13 @@ use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{SendFlags, connect_unspec, send};
 
 use super::watch::Watch;
-use crate::keepalive;
 use crate::limits::{LOG_IN_TIMEOUT, SILENCE_CHECK_INTERVAL, USER_TIMEOUT};
-use crate::line::{Line, LineReader};
-use crate::protocol::from_server::{Content, FromServer, Message, NotAMessage};
+use crate::net::keepalive;
+use crate::net::line_reader::LineReader;
+use crate::protocol::framing::Line;
 use crate::protocol::reply::Notice;
 use crate::protocol::request::{Command, Request};
+use crate::protocol::server_message::{Content, FromServer, Message, NotAMessage};
 use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
 use crate::protocol::token::Token;

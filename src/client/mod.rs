@@ -6,19 +6,10 @@
 //! | [`address`] | the address of a server, as it is typed |
 //! | [`connection`] | the wire side: requests out, events in |
 //! | `watch` | when a silent server is asked, and given up |
-//! | [`log_in`](mod@log_in) | from an address and a name to a connection with a session |
-//! | [`link`](mod@link) | a connection that comes back when it is lost |
-//! | [`typed`] | what a typed line means, and how a long one is cut |
-//! | [`display`] | how what happens looks |
-//! | [`wrap`] | where its rows end |
-//! | [`screen`] | printing while a line is being typed |
-//! | [`tty`] | the mode of the terminal, taken over and given back |
-//! | [`keys`] | what the keyboard sends: keys, pastes and reports |
-//! | [`editor`] | the line being typed |
-//! | `layout` | how many rows it takes |
-//! | [`first_name`] | the name to begin with |
-//! | [`terminal`] | the conversation at a terminal: the typing side |
-//! | [`show`] | and the reading side |
+//! | [`login`] | from an address and a name to a connection with a session |
+//! | [`reconnecting`] | a connection that comes back when it is lost |
+//! | [`split`] | how a long text is cut into messages |
+//! | [`terminal`] | the conversation at a terminal, with a map of its own |
 //! | [`script`] | sending and listening without one |
 //! | [`options`] | the command line |
 //! | [`exit`] | how it ends: exit codes |
@@ -41,22 +32,13 @@
 
 pub mod address;
 pub mod connection;
-pub mod display;
-pub mod editor;
 pub mod exit;
-pub mod first_name;
-pub mod keys;
-mod layout;
-pub mod link;
-pub mod log_in;
+pub mod login;
 pub mod options;
-pub mod screen;
+pub mod reconnecting;
 pub mod script;
-pub mod show;
+pub mod split;
 pub mod terminal;
-pub mod tty;
-pub mod typed;
 mod watch;
-pub mod wrap;
 
 pub use connection::{Answer, Connection, Event, Requests};

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use getopts::Options;
 
 use super::address::Address;
-use super::display::Style;
 use super::exit;
 use super::script::Sending;
+use super::split::texts;
 use super::terminal;
-use super::typed;
+use super::terminal::format::Style;
+use crate::cli::BadUsage;
 use crate::limits;
-use crate::options::BadUsage;
 use crate::protocol::username::Username;
 
 /// What the command line asks for.
@@ -209,7 +209,7 @@ fn suggestion(name: &str) -> Option<Username> {
 
 /// A text of which at least one message can be made.
 fn sendable(text: String) -> Result<String, BadUsage> {
-    let lines = text.lines().map(|line| typed::texts(line.as_bytes()));
+    let lines = text.lines().map(|line| texts(line.as_bytes()));
     match lines.collect::<Result<Vec<_>, _>>() {
         Err(unprintable) => Err(BadUsage(format!("--message {text:?}: {unprintable}"))),
         Ok(texts) if texts.concat().is_empty() => {

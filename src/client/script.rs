@@ -19,16 +19,18 @@ use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use jiff::Zoned;
+
 use super::address::Address;
 use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
-use super::display::timestamp;
 use super::exit::{BAD_USAGE, DONE, FAILED, REFUSED, fail, say};
-use super::log_in::{LogIn, log_in};
-use super::typed;
+use super::login::{LogIn, log_in};
+use super::split;
+use super::terminal::command::without_blanks;
 use crate::limits::{MAX_INPUT_CHUNK, QUIT_TIMEOUT};
-use crate::protocol::from_server::Message;
 use crate::protocol::reply::Response;
 use crate::protocol::request::Command;
+use crate::protocol::server_message::Message;
 use crate::protocol::status::Status;
 use crate::protocol::username::Username;
 use crate::threads::spawn;
@@ -192,7 +194,7 @@ fn send_lines(
     let (mut number, mut line) = (1, Vec::new());
     while read_piece(&mut input, &mut line)? {
         let (piece, rest) = cut_piece(&line);
-        let texts = typed::texts(piece);
+        let texts = split::texts(piece);
         let this = number;
         number += usize::from(line.ends_with(b"\n"));
         let looks_like_command = sending.is_typed && is_command(piece);
@@ -228,7 +230,7 @@ fn send_lines(
 
 /// Whether a typed line looks like a command: it begins with a slash, behind blanks too.
 fn is_command(line: &[u8]) -> bool {
-    typed::without_blanks(&String::from_utf8_lossy(line)).starts_with('/')
+    without_blanks(&String::from_utf8_lossy(line)).starts_with('/')
 }
 
 /// Some programs begin a text with U+FEFF, which is no part of it.
@@ -342,6 +344,11 @@ fn quit_without_reader(requests: Requests, ended: Arc<AtomicBool>) -> io::Result
         requests.close();
     })?;
     Ok(())
+}
+
+/// The time of day: ISO 8601 with the offset of the time zone.
+fn timestamp() -> String {
+    Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 #[cfg(test)]

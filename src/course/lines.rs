@@ -112,10 +112,10 @@
 //! [`Read::take`]: std::io::Read::take
 //! [RFC 860]: https://www.rfc-editor.org/rfc/rfc860
 //! [miniircd 32]: https://github.com/jrosdahl/miniircd/issues/32
-//! [`LineReader`]: crate::line::LineReader
-//! [`Line::TooLong`]: crate::line::Line::TooLong
+//! [`LineReader`]: crate::net::line_reader::LineReader
+//! [`Line::TooLong`]: crate::protocol::framing::Line::TooLong
 //! [`LINE`]: crate::limits::LINE
 //! [`FIRST_READ_BUFFER`]: crate::limits::FIRST_READ_BUFFER
 //! [`request`]: mod@crate::protocol::request
-//! [`Telnet`]: crate::telnet::Telnet
-//! [`connection`]: crate::connection
+//! [`Telnet`]: crate::protocol::telnet::Telnet
+//! [`connection`]: crate::server::connection

@@ -10,13 +10,13 @@
 //! | 1 | [`lines`] | reading lines from a stream |
 //! | 2 | [`fan_out`] | fan-out under a lock |
 //! | 3 | [`slow_reader`] | the slow reader |
-//! | 4 | [`wake_up`] | a thread's price in memory and in a wake-up; batching and the hand-off |
+//! | 4 | [`thread_cost`] | a thread's price in memory and in a wake-up; batching and the hand-off |
 //! | 5 | [`stopping`] | stopping a blocked `accept`, `read` and `write` |
 //! | 6 | [`name_race`] | a name race |
-//! | 7 | [`last_line`] | the last line before a close |
-//! | 8 | [`running_out`] | running out of descriptors, threads and maps |
+//! | 7 | [`clean_close`] | the last line before a close |
+//! | 8 | [`resource_limits`] | running out of descriptors, threads and maps |
 //! | 9 | [`resuming`] | resuming |
-//! | 10 | [`the_end`] | where the shape ends, and what one would do then |
+//! | 10 | [`event_loop`] | where the shape ends, and what one would do then |
 //!
 //! # How to read it
 //!
@@ -55,13 +55,13 @@
 //! It fails until you have solved it. One solution stands in
 //! `tests/exercises/solutions/lines.rs`, and `make test` runs the same test against that.
 
+pub mod clean_close;
+pub mod event_loop;
 pub mod fan_out;
-pub mod last_line;
 pub mod lines;
 pub mod name_race;
+pub mod resource_limits;
 pub mod resuming;
-pub mod running_out;
 pub mod slow_reader;
 pub mod stopping;
-pub mod the_end;
-pub mod wake_up;
+pub mod thread_cost;

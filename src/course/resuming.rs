@@ -126,4 +126,4 @@
 //! [`evict`]: crate::outbox::Evicted::evict
 //! [`resume`]: crate::sessions::Admission::resume
 //! [`break_session`]: crate::sessions::Admission::break_session
-//! [`sweeper`]: crate::sweeper
+//! [`sweeper`]: crate::server::sweeper

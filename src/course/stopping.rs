@@ -126,7 +126,7 @@
 //! [`TcpStream::shutdown`]: std::net::TcpStream::shutdown
 //! [`Infallible`]: std::convert::Infallible
 //! [`server`]: crate::server
-//! [`signals`]: crate::signals
+//! [`signals`]: crate::server::signals
 //! [`ShutdownHandle::shutdown`]: crate::server::ShutdownHandle::shutdown
 //! [`Server::run`]: crate::server::Server::run
 //! [`Attachment::cut`]: crate::outbox::Attachment::cut

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::hand_off::Cork;
+use super::direct_write::Cork;
 use super::primitives::{Condvar, Mutex, Receiver, RecvTimeoutError, Socket, send_now};
 use super::{Attached, Drain, Item, Outbox, Phase, QueueState, memory_of_answer};
 use crate::limits;

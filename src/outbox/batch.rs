@@ -14,7 +14,7 @@ use super::{
     Attachment, Drain, Item, Loss, Outbox, Phase, QueueGuard, QueueState, memory_of_answer,
 };
 use crate::limits;
-use crate::logging::Wire;
+use crate::protocol::redact::Wire;
 
 /// A batch. It is empty except during a write, and is kept for its buffers.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! A session's outbox: the queue of everything that the server writes to one client.
 //!
 //! Three kinds of thread drain it. A reader thread that has filled it writes without
-//! blocking ([`hand_off`]). The thread [`broadcaster`] does the same for a reader thread that
+//! blocking ([`direct_write`]). The thread [`broadcaster`] does the same for a reader thread that
 //! has filled many. The session's [`writer`] thread sends what would block.
 //!
 //! An outbox belongs to a session. At most one connection is *attached* to it. When
@@ -23,7 +23,7 @@
 //!    and before the next delivery that fits.
 //!
 //! In return, a thread that gets the [`Duty`] drains the outbox before its next call that
-//! can block, or gives the duty to the thread `broadcaster`. A [`Cork`](hand_off::Cork)
+//! can block, or gives the duty to the thread `broadcaster`. A [`Cork`](direct_write::Cork)
 //! remembers these outboxes.
 //!
 //! # The queue and its lock
@@ -66,7 +66,7 @@ use crate::protocol::token::Token;
 mod attachment;
 mod batch;
 pub mod broadcaster;
-pub mod hand_off;
+pub mod direct_write;
 #[cfg(not(model))]
 mod primitives;
 #[cfg(model)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use shuttle::thread::{self, JoinHandle};
 
-use super::hand_off::{Cork, HandOff};
+use super::direct_write::{Cork, HandOff};
 use super::primitives::{Condvar, Mutex, Socket, bounded};
 use super::writer::Writer;
 use super::{Attachment, Duty, NotQueued, Outbox};

@@ -238,12 +238,15 @@
 //! < No one is named carol
 //! ```
 
-pub mod from_server;
+pub mod framing;
 #[cfg(test)]
 pub(crate) mod literals;
+pub mod redact;
 pub mod reply;
 pub mod request;
+pub mod server_message;
 pub mod status;
+pub mod telnet;
 pub mod text;
 pub mod token;
 pub mod username;

@@ -10,7 +10,7 @@
 use super::text::{BadText, Printable, Text, Unprintable};
 use super::token::Token;
 use super::username::{BadName, Username};
-use crate::line::Line;
+use crate::protocol::framing::Line;
 
 /// Something other than the empty status line with which a request begins. Only
 /// that line is dropped; the next one is a status line again.
@@ -333,7 +333,7 @@ impl From<BadName> for BadArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::line::LineReader;
+    use crate::net::line_reader::LineReader;
     use crate::protocol::literals;
     use proptest::prelude::*;
 

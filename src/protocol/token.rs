@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::limits::TOKEN_DIGITS;
+
 /// The 128 random bits that stand for a session.
 ///
 /// Who knows a token is that session. So it has no `Display`, and its `Debug`
@@ -12,7 +14,7 @@ pub struct Token([u8; 16]);
 
 impl Token {
     /// The hex digits of a token on the wire.
-    pub const DIGITS: usize = 32;
+    pub const DIGITS: usize = TOKEN_DIGITS;
 
     /// The token of these bits, which are to be random.
     pub fn from_bits(bits: [u8; 16]) -> Token {

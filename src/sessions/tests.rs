@@ -1,9 +1,13 @@
 //! The session map on its own: no sockets but those that an attachment needs, no threads
 //! but those that race.
 
+use super::per_address::Origin;
 use super::*;
+use crate::outbox::Evicted;
+use crate::outbox::direct_write::Cork;
 use crate::outbox::tests::next_number;
 use crate::protocol::literals::name;
+use crate::protocol::reply::Notice;
 use std::sync::Barrier;
 use std::thread;
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chat::outbox::Attachment;
-use chat::outbox::hand_off::{Cork, HandOff};
+use chat::outbox::direct_write::{Cork, HandOff};
 use chat::protocol::token::Token;
 use chat::protocol::username::Username;
 use chat::sessions::Sessions;

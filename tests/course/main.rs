@@ -6,22 +6,24 @@
 
 /// Being a client of a chat, of a naive one or of this.
 mod chat;
+/// Chapter 7: the last line before a close.
+mod clean_close;
+/// Chapter 10: where the shape ends, and what one would do then.
+mod event_loop;
 /// Chapter 2: fan-out under a lock.
 mod fan_out;
 /// The load generator.
 #[path = "../load/main.rs"]
 #[allow(dead_code)]
 mod generator;
-/// Chapter 7: the last line before a close.
-mod last_line;
 /// Chapter 1: reading lines from a stream.
 mod lines;
 /// Chapter 6: a name race.
 mod name_race;
+/// Chapter 8: running out of descriptors, threads and maps.
+mod resource_limits;
 /// Chapter 9: resuming.
 mod resuming;
-/// Chapter 8: running out of descriptors, threads and maps.
-mod running_out;
 /// Chapter 3: the slow reader.
 mod slow_reader;
 /// Chapter 5: stopping a blocked `accept`, `read` and `write`.
@@ -29,10 +31,8 @@ mod stopping;
 #[path = "../it/support.rs"]
 #[allow(dead_code)]
 mod support;
-/// Chapter 10: where the shape ends, and what one would do then.
-mod the_end;
 /// Chapter 4: a thread's price in memory and in a wake-up; batching and the hand-off.
-mod wake_up;
+mod thread_cost;
 
 use std::env;
 use std::io;
@@ -51,13 +51,13 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("lines", lines::experiment),
     ("fan_out", fan_out::experiment),
     ("slow_reader", slow_reader::experiment),
-    ("wake_up", wake_up::experiment),
+    ("thread_cost", thread_cost::experiment),
     ("stopping", stopping::experiment),
     ("name_race", name_race::experiment),
-    ("last_line", last_line::experiment),
-    ("running_out", running_out::experiment),
+    ("clean_close", clean_close::experiment),
+    ("resource_limits", resource_limits::experiment),
     ("resuming", resuming::experiment),
-    ("the_end", the_end::experiment),
+    ("event_loop", event_loop::experiment),
 ];
 
 /// What experiments run as a process of its own: what can be measured from outside, or
@@ -69,14 +69,14 @@ const PROCESSES: &[(&str, Program)] = &[
     ("unbounded-queue", slow_reader::unbounded_queue),
     ("waiting-queue", slow_reader::waiting_queue),
     ("dropping-queue", slow_reader::dropping_queue),
-    ("default-threads", wake_up::default_threads),
-    ("small-threads", wake_up::small_threads),
-    ("threads-with-buffer", wake_up::threads_with_buffer),
+    ("default-threads", thread_cost::default_threads),
+    ("small-threads", thread_cost::small_threads),
+    ("threads-with-buffer", thread_cost::threads_with_buffer),
     ("flagged-server", stopping::flagged_server),
-    ("naive-end", running_out::naive_end),
-    ("naive-go-on", running_out::naive_go_on),
-    ("naive-maps", running_out::naive_maps),
-    ("event-loop", the_end::event_loop),
+    ("naive-end", resource_limits::naive_end),
+    ("naive-go-on", resource_limits::naive_go_on),
+    ("naive-maps", resource_limits::naive_maps),
+    ("event-loop", event_loop::event_loop),
 ];
 
 /// The option that makes this program one of these processes.

@@ -110,7 +110,7 @@ fn logging_into_a_pipe() -> (Server, PipeReader) {
     let (reader, writer) = io::pipe().expect("a pipe");
     let server = Server::start_with(&["--rate", "0"], |command| {
         command
-            .env("RUST_LOG", "chat::connection=trace")
+            .env("RUST_LOG", "chat::server::connection=trace")
             .stderr(writer);
     });
     (server, reader)

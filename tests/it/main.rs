@@ -7,41 +7,42 @@ mod addresses;
 mod bad_input;
 mod blank;
 mod capacity;
+mod closing;
 mod command_line;
 mod commands;
 mod course;
 mod delivery;
 #[cfg(feature = "client")]
 mod emulators;
-mod endings;
 mod fault_client;
-mod faults;
+mod faulty_clients;
 mod framing;
 mod listening;
 mod load;
 mod login;
 mod logs;
-mod machine;
 mod make;
 mod model;
-#[cfg(feature = "client")]
-mod network;
+mod model_check;
+mod netcat_telnet_curl;
 #[cfg(feature = "client")]
 mod outages;
+#[cfg(feature = "client")]
+mod proxy;
 #[cfg(feature = "client")]
 mod pty;
 mod readme;
 mod reconnecting;
+mod resource_limits;
 mod resuming;
 #[cfg(feature = "client")]
 mod script;
-mod seeds;
+mod shutdown;
 mod signals;
 mod support;
 mod telnet;
 #[cfg(feature = "client")]
 mod terminal;
 mod tokens;
-mod tools;
 #[cfg(feature = "client")]
 mod typing;

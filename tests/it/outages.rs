@@ -1,6 +1,6 @@
 //! The client at a terminal while the server is frozen, gone or back.
 
-use crate::network::Network;
+use crate::proxy::Network;
 use crate::pty::{Terminal, can_be_tested};
 use crate::support::{Server, has_unread, wait_for};
 use rustix::process::Signal;

@@ -215,7 +215,7 @@ fn the_pictures_are_those_of_the_code() {
     let readme = readme();
     let code = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).expect("src/lib.rs");
     let pictures: Vec<&str> = code.split("//! ```text\n").skip(1).collect();
-    assert_eq!(pictures.len(), 2);
+    assert_eq!(pictures.len(), 3);
     for picture in pictures {
         let picture = picture.split("//! ```").next().expect("its end");
         assert!(

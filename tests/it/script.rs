@@ -1,6 +1,6 @@
 //! The client in pipes.
 
-use crate::network::Network;
+use crate::proxy::Network;
 use crate::support::{self, Client, Server, has_tool, has_unread, output_of, status_of, wait_for};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,6 +1,6 @@
 //! The client at a terminal.
 
-use crate::network::Network;
+use crate::proxy::Network;
 use crate::pty::{COLUMNS, ROWS, Terminal, can_be_tested, client};
 use crate::support::{Client, Server, has_tool, has_unread, signal, wait_for};
 use rustix::process::Signal;

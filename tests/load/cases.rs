@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::engine::{Engine, Failure};
 use super::fanout::{Fanout, Pace};
-use super::figures::Figure;
-use super::hold::{FEWEST, Hold};
+use super::idle::{FEWEST, Hold};
+use super::metrics::Figure;
 use super::ping::Ping;
 use super::process::Process;
 

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::coming::{all_come, unexpected};
 use super::engine::{Engine, Failure, Load, Wire};
-use super::figures::{self, Figure, Latencies, Meter};
 use super::message::{Ledger, Texts};
+use super::metrics::{self, Figure, Latencies, Meter};
 use super::process::Process;
 use super::protocol::Said;
+use super::ramp_up::{all_come, unexpected};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -50,9 +50,9 @@ impl Fanout {
         engine: &mut Engine,
         process: Option<&Process>,
     ) -> Result<Vec<Figure>, Failure> {
-        let empty = figures::size(process)?;
+        let empty = metrics::size(process)?;
         all_come(engine, self.clients)?;
-        let full = figures::size(process)?;
+        let full = metrics::size(process)?;
         let mut broadcasting = Broadcasting::new(self, engine.wire.protocol().answers());
 
         let max_duration = engine.manners.max_duration;
@@ -70,8 +70,8 @@ impl Fanout {
         engine.settle(&mut broadcasting)?;
 
         let deliveries = broadcasting.count * (self.clients as u64 - 1);
-        let mut figures = figures::of_traffic(deliveries, &broadcasting.latencies, &spent);
-        figures.extend(figures::per_client(empty, full, self.clients));
+        let mut figures = metrics::of_traffic(deliveries, &broadcasting.latencies, &spent);
+        figures.extend(metrics::per_client(empty, full, self.clients));
         Ok(figures)
     }
 }

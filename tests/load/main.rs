@@ -26,17 +26,17 @@
 #![forbid(unsafe_code)]
 
 mod cases;
-mod coming;
 mod engine;
 mod fanout;
-mod figures;
 pub(crate) mod floor;
-mod hold;
+mod idle;
 pub(crate) mod message;
+mod metrics;
 mod ping;
 pub(crate) mod process;
 mod progress;
 pub(crate) mod protocol;
+mod ramp_up;
 mod report;
 mod server;
 
@@ -55,7 +55,7 @@ use cases::Case;
 use engine::{Engine, Failure, Manners};
 use fanout::{Fanout, Pace};
 use floor::FLOOR_SERVER;
-use hold::Hold;
+use idle::Hold;
 use ping::Ping;
 use progress::Progress;
 use protocol::Protocol;
@@ -411,7 +411,7 @@ fn run_case(
     case: &Case,
     target: &Target,
     manners: Manners,
-) -> Result<Vec<figures::Figure>, Failure> {
+) -> Result<Vec<metrics::Figure>, Failure> {
     let server = target.server()?;
     let progress = Progress::of(format!("{} on {}", case.name(), target.protocol()));
     let mut engine = Engine::new(server.address, target.protocol(), manners, progress)?;

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::coming::{log_in, unexpected};
 use super::engine::{Engine, Failure, Load, Wire};
-use super::figures::{self, Figure, Latencies, Meter};
 use super::message::{Ledger, Texts, name};
+use super::metrics::{self, Figure, Latencies, Meter};
 use super::process::Process;
 use super::protocol::{Protocol, Said};
+use super::ramp_up::{log_in, unexpected};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -31,12 +31,12 @@ impl Ping {
         process: Option<&Process>,
     ) -> Result<Vec<Figure>, Failure> {
         let clients = 2 * self.pairs;
-        let empty = figures::size(process)?;
+        let empty = metrics::size(process)?;
         log_in(engine, clients, engine.manners.logins_at_once)?;
         let max_duration = engine.manners.max_duration;
         let mut bouncing = Bouncing::new(self, engine.wire.protocol());
         engine.settle(&mut bouncing)?;
-        let full = figures::size(process)?;
+        let full = metrics::size(process)?;
 
         bouncing.begin(
             self.messages.div_ceil(WARM_UP),
@@ -51,8 +51,8 @@ impl Ping {
         let spent = meter.stop(&engine.wire)?;
         engine.settle(&mut bouncing)?;
 
-        let mut figures = figures::of_traffic(bouncing.count, &bouncing.latencies, &spent);
-        figures.extend(figures::per_client(empty, full, clients));
+        let mut figures = metrics::of_traffic(bouncing.count, &bouncing.latencies, &spent);
+        figures.extend(metrics::per_client(empty, full, clients));
         Ok(figures)
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::cases::Case;
-use super::figures::Figure;
+use super::metrics::Figure;
 use super::protocol::Protocol;
 
 /// What came of one case.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{bounded, never};
 
 use super::batch::{Batch, Write};
-use super::hand_off::{Cork, HandOff};
+use super::direct_write::{Cork, HandOff};
 use super::writer::Writer;
 use super::*;
 use crate::limits;
@@ -19,7 +19,7 @@ use crate::protocol::reply::{Reply, Response, Scope};
 
 mod broadcaster;
 mod connections;
-mod hand_off;
+mod direct_write;
 mod queue;
 
 const ROOMY: usize = 1 << 20;

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read};
 
-use chat::line::{Line, LineReader};
-use chat::telnet::Telnet;
+use chat::net::line_reader::LineReader;
+use chat::protocol::framing::Line;
+use chat::protocol::telnet::Telnet;
 
 use crate::{cut, letter};
 

@@ -1,8 +1,9 @@
 //! The target `reply`: three lines of a server, without their ends.
 
-use chat::line::{Line, LineReader};
-use chat::protocol::from_server::{Content, FromServer, Message, names_listed};
+use chat::net::line_reader::LineReader;
+use chat::protocol::framing::Line;
 use chat::protocol::reply::{Delivery, Reply, Response, Scope};
+use chat::protocol::server_message::{Content, FromServer, Message, names_listed};
 use chat::protocol::status::Status;
 use chat::protocol::text::{Printable, Text};
 use chat::protocol::token::Token;

@@ -1,6 +1,7 @@
 //! The target `request`: three lines of a client, without their ends.
 
-use chat::line::{Line, LineReader};
+use chat::net::line_reader::LineReader;
+use chat::protocol::framing::Line;
 use chat::protocol::reply::Response;
 use chat::protocol::request::{
     self, Command, Header, LineFault, Request, Stray, Verb, check_status_line,

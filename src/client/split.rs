@@ -1,0 +1,72 @@
+//! How a long text is cut into messages.
+//!
+//! Pure. Does not know where the text comes from.
+
+use crate::limits::TEXT_CHARS;
+use crate::protocol::text::{Printable, Text, Unprintable};
+
+/// The messages that a text is sent as: one, unless it is over the length of a message
+/// ([`TEXT_CHARS`]). Then it is cut at the last space that leaves a piece short enough,
+/// or, where there is none, at that length. Blank pieces, and a blank text, are none.
+pub fn texts(text: &[u8]) -> Result<Vec<Text>, Unprintable> {
+    let printable = Printable::new(text)?;
+    let mut rest = printable.as_str();
+    let mut texts = Vec::new();
+    while !rest.is_empty() {
+        let (piece, after) = cut(rest, TEXT_CHARS);
+        texts.extend(Text::new(Printable::new(piece.as_bytes())?));
+        rest = after;
+    }
+    Ok(texts)
+}
+
+/// Cuts off a piece of at most `most` characters. The space at the cut is in neither.
+fn cut(text: &str, most: usize) -> (&str, &str) {
+    let Some((end, beyond)) = text.char_indices().nth(most) else {
+        return (text, "");
+    };
+    if beyond == ' ' {
+        return (&text[..end], &text[end + 1..]);
+    }
+    match text[..end].rfind(' ') {
+        Some(space) if space > 0 => (&text[..space], &text[space + 1..]),
+        _ => text.split_at(end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_long_text_is_cut_at_a_space_where_there_is_one() {
+        let lengths = |line: &str| -> Vec<usize> {
+            let texts = texts(line.as_bytes()).unwrap();
+            texts
+                .iter()
+                .map(|text| text.as_str().chars().count())
+                .collect()
+        };
+        let word = "я".repeat(2_047);
+        assert_eq!(lengths(&word), [2_047]);
+        assert_eq!(lengths(&format!("{word}я")), [2_047, 1]);
+        assert_eq!(lengths(&format!("{word} я")), [2_047, 1]);
+        assert_eq!(lengths(&format!("a {word}")), [1, 2_047]);
+        assert_eq!(lengths(&format!(" {word}")), [2_047, 1]);
+        assert_eq!(lengths(&" ".repeat(5_000)), []);
+        assert_eq!(cut("one two three", 8), ("one two", "three"));
+        assert_eq!(cut("one two three", 7), ("one two", "three"));
+        assert_eq!(cut("one two three", 6), ("one", "two three"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_spaces_at_the_cuts_is_lost(line in "[a-z 🙂]{0,9000}") {
+            let pieces = texts(line.as_bytes()).unwrap();
+            let letters = |text: &str| text.replace(' ', "");
+            let joined: String = pieces.iter().map(|text| letters(text.as_str())).collect();
+            prop_assert_eq!(joined, letters(&line));
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Reads one line of at most [`LINE`] bytes from anything that can be read.
+//!
+//! Knows nothing of what a line means. It keeps two promises: however the bytes
+//! are cut by the network, the lines are the same; and a client that never ends
+//! its line costs no memory, because what is over the limit is skipped without
+//! being kept.
+
+use std::io::{self, Read};
+
+use crate::limits::{FIRST_READ_BUFFER, LINE, READ_BUFFER};
+use crate::protocol::framing::Line;
+
+/// Parts what it reads into lines, which end with CRLF, LF or CR NUL
+/// (section 1).
+pub struct LineReader<R> {
+    source: R,
+    /// Doubled as often as a read fills it, up to [`READ_BUFFER`].
+    buffer: Box<[u8]>,
+    /// The part of `buffer` that has been read and not yet looked at.
+    unread: std::ops::Range<usize>,
+    line: BoundedLine,
+    /// The last byte was a CR, of which the next one decides whether it was the
+    /// beginning of a line end.
+    after_cr: bool,
+}
+
+/// The bytes of the line so far, or the fact that they were too many.
+#[derive(Default)]
+struct BoundedLine {
+    bytes: Vec<u8>,
+    too_long: bool,
+}
+
+impl<R: Read> LineReader<R> {
+    /// Reads lines from `source`, which need not be buffered.
+    pub fn new(source: R) -> LineReader<R> {
+        LineReader {
+            source,
+            buffer: vec![0; FIRST_READ_BUFFER].into(),
+            unread: 0..0,
+            line: BoundedLine::default(),
+            after_cr: false,
+        }
+    }
+
+    /// Where the lines come from.
+    pub fn source_mut(&mut self) -> &mut R {
+        &mut self.source
+    }
+
+    /// The next line. `None` at the end of input; a line that has begun and not
+    /// ended by then is dropped.
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.line.clear();
+        self.after_cr = false;
+        loop {
+            if self.unread.is_empty() {
+                // Whoever has filled it has more to say.
+                if self.unread.end == self.buffer.len() && self.buffer.len() < READ_BUFFER {
+                    self.buffer = vec![0; 2 * self.buffer.len()].into();
+                }
+                let count = self.read_source()?;
+                if count == 0 {
+                    return Ok(None);
+                }
+                self.unread = 0..count;
+            }
+            if self.take_up_to_line_end() {
+                return Ok(Some(self.line.get()));
+            }
+        }
+    }
+
+    fn read_source(&mut self) -> io::Result<usize> {
+        loop {
+            match self.source.read(&mut self.buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Moves bytes from the buffer into the line, until the line has ended
+    /// (true) or the buffer (false).
+    fn take_up_to_line_end(&mut self) -> bool {
+        while !self.unread.is_empty() {
+            if self.after_cr {
+                self.after_cr = false;
+                if matches!(self.buffer[self.unread.start], b'\n' | b'\0') {
+                    self.unread.start += 1;
+                    return true;
+                }
+                self.line.push(b"\r");
+            }
+            let unread = &self.buffer[self.unread.clone()];
+            let end = line_end(unread);
+            let taken = end.unwrap_or(unread.len());
+            self.line.push(&unread[..taken]);
+            self.unread.start += taken;
+            if end.is_some() {
+                let byte = self.buffer[self.unread.start];
+                self.unread.start += 1;
+                if byte == b'\n' {
+                    return true;
+                }
+                self.after_cr = true;
+            }
+        }
+        false
+    }
+}
+
+/// Returns the position of the first LF or CR.
+///
+/// It looks at blocks of bytes without a branch for each, which the compiler turns into vector
+/// instructions.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let has_end = |block: &[u8; 32]| block.iter().fold(false, |any, byte| any | is_end(byte));
+    let blocks = bytes.as_chunks().0;
+    let start = 32 * blocks.iter().take_while(|block| !has_end(block)).count();
+    let end = bytes[start..].iter().position(is_end)?;
+    Some(start + end)
+}
+
+impl BoundedLine {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.too_long = false;
+    }
+
+    /// Appends, unless that makes the line too long: then nothing of it is kept.
+    fn push(&mut self, bytes: &[u8]) {
+        if self.too_long || self.bytes.len() + bytes.len() > LINE {
+            self.too_long = true;
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    fn get(&self) -> Line<'_> {
+        if self.too_long {
+            Line::TooLong
+        } else {
+            Line::Whole(&self.bytes)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Gives its pieces one a read, as a network may.
+    struct Pieces(Vec<Vec<u8>>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            while self.0.first().is_some_and(Vec::is_empty) {
+                self.0.remove(0);
+            }
+            match self.0.first_mut() {
+                Some(piece) => {
+                    let count = piece.len().min(buffer.len());
+                    buffer[..count].copy_from_slice(&piece[..count]);
+                    piece.drain(..count);
+                    Ok(count)
+                }
+                None => Ok(0),
+            }
+        }
+    }
+
+    /// Each line as bytes, a too long one as `None`.
+    fn lines(pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<Option<Vec<u8>>> {
+        let mut reader = LineReader::new(Pieces(pieces.into_iter().collect()));
+        let mut lines = Vec::new();
+        while let Some(line) = reader.next_line().unwrap() {
+            lines.push(match line {
+                Line::Whole(bytes) => Some(bytes.to_vec()),
+                Line::TooLong => None,
+            });
+        }
+        lines
+    }
+
+    fn whole(lines: &[&[u8]]) -> Vec<Option<Vec<u8>>> {
+        lines.iter().map(|line| Some(line.to_vec())).collect()
+    }
+
+    #[test]
+    fn crlf_lf_and_cr_nul_end_a_line_wherever_it_is_cut() {
+        let bytes = b"one\r\ntwo\nthree\r\0\n\r\n\r\0four\r\r\nfi\rve\r\n\0six\nseven";
+        let expected: [&[u8]; 9] = [
+            b"one", b"two", b"three", b"", b"", b"", b"four\r", b"fi\rve", b"\0six",
+        ];
+        for cut in 0..bytes.len() {
+            let pieces = [bytes[..cut].to_vec(), bytes[cut..].to_vec()];
+            assert_eq!(lines(pieces), whole(&expected), "cut at {cut}");
+        }
+        assert_eq!(lines(bytes.chunks(1).map(<[u8]>::to_vec)), whole(&expected));
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_limit_is_whole_and_one_byte_more_is_too_long() {
+        for end in ["\r\n", "\n", "\r\0"] {
+            let full = vec![b'x'; LINE];
+            let bytes = [&full, end.as_bytes(), &full, b"x", end.as_bytes(), b"y\n"].concat();
+            let expected = [Some(full), None, Some(b"y".to_vec())];
+            assert_eq!(lines([bytes.clone()]), expected, "{end:?}");
+            assert_eq!(
+                lines(bytes.chunks(7).map(<[u8]>::to_vec)),
+                expected,
+                "{end:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_has_not_ended_at_the_end_of_input_is_dropped() {
+        assert_eq!(lines([b"one\ntwo".to_vec()]), whole(&[b"one"]));
+        assert_eq!(lines([b"one\r".to_vec()]), []);
+        assert_eq!(lines([vec![b'x'; LINE + 1]]), []);
+    }
+
+    #[test]
+    fn a_lone_cr_counts_as_a_byte_of_its_line() {
+        let bytes = [&vec![b'x'; LINE], "\r\r\n".as_bytes()].concat();
+        assert_eq!(lines([bytes]), [None]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_kept() {
+        let mut reader = LineReader::new(io::repeat(b'x').take(50_000_000));
+        assert_eq!(reader.next_line().unwrap(), None);
+        assert_eq!(reader.line.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn the_buffer_grows_for_who_has_much_to_say() {
+        let mut quiet = LineReader::new(&b"Ping\n"[..]);
+        quiet.next_line().unwrap();
+        assert_eq!(quiet.buffer.len(), FIRST_READ_BUFFER);
+        let text = "Ping\n".repeat(10_000);
+        let mut busy = LineReader::new(text.as_bytes());
+        let mut count = 0;
+        while busy.next_line().unwrap().is_some() {
+            count += 1;
+        }
+        assert_eq!((count, busy.buffer.len()), (10_000, READ_BUFFER));
+    }
+
+    #[test]
+    fn an_interrupted_read_is_repeated_and_an_error_is_passed_on() {
+        struct Once(Option<io::ErrorKind>);
+        impl Read for Once {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                match self.0.take() {
+                    Some(kind) => Err(kind.into()),
+                    None => {
+                        buffer[0] = b'\n';
+                        Ok(1)
+                    }
+                }
+            }
+        }
+        let next = |kind| {
+            LineReader::new(Once(Some(kind)))
+                .next_line()
+                .map(|line| line.is_some())
+        };
+        assert!(next(io::ErrorKind::Interrupted).unwrap());
+        assert_eq!(
+            next(io::ErrorKind::ConnectionReset).unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_change_nothing(
+            bytes in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(0), any::<u8>()], 0..200),
+            cuts in prop::collection::vec(0..200_usize, 0..5),
+        ) {
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|cut| bytes[cut[0]..cut[1]].to_vec());
+            prop_assert_eq!(lines(pieces), lines([bytes.clone()]));
+        }
+    }
+}

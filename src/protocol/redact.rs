@@ -1,0 +1,86 @@
+//! A line of the wire as a log may show it: escaped, and without tokens.
+//!
+//! Pure. Does not know which lines are logged, or where.
+//!
+//! Invariant: no output contains a control character or the digits of a token.
+
+use std::fmt::{self, Write as _};
+
+use super::text::is_forbidden;
+use super::token::Token;
+
+/// A line of the wire as a log may show it: what is not printable is escaped, and
+/// `[token]` stands for whatever looks like a token, in whichever line it came.
+pub struct Wire<'a>(pub &'a [u8]);
+
+impl fmt::Display for Wire<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            write_without_tokens(chunk.valid(), f)?;
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_without_tokens(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let is_digit = |c: char| c.is_ascii_hexdigit();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c| !is_digit(c)).unwrap_or(rest.len());
+        if digits >= Token::DIGITS {
+            f.write_str("[token]")?;
+        } else {
+            f.write_str(&rest[..digits])?;
+        }
+        rest = &rest[digits..];
+        let others = rest.find(is_digit).unwrap_or(rest.len());
+        for c in rest[..others].chars() {
+            if is_forbidden(c) || c == '\\' {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        rest = &rest[others..];
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped_and_the_rest_is_readable() {
+        let shown = |bytes: &[u8]| Wire(bytes).to_string();
+        assert_eq!(
+            shown("приве́т 🙂 \"it's\"\t".as_bytes()),
+            "приве́т 🙂 \"it's\"\t"
+        );
+        assert_eq!(
+            shown(b"a\x1b[2J\x07\rb\xFF\xC3\\"),
+            r"a\u{1b}[2J\u{7}\rb\xff\xc3\\"
+        );
+        assert_eq!(
+            shown("\u{202E}\u{2028}\u{85}".as_bytes()),
+            r"\u{202e}\u{2028}\u{85}"
+        );
+    }
+
+    #[test]
+    fn tokens_are_cut_out_wherever_they_stand() {
+        let token = "5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4";
+        for (line, shown) in [
+            (token.to_owned(), "[token]"),
+            (format!("Ping {token}!"), "Ping [token]!"),
+            (format!("{token}{token}"), "[token]"),
+            (token.to_uppercase(), "[token]"),
+            (token[1..].to_owned(), &token[1..]),
+        ] {
+            assert_eq!(Wire(line.as_bytes()).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What the server says, as its client reads it (section 3): from three lines to an
+//! answer, a message or a notice.
+//!
+//! The way back of [`reply`](super::reply), and as strict about the shape of a
+//! message. The characters are another matter: whatever the server sends, what comes
+//! out of here is [`Printable`] and can be shown in a terminal.
+
+use std::fmt;
+
+use super::reply::{DELIVERY, Notice, Scope};
+use super::status::Status;
+use super::text::Printable;
+use super::token::Token;
+use super::username::Username;
+use crate::protocol::framing::Line;
+
+/// A message of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromServer {
+    /// The token of the session that it is about.
+    pub header: Option<Token>,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a message of the server says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Somebody's message.
+    Message(Message),
+    /// The server speaks unasked.
+    Notice(Notice),
+    /// Anything else, which is the answer to a request.
+    Answer {
+        /// How it went.
+        status: Status,
+        /// The same in words.
+        text: Printable,
+    },
+}
+
+/// A message that somebody sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// To whom.
+    pub scope: Scope,
+    /// By whom.
+    pub sender: Username,
+    /// And what.
+    pub text: Printable,
+}
+
+/// Three lines that are no message of this protocol. Who sends them is no server of
+/// it, and what follows cannot be made out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAMessage;
+
+impl FromServer {
+    /// Reads the three lines of a message.
+    pub fn parse(lines: [Line<'_>; 3]) -> Result<FromServer, NotAMessage> {
+        let mut whole = [b"".as_slice(); 3];
+        for (bytes, line) in whole.iter_mut().zip(lines) {
+            let Line::Whole(line) = line else {
+                return Err(NotAMessage);
+            };
+            *bytes = line;
+        }
+        let [status, header, data] = whole;
+        Ok(FromServer {
+            header: parse_header(header)?,
+            content: Content::parse(
+                Status::parse(status).ok_or(NotAMessage)?,
+                Printable::harmless(data),
+            )?,
+        })
+    }
+}
+
+fn parse_header(line: &[u8]) -> Result<Option<Token>, NotAMessage> {
+    if line.is_empty() {
+        return Ok(None);
+    }
+    let token = str::from_utf8(line).ok().and_then(Token::from_hex);
+    token.map(Some).ok_or(NotAMessage)
+}
+
+impl Content {
+    fn parse(status: Status, data: Printable) -> Result<Content, NotAMessage> {
+        if status == Status::Ok && data.as_str().starts_with(DELIVERY) {
+            return Message::parse(&data).map(Content::Message);
+        }
+        Ok(match Notice::parse(status, data.as_str()) {
+            Some(notice) => Content::Notice(notice),
+            None => Content::Answer { status, text: data },
+        })
+    }
+}
+
+impl Message {
+    /// Reads the data of a delivery.
+    fn parse(data: &Printable) -> Result<Message, NotAMessage> {
+        let (_, rest) = data.split_word();
+        let (scope, rest) = rest.ok_or(NotAMessage)?.split_word();
+        let (sender, text) = rest.ok_or(NotAMessage)?.split_word();
+        let scope = [Scope::Private, Scope::Broadcast]
+            .into_iter()
+            .find(|known| known.word() == scope.as_str());
+        Ok(Message {
+            scope: scope.ok_or(NotAMessage)?,
+            sender: Username::new(sender.as_str()).map_err(|_| NotAMessage)?,
+            text: text.ok_or(NotAMessage)?,
+        })
+    }
+}
+
+/// The names in the answer to `List-names`: those that are listed, which are not all
+/// where they do not fit into the line.
+pub fn names_listed(answer: &Printable) -> Vec<Username> {
+    let (count, names) = answer.as_str().split_once(" online: ").unwrap_or_default();
+    let words: Vec<&str> = names.split(' ').collect();
+    let names = match &words[..] {
+        // Somebody may be named `and` or `more`, so it is the count that tells.
+        [listed @ .., "and", others, "more"] if is_sum(count, listed.len(), others) => listed,
+        all => all,
+    };
+    names
+        .iter()
+        .filter_map(|name| Username::new(name).ok())
+        .collect()
+}
+
+/// Whether so many are listed and so many others. (Three are not a name: it is too short.)
+fn is_sum(count: &str, listed: usize, others: &str) -> bool {
+    let count = count
+        .parse()
+        .ok()
+        .and_then(|count: usize| count.checked_sub(listed));
+    count.is_some_and(|count| count.to_string() == others)
+}
+
+impl fmt::Display for NotAMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("what answers there does not speak CP/0.0.0")
+    }
+}
+
+impl std::error::Error for NotAMessage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::line_reader::LineReader;
+    use crate::protocol::literals::{name, printable};
+    use crate::protocol::reply::{Delivery, Reply, Response};
+    use crate::protocol::text::{Text, is_blank};
+    use proptest::prelude::*;
+
+    /// The first three lines of these bytes.
+    fn read(bytes: &[u8]) -> Result<FromServer, NotAMessage> {
+        let mut reader = LineReader::new(bytes);
+        let lines: [Option<Vec<u8>>; 3] =
+            [(); 3].map(
+                |()| match reader.next_line().unwrap().expect("three lines") {
+                    Line::Whole(line) => Some(line.to_vec()),
+                    Line::TooLong => None,
+                },
+            );
+        FromServer::parse([0, 1, 2].map(|n| match &lines[n] {
+            Some(line) => Line::Whole(line),
+            None => Line::TooLong,
+        }))
+    }
+
+    #[test]
+    fn every_notice_is_told_from_every_answer() {
+        for notice in [
+            Notice::Missed(1),
+            Notice::Missed(u64::MAX),
+            Notice::ShuttingDown,
+            Notice::TooSlowToLogIn(60),
+            Notice::ServerIsFull,
+            Notice::TooManyFromAddress,
+            Notice::ResumedElsewhere,
+            Notice::ReadTooSlowly,
+        ] {
+            let mut bytes = Vec::new();
+            notice.encode(None, &mut bytes);
+            assert_eq!(read(&bytes).unwrap().content, Content::Notice(notice));
+        }
+        // Names and words that make an answer look as much like a notice as can be.
+        for response in [
+            Response::Taken(name("Missed")),
+            Response::CannotTakeMore(name("Missed")),
+            Response::NotACommand(printable("Missed")),
+            Response::NotACommand(printable("Incoming-message")),
+            Response::Pong(Some(printable("Missed 3 messages: you read too slowly"))),
+        ] {
+            let (status, text) = (response.status(), printable(&response.to_string()));
+            let bytes = Reply {
+                header: None,
+                response,
+            }
+            .encode();
+            let content = Content::Answer { status, text };
+            assert_eq!(
+                read(&bytes),
+                Ok(FromServer {
+                    header: None,
+                    content
+                })
+            );
+        }
+        assert_eq!(
+            Notice::parse(
+                Status::BadGateway,
+                "Missed 07 messages: you read too slowly"
+            ),
+            None
+        );
+        assert_eq!(Notice::parse(Status::Ok, "The server is full"), None);
+    }
+
+    #[test]
+    fn what_is_no_message_is_not_taken_for_one() {
+        let token = "0".repeat(32);
+        for lines in [
+            "200\r\n\r\nhi\r\n",
+            "HTTP/1.0 200 OK\r\n\r\nhi\r\n",
+            "\r\n200 OK\r\nhi\r\n",
+            "200 OK\r\nxyz\r\nhi\r\n",
+            "200 OK\r\n\r\nIncoming-message secret bob hi\r\n",
+            "200 OK\r\n\r\nIncoming-message private b hi\r\n",
+            "200 OK\r\n\r\nIncoming-message private bob\r\n",
+            "200 OK\r\n\r\nIncoming-message \r\n",
+        ] {
+            assert_eq!(read(lines.as_bytes()), Err(NotAMessage), "{lines:?}");
+        }
+        let long = format!("200 OK\r\n{token}\r\n{}\r\n", "x".repeat(9_000));
+        assert_eq!(read(long.as_bytes()), Err(NotAMessage));
+    }
+
+    #[test]
+    fn what_drives_terminals_is_taken_out_of_what_is_shown() {
+        let bytes = b"200 OK\r\n\r\nIncoming-message broadcast bob \x1B[2J\xC2\x9Bhi\r\n";
+        let Ok(FromServer {
+            content: Content::Message(message),
+            ..
+        }) = read(bytes)
+        else {
+            panic!("a message")
+        };
+        assert_eq!(message.text.as_str(), "\u{FFFD}[2J\u{FFFD}hi");
+    }
+
+    #[test]
+    fn the_names_of_a_list_are_found() {
+        let names: Vec<Username> = (0..500).map(|n| name(&format!("name-{n:040}"))).collect();
+        for count in [0, 1, 2, 500] {
+            let answer = printable(
+                &Response::Online {
+                    names: names[..count].to_vec(),
+                    count,
+                }
+                .to_string(),
+            );
+            let listed = names_listed(&answer);
+            assert_eq!(listed, names[..listed.len()]);
+            assert!(listed.len() == count || (count == 500 && listed.len() > 150));
+        }
+        for names in [
+            vec![name("and"), name("more")],
+            vec![name("al"), name("and"), name("bob"), name("more")],
+            vec![name("al"), name("and"), name("11"), name("more")],
+            vec![name("al"), name("and"), name("03"), name("more")],
+        ] {
+            let answer = printable(
+                &Response::Online {
+                    names: names.clone(),
+                    count: names.len(),
+                }
+                .to_string(),
+            );
+            assert_eq!(names_listed(&answer), names);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_server_encodes_is_what_a_client_reads(
+            bits: Option<[u8; 16]>,
+            private: bool,
+            sender in "[A-Za-z0-9_-]{2,63}",
+            text in "[^\\pC\u{2028}\u{2029}]{1,80}",
+        ) {
+            let token = bits.map(Token::from_bits);
+            let scope = if private { Scope::Private } else { Scope::Broadcast };
+            prop_assume!(!is_blank(&text));
+            let mut bytes = Vec::new();
+            let sent = Text::new(printable(&text)).unwrap();
+            Delivery::new(scope, &name(&sender), &sent).encode(token, &mut bytes);
+            let message = Message { scope, sender: name(&sender), text: printable(&text) };
+            let content = Content::Message(message);
+            prop_assert_eq!(read(&bytes), Ok(FromServer { header: token, content }));
+        }
+
+        #[test]
+        fn no_bytes_panic(lines: [Vec<u8>; 3]) {
+            let [status, header, data] = &lines;
+            let _ = FromServer::parse([status, header, data].map(|line| Line::Whole(line)));
+            let _ = FromServer::parse([
+                Line::Whole(b"200 OK"),
+                Line::Whole(b""),
+                Line::Whole(data),
+            ]);
+            names_listed(&Printable::harmless(data));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The allowance of each address: what its new connections may ask at once, all together,
+//! and how many of them the log mentions.
+//!
+//! Pure: the caller passes the time. Does not know connections or the log. A [`Loan`] is the
+//! way of one connection to the allowance of its address, behind a lock that is taken alone.
+//!
+//! Without it a client that reconnects again and again would have a full burst each time,
+//! and so no rate limit. An allowance outlives the connections of its address.
+//!
+//! Invariant: the table never has more than [`MAX_ADDRESSES`] entries. An address without
+//! an entry has its full allowance, unless the table is full: then it has none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::limits::{
+    ALLOWANCE_RATES, LOGGED_CONNECTION_INTERVAL, MAX_ADDRESSES, MAX_LOGGED_CONNECTIONS,
+    MIN_ALLOWANCE,
+};
+use crate::sessions::per_address::Origin;
+
+/// The allowances of all addresses. An [`Origin`] of `None` is this machine.
+#[derive(Debug)]
+pub struct Allowances {
+    requests: Terms,
+    addresses: HashMap<Option<Origin>, Allowance>,
+}
+
+/// How one connection takes requests out of the allowance of its address.
+#[derive(Clone, Debug)]
+pub struct Loan {
+    allowances: Arc<Mutex<Allowances>>,
+    address: Option<Origin>,
+}
+
+#[derive(Debug)]
+struct Allowance {
+    requests: Bucket,
+    logged: Bucket,
+}
+
+/// How much a bucket holds, and how fast it refills.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    size: u32,
+    /// The time in which one refills.
+    interval: Duration,
+}
+
+/// A number that refills with time, kept as the instant at which it is full again.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    full_at: Instant,
+}
+
+/// How many connections of an address the log mentions.
+const LOGGED: Terms = Terms {
+    size: MAX_LOGGED_CONNECTIONS,
+    interval: LOGGED_CONNECTION_INTERVAL,
+};
+
+impl Allowances {
+    /// Makes allowances for connections of this rate and burst. `None` if the rate is 0, which
+    /// means no limit.
+    pub fn new(per_second: u32, burst: u32) -> Option<Allowances> {
+        let interval = Duration::from_secs(1).checked_div(per_second)?;
+        let requests = Terms {
+            // A first connection has its burst, however large.
+            size: MIN_ALLOWANCE.max(burst),
+            interval: interval / ALLOWANCE_RATES,
+        };
+        Some(Allowances {
+            requests,
+            addresses: HashMap::new(),
+        })
+    }
+
+    /// Takes a request out of the allowance of an address. Returns whether there was one.
+    ///
+    /// Otherwise one request is owed: it waits for the rate of its connection, and counts for the
+    /// address too. So a client that reconnects has ten times its rate in all, and not eleven.
+    pub fn take_request(&mut self, address: Option<Origin>, now: Instant) -> bool {
+        let terms = self.requests;
+        let Some(allowance) = self.of(address, now) else {
+            return false;
+        };
+        let was_there = allowance.requests.take(terms, now);
+        if !was_there {
+            allowance.requests.owe_one(terms, now);
+        }
+        was_there
+    }
+
+    /// Counts a new connection of an address. Returns whether the log is to mention it.
+    pub fn is_logged(&mut self, address: Option<Origin>, now: Instant) -> bool {
+        self.of(address, now)
+            .is_some_and(|allowance| allowance.logged.take(LOGGED, now))
+    }
+
+    /// Returns the allowance of an address; `None` if there is no room for one more.
+    fn of(&mut self, address: Option<Origin>, now: Instant) -> Option<&mut Allowance> {
+        if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
+            // What is full again is as good as not there.
+            self.addresses
+                .retain(|_, it| it.requests.full_at > now || it.logged.full_at > now);
+            if self.addresses.len() >= MAX_ADDRESSES {
+                return None;
+            }
+        }
+        let full = Bucket { full_at: now };
+        let allowance = || Allowance {
+            requests: full,
+            logged: full,
+        };
+        Some(self.addresses.entry(address).or_insert_with(allowance))
+    }
+}
+
+impl Bucket {
+    /// Takes one out. Returns whether there was one.
+    fn take(&mut self, terms: Terms, now: Instant) -> bool {
+        let full_at = self.full_at.max(now) + terms.interval;
+        let was_there = full_at <= now + terms.interval * terms.size;
+        if was_there {
+            self.full_at = full_at;
+        }
+        was_there
+    }
+
+    /// Takes one out in advance, unless one is owed already.
+    fn owe_one(&mut self, terms: Terms, now: Instant) {
+        let full_at = self.full_at.max(now) + terms.interval;
+        self.full_at = full_at.min(now + terms.interval * (terms.size + 1));
+    }
+}
+
+impl Loan {
+    /// Lends to a connection from this address.
+    pub fn new(allowances: Arc<Mutex<Allowances>>, address: Option<Origin>) -> Loan {
+        Loan {
+            allowances,
+            address,
+        }
+    }
+
+    /// See [`Allowances::take_request`].
+    pub fn take_request(&self, now: Instant) -> bool {
+        self.allowances.lock().take_request(self.address, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn address(number: u32) -> Option<Origin> {
+        let origin = Origin::of(std::net::Ipv4Addr::from_bits(0x0A00_0000 + number).into());
+        assert_ne!(origin, None);
+        origin
+    }
+
+    #[test]
+    fn allowance_covers_64_logins_and_refills_at_ten_rates() {
+        let mut allowances = Allowances::new(10, 50).unwrap();
+        let now = Instant::now();
+        let mut take = |count, now| {
+            (0..count)
+                .filter(|_| allowances.take_request(None, now))
+                .count()
+        };
+        assert_eq!(take(600, now), 64 * 8);
+        // One is owed, whatever was asked.
+        assert_eq!(take(600, now + Duration::from_secs(1)), 10 * 10 - 1);
+        assert_eq!(take(600, now + Duration::from_secs(100)), 64 * 8);
+    }
+
+    #[test]
+    fn larger_burst_makes_a_larger_allowance() {
+        let mut allowances = Allowances::new(1, 5_000).unwrap();
+        let now = Instant::now();
+        assert!((0..5_000).all(|_| allowances.take_request(None, now)));
+        assert!(!allowances.take_request(None, now));
+    }
+
+    #[test]
+    fn addresses_have_allowances_of_their_own() {
+        let mut allowances = Allowances::new(10, 50).unwrap();
+        let now = Instant::now();
+        while allowances.take_request(address(1), now) {}
+        assert!(allowances.take_request(address(2), now));
+        assert!(allowances.take_request(None, now));
+        assert!(!allowances.take_request(address(1), now));
+    }
+
+    #[test]
+    fn rate_zero_has_no_allowances() {
+        assert!(Allowances::new(0, 50).is_none());
+    }
+
+    #[test]
+    fn first_connections_of_an_address_are_logged_then_one_a_second() {
+        let mut allowances = Allowances::new(10, 50).unwrap();
+        let now = Instant::now();
+        let mut logged = |now| {
+            (0..5_000)
+                .filter(|_| allowances.is_logged(None, now))
+                .count()
+        };
+        assert_eq!(logged(now), 1_000);
+        assert_eq!(logged(now + Duration::from_millis(999)), 0);
+        assert_eq!(logged(now + Duration::from_secs(10)), 10);
+    }
+
+    #[test]
+    fn table_is_bounded_and_forgets_what_has_refilled() {
+        let mut allowances = Allowances::new(10, 50).unwrap();
+        let now = Instant::now();
+        let most = u32::try_from(MAX_ADDRESSES).unwrap();
+        for number in 0..most {
+            assert!(allowances.take_request(address(number), now));
+        }
+        assert!(!allowances.take_request(address(most), now));
+        assert!(!allowances.is_logged(address(most), now));
+        assert!(allowances.take_request(address(0), now), "it has an entry");
+        // One request refills in 10 ms, and address 0 has used two.
+        let later = now + Duration::from_millis(10);
+        assert!(allowances.take_request(address(most), later));
+        assert_eq!(allowances.addresses.len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_lent_than_the_allowance_and_its_refill(
+            rate in 1..1_000_u32,
+            burst in 1..1_000_u32,
+            steps in prop::collection::vec((0..200_u64, 1..300_usize), 1..50),
+        ) {
+            let mut allowances = Allowances::new(rate, burst).unwrap();
+            let begin = Instant::now();
+            let (mut now, mut lent) = (begin, 0);
+            for (millis, requests) in steps {
+                now += Duration::from_millis(millis);
+                let taken = (0..requests).filter(|_| allowances.take_request(None, now));
+                lent += taken.count();
+                let refilled = (now - begin).as_secs_f64() * f64::from(rate) * 10.0;
+                let most = f64::from(burst.max(512)) + refilled * 1.000_1 + 1.0;
+                prop_assert!(lent as f64 <= most, "{lent} of {most}");
+            }
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The life of one client, from the accept to the close.
+//!
+//! The reader thread (`reader-N`) reads requests, executes them and queues the responses. At
+//! the end it releases session and connection in a fixed order, because guarantees depend on
+//! it. Before each call that can block, it drains the outboxes that it has filled
+//! ([`crate::outbox`]). The writer thread is started with the first name. Until then the
+//! reader thread writes its few responses itself.
+//!
+//! Does not know other clients.
+//!
+//! Invariant: whatever ends the conversation, both threads end with it. If the client, a
+//! response or a panic ends it, the session has ended before the client can see the connection
+//! close. A lost connection may leave its session behind, to be resumed.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, error, info, trace};
+use rustix::net::sockopt;
+
+use crate::commands::{self, Answer};
+use crate::limits::{self, BAD_REQUESTS};
+use crate::net::keepalive;
+use crate::net::line_reader::LineReader;
+use crate::outbox::Loss;
+use crate::outbox::direct_write::{Cork, HandOff};
+use crate::protocol::framing::Line;
+use crate::protocol::redact::Wire;
+use crate::protocol::reply::{Notice, Reply, Response};
+use crate::protocol::request::{self, Header, LineFault, Request, Stray};
+use crate::protocol::status::Status;
+use crate::protocol::telnet::Telnet;
+use crate::server::rate_limit::Rate;
+use crate::server::refusal::Farewell;
+use crate::sessions::{Admission, Session};
+use input::{Input, drain_input};
+
+pub mod input;
+#[cfg(test)]
+mod tests;
+
+/// An accepted connection, with all that the reader thread needs.
+pub struct Connection {
+    /// The client's socket: one descriptor, which both threads and the shutdown share.
+    pub socket: Arc<TcpStream>,
+    /// Peer address, from `accept`. `peer_addr` fails after the client has reset the
+    /// connection.
+    pub peer: SocketAddr,
+    /// Its registration.
+    pub admission: Admission,
+    /// The time of the accept.
+    pub since: Instant,
+    /// The longest time from `since` to the first name.
+    pub login_timeout: Duration,
+    /// The limit for its requests.
+    pub rate: Rate,
+    /// The longest time for a batch.
+    pub write_timeout: Duration,
+    /// Whether its session lingers if the connection is lost.
+    pub may_linger: bool,
+    /// What all reader threads share for their direct writes.
+    pub hand_off: Arc<HandOff>,
+    /// Logs that there is no thread for its writer.
+    pub farewell: Farewell,
+}
+
+/// Serves one client until it is gone.
+///
+/// What the stack of an idle client has touched once is what it costs, in pages. So the
+/// connection is boxed, and what reads its lines, or each function that they are moved
+/// through would have a copy in its frame; and the functions below are not inlined into
+/// one frame for all they do.
+pub fn serve(connection: Box<Connection>) {
+    serve_with(connection, commands::answer);
+}
+
+/// Why a conversation ended, if the reading did not fail.
+enum Ending {
+    /// The client closed its side, or all of it.
+    EndOfInput,
+    /// This response is the last.
+    LastAnswer(Reply),
+    /// The client had no name at the login deadline.
+    TooSlowToLogIn,
+    /// Nothing more is written to the connection: the server shuts down, a `Quit` or a
+    /// resumption from elsewhere has ended it, or it is lost.
+    Closed,
+}
+
+/// What executes a request.
+type Execute = fn(&mut Admission, &Cork, Request) -> Answer;
+
+/// Serves with another way to execute requests: tests have one that panics.
+fn serve_with(mut connection: Box<Connection>, carry_out: Execute) {
+    if let Err(e) = prepare(&connection.socket, connection.write_timeout) {
+        debug!("cannot set socket options: {e}");
+    }
+    info!("connected from {}", connection.peer);
+    let ending = converse_or_panic(&mut connection, carry_out);
+    leave(connection, ending);
+}
+
+/// The conversation, and what a panic in it becomes.
+#[inline(never)]
+fn converse_or_panic(connection: &mut Connection, carry_out: Execute) -> io::Result<Ending> {
+    let Connection {
+        socket,
+        peer,
+        admission,
+        since,
+        login_timeout,
+        rate,
+        hand_off,
+        farewell,
+        ..
+    } = connection;
+    let cork = Cork::new(Arc::clone(hand_off));
+    let input = Input {
+        socket,
+        attachment: &Arc::clone(admission.attachment()),
+        cork: &cork,
+        telnet: Telnet::default(),
+        rate,
+        login_deadline: Some(*since + *login_timeout),
+    };
+    let carry_out = |admission: &mut Admission, cork: &Cork, request| {
+        let answer = carry_out(admission, cork, request);
+        if matches!(&answer, Answer::Send(reply) if reply.response == Response::ServerIsFull) {
+            farewell.log_refusal(*peer, Notice::ServerIsFull, "no thread for its writer");
+        }
+        answer
+    };
+    // A panic in here is a defect, and costs this connection: an update may be half done, so
+    // the connection is closed. It shares the session map with others, whose sections cannot
+    // panic, and their outboxes: a panic in a write to another client loses that one too.
+    let mut asking = Ok(Header::Empty);
+    let conversation = || converse(input, admission, &cork, &mut asking, carry_out);
+    panic::catch_unwind(AssertUnwindSafe(conversation))
+        .unwrap_or_else(|_| Ok(Ending::LastAnswer(failed(admission, asking))))
+}
+
+/// Sends the last message, and ends the session and the threads. The connection counts as a
+/// client until then.
+#[inline(never)]
+fn leave(mut connection: Box<Connection>, ending: io::Result<Ending>) {
+    let attachment = Arc::clone(connection.admission.attachment());
+    // The session ends before the outbox is closed, so the name is free before the client can
+    // see the close.
+    let ended = match &ending {
+        Ok(Ending::EndOfInput | Ending::LastAnswer(_)) => connection.admission.end_session(),
+        Ok(Ending::TooSlowToLogIn | Ending::Closed) | Err(_) => None,
+    };
+    match &ending {
+        Ok(Ending::LastAnswer(reply)) => attachment.finish(Some(reply.encode())),
+        Ok(Ending::EndOfInput) => attachment.finish(None),
+        Ok(Ending::TooSlowToLogIn) => {
+            let notice = Notice::TooSlowToLogIn(connection.login_timeout.as_secs());
+            attachment.finish(Some(notice.encoded(None)));
+        }
+        // Only the shutdown closes a connection that has no session.
+        Ok(Ending::Closed) if attachment.outbox().is_none() => {
+            attachment.finish(Some(Notice::ShuttingDown.encoded(None)));
+        }
+        Ok(Ending::Closed) => {}
+        Err(_) => attachment.break_off(),
+    }
+    // While the writer thread writes the rest, unread input is safe in the kernel. Then it is
+    // read and dropped: a close with unread input would reset the connection, and destroy what
+    // the client has not read yet. Behind an end of input there is none.
+    connection.admission.writer.end();
+    if !matches!(ending, Ok(Ending::EndOfInput)) {
+        let mut buffer = vec![0; limits::READ_BUFFER];
+        drain_input(
+            &connection.socket,
+            Instant::now() + limits::CLOSING_TIME,
+            &mut buffer,
+        );
+    }
+    let (peer, may_linger) = (connection.peer, connection.may_linger);
+    give_up_the_session(connection.admission, peer, ended, ending, may_linger);
+}
+
+/// Releases the session, if that has not been done yet, for good or to linger, and logs how
+/// the connection ended.
+fn give_up_the_session(
+    mut admission: Admission,
+    peer: SocketAddr,
+    ended: Option<Session>,
+    ending: io::Result<Ending>,
+    may_linger: bool,
+) {
+    let attachment = Arc::clone(admission.attachment());
+    let session = ended.or_else(|| admission.sessions().by_token(admission.token()?));
+    let client = match session {
+        Some(session) => format!("{} ({peer})", session.name),
+        None => peer.to_string(),
+    };
+    let lost = match (ending, attachment.loss()) {
+        (Ok(Ending::LastAnswer(Reply { response, .. })), _) => {
+            Ok(format!("answered {}, {response}", response.status()))
+        }
+        (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
+        (Ok(Ending::TooSlowToLogIn), _) => Ok("login timeout".to_owned()),
+        (Ok(Ending::Closed), None) if attachment.is_shutting_down() => Ok("shutdown".to_owned()),
+        (Ok(Ending::Closed), None) => Ok("session ended from another connection".to_owned()),
+        (Ok(Ending::Closed), Some(Loss::ResumedElsewhere)) => {
+            Ok("session resumed from another connection".to_owned())
+        }
+        (Ok(Ending::Closed), Some(Loss::TooSlow)) => Err("write timeout".to_owned()),
+        // The client closed its side before, and the reader thread had not read that yet; or the
+        // shutdown cut the connection. Neither is a loss.
+        (Ok(Ending::Closed), Some(Loss::WriteFailed(e))) => match e.kind() {
+            io::ErrorKind::BrokenPipe => Ok("closed during a write".to_owned()),
+            _ => Err(format!("write failed: {e}")),
+        },
+        (Err(e), _) => Err(format!("read failed: {e}")),
+    };
+    match lost {
+        Ok(how) => {
+            admission.end_session();
+            info!("disconnected {client}: {how}");
+        }
+        Err(problem) => match admission.break_session(may_linger) {
+            Some((_, true)) => info!("lost {client}, session lingers: {problem}"),
+            Some((_, false)) => info!("lost {client}, session ended: {problem}"),
+            None => info!("lost {client}: {problem}"),
+        },
+    }
+}
+
+/// Sets what is not the kernel's default. A socket refuses if the client has already reset the
+/// connection. Then the next read fails too.
+fn prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
+    // A batch is one write, and must not wait for the acknowledgement of the one before
+    // (Nagle's algorithm, 40 ms).
+    socket.set_nodelay(true)?;
+    // SO_SNDTIMEO bounds one call of send(2).
+    socket.set_write_timeout(Some(write_timeout))?;
+    sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER)?;
+    let user_timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
+    keepalive::detect_dead_peers(socket, user_timeout)
+}
+
+/// Reads requests and answers them, one after the other. The header of the one that
+/// is being answered is left in `asking`, for the case that this panics.
+fn converse(
+    input: Input<'_>,
+    admission: &mut Admission,
+    cork: &Cork,
+    asking: &mut Result<Header, LineFault>,
+    mut carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
+) -> io::Result<Ending> {
+    let attachment = Arc::clone(admission.attachment());
+    let mut lines = Box::new(LineReader::new(input));
+    let mut bad_requests = 0;
+    while let Some(asked) = read_request(&mut lines)? {
+        lines.source_mut().wait_for_rate();
+        if !attachment.wait_for_room(cork) {
+            return Ok(Ending::Closed);
+        }
+        if lines.source_mut().is_too_late_to_log_in() {
+            return Ok(Ending::TooSlowToLogIn);
+        }
+        let answer = match asked {
+            Ok(request) => {
+                *asking = request.header;
+                carry_out(admission, cork, request)
+            }
+            Err(stray) => answer_to_stray(admission, stray),
+        };
+        match answer {
+            Answer::Sent => bad_requests = 0,
+            Answer::Send(reply) => {
+                let bad = reply.response.status() == Status::BadRequest;
+                bad_requests = if bad { bad_requests + 1 } else { 0 };
+                if bad_requests == BAD_REQUESTS {
+                    return Ok(Ending::LastAnswer(reply));
+                }
+                debug!("answered {}", reply.response.status());
+                attachment.answer(reply.encode(), cork);
+            }
+            Answer::Last(reply) => return Ok(Ending::LastAnswer(reply)),
+        }
+        if admission.token().is_some() {
+            lines.source_mut().has_logged_in()?;
+        }
+    }
+    Ok(if attachment.loss().is_some() || !attachment.is_served() {
+        Ending::Closed
+    } else if lines.source_mut().is_too_late_to_log_in() {
+        Ending::TooSlowToLogIn
+    } else {
+        Ending::EndOfInput
+    })
+}
+
+/// Reads the three lines of a request, or one that stands where a request should
+/// begin. `None` at the end of input; what has begun by then is dropped.
+fn read_request(lines: &mut LineReader<impl Read>) -> io::Result<Option<Result<Request, Stray>>> {
+    let Some(status_line) = next_line(lines)? else {
+        return Ok(None);
+    };
+    if let Err(stray) = request::check_status_line(status_line) {
+        return Ok(Some(Err(stray)));
+    }
+    let Some(header) = next_line(lines)? else {
+        return Ok(None);
+    };
+    let header = Header::parse(header);
+    let Some(body) = next_line(lines)? else {
+        return Ok(None);
+    };
+    let body = request::printable(body);
+    Ok(Some(Ok(Request { header, body })))
+}
+
+fn next_line<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<Line<'_>>> {
+    let line = lines.next_line()?;
+    match line {
+        Some(Line::Whole(bytes)) => trace!("> {}", Wire(bytes)),
+        Some(Line::TooLong) => trace!("> (too long)"),
+        None => {}
+    }
+    Ok(line)
+}
+
+/// The answer to a request of this header whose handling panicked.
+fn failed(admission: &Admission, asking: Result<Header, LineFault>) -> Reply {
+    error!("answering a request panicked; closing its connection");
+    Reply {
+        header: commands::fallback_header(admission, asking),
+        response: Response::Failed,
+    }
+}
+
+fn answer_to_stray(admission: &Admission, stray: Stray) -> Answer {
+    let reply = Reply {
+        header: admission.token(),
+        response: Response::Stray(stray),
+    };
+    match stray {
+        // A browser sends more lines, of which one might be a request.
+        Stray::Http => Answer::Last(reply),
+        Stray::TooLong | Stray::NotEmpty => Answer::Send(reply),
+    }
+}

@@ -1,0 +1,333 @@
+//! The life of one client around its edges: what a defect costs, what comes before what,
+//! and how an end is told from a break. Real sockets, no server.
+
+use super::*;
+use crate::limits::DEFAULT_QUEUE;
+use crate::outbox::Attachment;
+use crate::outbox::tests::next_number;
+use crate::protocol::literals::name;
+use crate::protocol::token::Token;
+use crate::sessions::Sessions;
+use crossbeam_channel::never;
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread::{self, JoinHandle};
+
+/// A handler with a defect: one text makes it panic.
+fn defective(connection: &mut Admission, cork: &Cork, request: Request) -> Answer {
+    if request
+        .body
+        .as_ref()
+        .is_ok_and(|body| body.as_str() == "Ping panic")
+    {
+        panic!("a defect");
+    }
+    commands::answer(connection, cork, request)
+}
+
+/// A client that is served with the defect.
+fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
+    let (client, socket, peer) = socket_pair();
+    let socket = Arc::new(socket);
+    let attachment = attachment(&socket);
+    let connection = Box::new(Connection {
+        socket,
+        peer,
+        admission: sessions.admit(attachment, None).unwrap(),
+        write_timeout: Duration::from_secs(30),
+        may_linger: true,
+        since: Instant::now(),
+        login_timeout: Duration::from_secs(60),
+        hand_off: HandOff::new(true),
+        rate: any_rate(),
+        farewell: Farewell::start().unwrap(),
+    });
+    (client, thread::spawn(|| serve_with(connection, defective)))
+}
+
+fn socket_pair() -> (TcpStream, TcpStream, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let (socket, peer) = listener.accept().unwrap();
+    (client, socket, peer)
+}
+
+/// Sends a request and reads the three lines of its answer.
+fn ask(client: &mut TcpStream, header: &str, body: &str) -> [String; 3] {
+    client
+        .write_all(format!("\r\n{header}\r\n{body}\r\n").as_bytes())
+        .unwrap();
+    [(); 3].map(|()| {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap().trim_end().to_owned()
+    })
+}
+
+fn set_name(client: &mut TcpStream, name: &str) -> String {
+    let [status, token, _] = ask(client, "", &format!("Set-name {name}"));
+    assert_eq!(status, "200 OK");
+    token
+}
+
+const FAILED: [&str; 2] = [
+    "500 Internal Server Error",
+    "The server failed to answer this request",
+];
+
+#[test]
+fn a_panic_is_answered_500_and_costs_one_connection() {
+    let sessions = Sessions::new(10, None);
+    let (mut other, other_reader) = connect(&sessions);
+    let (mut client, reader) = connect(&sessions);
+    set_name(&mut other, "other");
+    let token = set_name(&mut client, "victim");
+
+    let answer = ask(&mut client, "", "Ping panic");
+    assert_eq!(answer, [FAILED[0], &*token, FAILED[1]]);
+    assert_eq!(
+        client.read(&mut [0]).unwrap(),
+        0,
+        "then the connection is closed"
+    );
+    drop(client);
+    reader.join().expect("the panic has been caught");
+
+    set_name(&mut other, "victim2");
+    set_name(&mut connect(&sessions).0, "victim");
+    drop(other);
+    other_reader.join().unwrap();
+}
+
+#[test]
+fn a_500_carries_the_token_of_the_session_that_the_request_acted_for() {
+    let sessions = Sessions::new(10, None);
+    let (mut other, _) = connect(&sessions);
+    let token = set_name(&mut other, "other");
+    let (mut client, _) = connect(&sessions);
+    assert_eq!(
+        ask(&mut client, &token, "Ping panic"),
+        [FAILED[0], &*token, FAILED[1]]
+    );
+    let (mut client, _) = connect(&sessions);
+    let own = set_name(&mut client, "client");
+    assert_eq!(
+        ask(&mut client, &token, "Ping panic"),
+        [FAILED[0], &*token, FAILED[1]]
+    );
+    let (mut client, _) = connect(&sessions);
+    assert_eq!(
+        ask(&mut client, &own, "Ping panic"),
+        [FAILED[0], "", FAILED[1]]
+    );
+}
+
+/// While nobody can end a session, nobody may see a connection close, or a
+/// last answer.
+#[track_caller]
+fn check_nothing_comes_before_the_session_has_ended(last: &str) {
+    let sessions = Sessions::new(10, None);
+    let (mut client, reader) = connect(&sessions);
+    set_name(&mut client, "alice");
+    sessions.while_locked(|| {
+        client.write_all(last.as_bytes()).unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .unwrap();
+        let kind = client.read(&mut [0]).expect_err("nothing to see").kind();
+        assert_eq!(kind, io::ErrorKind::WouldBlock);
+    });
+    client
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    client.read_to_end(&mut Vec::new()).unwrap();
+    reader.join().unwrap();
+}
+
+#[test]
+fn the_session_has_ended_before_the_client_can_see_the_close() {
+    check_nothing_comes_before_the_session_has_ended("");
+    check_nothing_comes_before_the_session_has_ended("GET / HTTP/1.1\r\n");
+}
+
+#[test]
+fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
+    let (_client, socket, _) = socket_pair();
+    prepare(&socket, Duration::from_secs(30)).unwrap();
+    assert!(socket.nodelay().unwrap());
+    assert!(sockopt::socket_keepalive(&socket).unwrap());
+    assert_eq!(
+        sockopt::tcp_keepidle(&socket).unwrap(),
+        Duration::from_secs(60)
+    );
+    assert_eq!(
+        sockopt::tcp_keepintvl(&socket).unwrap(),
+        Duration::from_secs(15)
+    );
+    assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), 4);
+    #[cfg(target_os = "linux")]
+    {
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 120_000);
+        prepare(&socket, Duration::from_secs(300)).unwrap();
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 330_000);
+    }
+    let buffer = sockopt::socket_send_buffer_size(&socket).unwrap();
+    // Linux doubles what it is asked for, for its own bookkeeping (socket(7)).
+    assert!((64 * 1024..=128 * 1024).contains(&buffer), "{buffer} bytes");
+}
+
+/// The connection of this socket, as the server makes it.
+fn attachment(socket: &Arc<TcpStream>) -> Attachment {
+    let timeout = Duration::from_secs(30);
+    let socket = Arc::clone(socket);
+    Attachment::new(next_number(), socket, DEFAULT_QUEUE, timeout, never())
+}
+
+/// A connection with a session that may linger. Its first response stays in the cork.
+fn known(sessions: &Arc<Sessions>, socket: &Arc<TcpStream>, cork: &Cork) -> Admission {
+    let mut admission = sessions.admit(attachment(socket), None).unwrap();
+    let (name, token) = (name("alice"), Token::from_bits([1; 16]));
+    admission.claim(&name, token, cork).unwrap();
+    sessions.use_token(token).unwrap();
+    admission
+}
+
+#[test]
+fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
+    let failed = |kind: io::ErrorKind| Some(Loss::WriteFailed(kind.into()));
+    for (ending, loss, lingers) in [
+        (
+            Ok(Ending::Closed),
+            failed(io::ErrorKind::ConnectionReset),
+            true,
+        ),
+        (Ok(Ending::Closed), Some(Loss::TooSlow), true),
+        // To a client that has closed its side in good order.
+        (Ok(Ending::Closed), failed(io::ErrorKind::BrokenPipe), false),
+        (Ok(Ending::Closed), None, false),
+        (Err(io::ErrorKind::ConnectionReset.into()), None, true),
+        (
+            Err(io::ErrorKind::TimedOut.into()),
+            failed(io::ErrorKind::BrokenPipe),
+            true,
+        ),
+    ] {
+        let sessions = Sessions::new(10, None);
+        let (_client, socket, _) = socket_pair();
+        let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
+        let mut admission = known(&sessions, &socket, &cork);
+        let attachment = Arc::clone(admission.attachment());
+        match loss {
+            Some(loss) => attachment.outbox().unwrap().fail_write(loss, || {}),
+            None => attachment.break_off(),
+        }
+        admission.writer.end();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        give_up_the_session(admission, peer, None, ending, true);
+        assert_eq!(sessions.names("", usize::MAX).1, usize::from(lingers));
+    }
+}
+
+#[test]
+fn end_of_input_waits_for_the_write_that_has_the_error() {
+    let (client, socket, _) = socket_pair();
+    let sessions = Sessions::new(10, None);
+    let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
+    let admission = known(&sessions, &socket, &cork);
+    let attachment = Arc::clone(admission.attachment());
+    rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+    drop(client);
+    // The other thread's part: it takes the error.
+    while (&*socket).write(b"x").is_ok() {}
+    let (read, was_read) = crossbeam_channel::bounded(1);
+    thread::scope(|scope| {
+        let outbox = attachment.outbox().unwrap();
+        let reset = io::ErrorKind::ConnectionReset.into();
+        outbox.fail_write(Loss::WriteFailed(reset), || {
+            scope.spawn(|| {
+                let cork = Cork::for_test(true);
+                let mut rate = any_rate();
+                let mut input = input(&socket, &attachment, &cork, &mut rate);
+                read.send(input.read(&mut [0; 10]).unwrap())
+            });
+            let early = was_read.recv_timeout(Duration::from_millis(50));
+            assert!(early.is_err(), "it has taken this for a close");
+        });
+        assert_eq!(was_read.recv_timeout(Duration::from_secs(10)), Ok(0));
+    });
+    assert!(attachment.loss().is_some());
+}
+
+/// No limit.
+fn any_rate() -> Rate {
+    Rate::new(0, 1, Instant::now())
+}
+
+/// What a reader thread with a session reads from.
+fn input<'a>(
+    socket: &'a TcpStream,
+    attachment: &'a Attachment,
+    cork: &'a Cork,
+    rate: &'a mut Rate,
+) -> Input<'a> {
+    Input {
+        rate,
+        socket,
+        attachment,
+        cork,
+        telnet: Telnet::default(),
+        login_deadline: None,
+    }
+}
+
+#[test]
+fn an_end_of_input_is_one_although_a_reset_followed_it() {
+    let (client, socket, _) = socket_pair();
+    let sessions = Sessions::new(10, None);
+    let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
+    let admission = known(&sessions, &socket, &cork);
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!((&*socket).read(&mut [0]).unwrap(), 0);
+    drop(client);
+    // What is written to a closed socket is answered with a reset.
+    let attachment = admission.attachment();
+    (&*socket).write_all(b"x").unwrap();
+    while socket.peer_addr().is_ok() {
+        thread::yield_now();
+    }
+    // Without this, a flush would write, and take the error.
+    let other = Cork::for_test(true);
+    let mut rate = any_rate();
+    let mut input = input(&socket, attachment, &other, &mut rate);
+    assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
+    assert!(attachment.is_served(), "it has not waited for the writer");
+}
+
+#[test]
+fn who_has_logged_in_is_read_without_a_timeout() {
+    let (mut client, socket, _) = socket_pair();
+    let sessions = Sessions::new(10, None);
+    let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
+    let admission = known(&sessions, &socket, &cork);
+    let mut rate = any_rate();
+    let mut input = Input {
+        login_deadline: Some(Instant::now() + Duration::from_secs(60)),
+        ..input(&socket, admission.attachment(), &cork, &mut rate)
+    };
+    client.write_all(b"x").unwrap();
+    assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);
+    assert!(socket.read_timeout().unwrap() <= Some(Duration::from_secs(60)));
+    assert!(socket.read_timeout().unwrap().is_some());
+    input.has_logged_in().unwrap();
+    client.write_all(b"x").unwrap();
+    assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);
+    assert_eq!(socket.read_timeout().unwrap(), None);
+}

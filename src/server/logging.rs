@@ -1,0 +1,257 @@
+//! Logging to stderr, and what it takes to show a client's bytes there.
+//!
+//! Each line names its thread, which is the connection's: `reader-7` and
+//! `writer-7` are the two threads of connection 7. Two rules hold for whatever
+//! comes from a client: it is escaped ([`Wire`](crate::protocol::redact::Wire)), because a log is read in
+//! terminals too; and tokens never reach a log, but for one that somebody takes for a
+//! name.
+//!
+//! Logging never blocks. Stderr may be a terminal that was stopped with Ctrl-S, or a pipe
+//! that nobody reads; so the one thread that writes to it is the thread `logger`, and
+//! everyone else puts lines into its channel. A line that does not fit is counted, and
+//! the count stands in the log where the gap is.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::panic::{self, PanicHookInfo};
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use env_logger::{Env, Target};
+use log::{Level, error};
+
+use crate::limits::{LOG_CLOSING_TIME, LOG_LINES};
+use crate::threads::spawn;
+
+thread_local! {
+    /// Whether this thread logs nothing at the level of info.
+    static IS_SILENCED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Silences the calling thread at the level of info, until it ends. Its warnings and errors
+/// are still logged, and with `-v` all that it logs.
+///
+/// For the thread of a connection whose address connects too often to list each.
+pub fn silence_this_thread() {
+    IS_SILENCED.set(true);
+}
+
+/// Starts logging, for the whole process. `verbosity` counts how often `-v` was
+/// given: who came and left, then the status of each answer and who is slowed down,
+/// then each line on the wire.
+/// The environment's `RUST_LOG` rules where it is set.
+///
+/// An error means that there is no thread to be had. The thread lives as long as the
+/// process, because the logger does; nobody waits for it but the dropping of what is
+/// given back.
+pub fn init(verbosity: usize) -> io::Result<Logging> {
+    let filter = match verbosity {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let (queue, entries) = bounded(LOG_LINES);
+    spawn("logger", move || write_entries(&entries, io::stderr()))?;
+    let lines = Lines {
+        queue: queue.clone(),
+        missing: 0,
+    };
+    env_logger::Builder::from_env(Env::default().default_filter_or(filter))
+        .format(|line, record| {
+            let is_listing = record.level() == Level::Info && log::max_level() < Level::Debug;
+            if is_listing && IS_SILENCED.get() {
+                return Ok(());
+            }
+            let time = line.timestamp_seconds();
+            let thread = thread::current();
+            let name = thread.name().unwrap_or("?");
+            writeln!(
+                line,
+                "{time} {:<5} {name}: {}",
+                record.level(),
+                record.args()
+            )
+        })
+        // Calls `write` once for each line, and has a lock of its own around that.
+        .target(Target::Pipe(Box::new(lines)))
+        .init();
+    panic::set_hook(Box::new(log_panic));
+    Ok(Logging { queue })
+}
+
+/// To be dropped when the process is about to end: waits until what has been logged is
+/// written, and no longer than [`LOG_CLOSING_TIME`], or a stopped terminal would keep the
+/// process for ever.
+pub struct Logging {
+    queue: Sender<Entry>,
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + LOG_CLOSING_TIME;
+        let (mark, written) = bounded(0);
+        if self
+            .queue
+            .send_deadline(Entry::Mark(mark), deadline)
+            .is_ok()
+        {
+            // Nothing is ever sent, so this is the disconnection, or the deadline.
+            let _ = written.recv_deadline(deadline);
+        }
+    }
+}
+
+/// What stands in the channel of the thread `logger`.
+enum Entry {
+    Line {
+        /// How many lines before this one did not fit.
+        missing: u64,
+        bytes: Vec<u8>,
+    },
+    /// Dropped when all before it is written.
+    Mark(Sender<Infallible>),
+}
+
+/// Where lines go in: the end of the channel that never blocks.
+struct Lines {
+    queue: Sender<Entry>,
+    /// How many did not fit since the last that did.
+    missing: u64,
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let entry = Entry::Line {
+            missing: self.missing,
+            bytes: line.to_vec(),
+        };
+        match self.queue.try_send(entry) {
+            Ok(()) => self.missing = 0,
+            Err(_) => self.missing += 1,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The life of the thread `logger`. Where stderr is closed there is nobody to tell.
+fn write_entries(entries: &Receiver<Entry>, mut stderr: impl Write) {
+    for entry in entries {
+        match entry {
+            Entry::Line { missing, bytes } => {
+                if missing > 0 {
+                    let _ = writeln!(stderr, "({missing} lines are missing here)");
+                }
+                let _ = stderr.write_all(&bytes);
+            }
+            Entry::Mark(mark) => drop(mark),
+        }
+    }
+}
+
+/// Logs where a thread panicked. The message is shown only if it is one of ours:
+/// what std puts together may quote a client, tokens included.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let message = info
+        .payload()
+        .downcast_ref::<&'static str>()
+        .unwrap_or(&"(not shown)");
+    match info.location() {
+        Some(place) => error!("panicked at {place}: {message}"),
+        None => error!("panicked: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_counted_where_it_is_missing() {
+        let (queue, entries) = bounded(2);
+        let mut lines = Lines { queue, missing: 0 };
+        let mut log = |texts: &[&str]| {
+            for text in texts {
+                lines.write_all(text.as_bytes()).unwrap();
+            }
+        };
+        let written = |count: usize| {
+            let (queue, some) = bounded(count);
+            for entry in entries.try_iter() {
+                queue.send(entry).unwrap();
+            }
+            drop(queue);
+            let mut stderr = Vec::new();
+            write_entries(&some, &mut stderr);
+            String::from_utf8(stderr).unwrap()
+        };
+        log(&["one\n", "two\n", "three\n", "four\n", "five\n"]);
+        assert_eq!(written(2), "one\ntwo\n");
+        log(&["six\n", "seven\n", "eight\n"]);
+        assert_eq!(written(2), "(3 lines are missing here)\nsix\nseven\n");
+        log(&["nine\n"]);
+        assert_eq!(written(2), "(1 lines are missing here)\nnine\n");
+        log(&["ten\n"]);
+        assert_eq!(written(2), "ten\n");
+    }
+
+    #[test]
+    fn a_stderr_that_fails_is_no_reason_to_end() {
+        struct Closed(u32);
+        impl Write for &mut Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                self.0 += 1;
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (queue, entries) = bounded(2);
+        let mut lines = Lines { queue, missing: 0 };
+        lines.write_all(b"one\n").unwrap();
+        lines.write_all(b"two\n").unwrap();
+        drop(lines);
+        let mut stderr = Closed(0);
+        write_entries(&entries, &mut stderr);
+        assert_eq!(stderr.0, 2, "it has tried both");
+    }
+
+    #[test]
+    fn a_panic_is_logged_with_its_place_and_quotes_nobody() {
+        // In a process of its own, since logging is started once in each.
+        const CHILD: &str = "CHAT_TEST_PANICS";
+        if std::env::var_os(CHILD).is_some() {
+            let _logging = init(0).unwrap();
+            let panicking = || thread::Builder::new().name("reader-7".to_owned());
+            let _ = panicking().spawn(|| panic!("a defect")).unwrap().join();
+            let secret = String::from("from a client");
+            let _ = panicking()
+                .spawn(move || panic!("{secret}"))
+                .unwrap()
+                .join();
+            return;
+        }
+        let this = "a_panic_is_logged_with_its_place_and_quotes_nobody";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([this, "--nocapture"])
+            .env(CHILD, "1")
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        let place = "ERROR reader-7: panicked at src/server/logging.rs:";
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(place)).collect();
+        assert_eq!(lines.len(), 2, "{log}");
+        assert!(
+            lines[0].ends_with(": a defect") && lines[1].ends_with(": (not shown)"),
+            "{log}"
+        );
+    }
+}

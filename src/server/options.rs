@@ -1,0 +1,499 @@
+//! The command line of `chat-server`: a getopts table, and what it comes to.
+//!
+//! Everything is checked here, so that a [`Config`] that exists is valid.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+use std::time::Duration;
+
+use getopts::{Matches, Options};
+
+use crate::cli::{BadUsage, is_address};
+use crate::limits;
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Serve.
+    Run {
+        /// How.
+        config: Config,
+        /// How often `-v` was given.
+        verbosity: usize,
+    },
+    /// Print this on stdout, and end.
+    Print(String),
+}
+
+/// How to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen: `HOST:PORT`, at least one.
+    pub listen: Vec<String>,
+    /// How many clients, at least one; lowered to what the machine can hold.
+    pub max_clients: usize,
+    /// How many of them from one address, loopback excepted; `None` for any.
+    pub max_per_address: Option<usize>,
+    /// Bytes of deliveries that wait for one client, at least
+    /// [`limits::QUEUE_MIN`].
+    pub queue: usize,
+    /// Requests a second of one client; 0 for any.
+    pub rate: u32,
+    /// Requests that may come at once, at least one.
+    pub burst: u32,
+    /// How long after the accept a first name may take.
+    pub login_timeout: Duration,
+    /// How long a client may take for a batch.
+    pub write_timeout: Duration,
+    /// How long a broken session can be resumed; zero for not at all.
+    pub linger: Duration,
+    /// How long the last words may take at shutdown.
+    pub grace: Duration,
+    /// Whether a reader writes what it can to idle clients itself, instead of waking
+    /// their writers.
+    pub hand_off: bool,
+}
+
+/// Reads the arguments, without the program's name.
+pub fn parse<A: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Operation, BadUsage> {
+    let table = table();
+    let matches = table.parse(arguments)?;
+    if matches.opt_present("help") {
+        return Ok(Operation::Print(help(&table)));
+    }
+    if matches.opt_present("version") {
+        return Ok(Operation::Print(format!(
+            "chat-server {}\n",
+            env!("CARGO_PKG_VERSION")
+        )));
+    }
+    if let Some(argument) = matches.free.first() {
+        return Err(BadUsage(format!("{argument:?} is not an option")));
+    }
+    let verbosity = matches.opt_count("verbose");
+    Ok(Operation::Run {
+        config: Config::from_matches(&matches)?,
+        verbosity,
+    })
+}
+
+fn table() -> Options {
+    let mut table = Options::new();
+    table.optmulti(
+        "l",
+        "listen",
+        &format!(
+            "where to listen ({}); may be given more than once",
+            limits::DEFAULT_LISTEN
+        ),
+        "ADDR:PORT",
+    );
+    MAX_CLIENTS.add_to(&mut table);
+    MAX_PER_ADDRESS.add_to(&mut table);
+    QUEUE.add_to(&mut table);
+    RATE.add_to(&mut table);
+    BURST.add_to(&mut table);
+    LOGIN_TIMEOUT.add_to(&mut table);
+    WRITE_TIMEOUT.add_to(&mut table);
+    LINGER.add_to(&mut table);
+    GRACE.add_to(&mut table);
+    table
+        .optflag(
+            "",
+            "no-hand-off",
+            "wake a writer for all there is: slower, for study",
+        )
+        .optflagmulti("v", "verbose", "log more; -vv logs each line on the wire")
+        .optflag("h", "help", "print this")
+        .optflag("V", "version", "print the version");
+    table
+}
+
+fn help(table: &Options) -> String {
+    let brief = "\
+Serves chat by the protocol CP/0.0.0: synchronous, a thread for each connection.
+
+Usage: chat-server [OPTION ...]";
+    let notes = "
+S is a whole number of seconds. Clients of this machine itself do not
+count for --max-per-address.
+The lines 'listening on ADDR:PORT' go to stdout, one for each listener.
+Logs go to stderr. RUST_LOG, if set, overrides -v.
+";
+    table.usage(brief) + notes
+}
+
+impl Config {
+    fn from_matches(matches: &Matches) -> Result<Config, BadUsage> {
+        let mut listen = matches.opt_strs("listen");
+        if listen.is_empty() {
+            listen.push(limits::DEFAULT_LISTEN.to_owned());
+        }
+        for address in &listen {
+            check_address(address)?;
+        }
+        let seconds =
+            |option: Number<u32>| option.value(matches).map(|n| Duration::from_secs(n.into()));
+        let per_address = MAX_PER_ADDRESS.value(matches)?;
+        Ok(Config {
+            listen,
+            max_clients: MAX_CLIENTS.value(matches)?,
+            max_per_address: (per_address > 0).then_some(per_address),
+            queue: QUEUE.value(matches)?,
+            rate: RATE.value(matches)?,
+            burst: BURST.value(matches)?,
+            login_timeout: seconds(LOGIN_TIMEOUT)?,
+            write_timeout: seconds(WRITE_TIMEOUT)?,
+            linger: seconds(LINGER)?,
+            grace: seconds(GRACE)?,
+            hand_off: !matches.opt_present("no-hand-off"),
+        })
+    }
+}
+
+fn check_address(address: &str) -> Result<(), BadUsage> {
+    if is_address(address) {
+        return Ok(());
+    }
+    // Of `1314` and `:1314` the port is known, and not whom it is for.
+    let digits = address.strip_prefix(':').unwrap_or(address);
+    let port: u16 = digits.parse().unwrap_or(limits::DEFAULT_PORT);
+    Err(BadUsage(format!(
+        "--listen {address:?}: expected ADDR:PORT, such as 127.0.0.1:{port} for this machine \
+         only, or 0.0.0.0:{port} for all"
+    )))
+}
+
+/// An option whose value is a number.
+struct Number<N> {
+    name: &'static str,
+    argument: &'static str,
+    meaning: &'static str,
+    least: N,
+    most: N,
+    default: N,
+}
+
+const MAX_CLIENTS: Number<usize> = Number {
+    name: "max-clients",
+    argument: "N",
+    meaning: "clients at a time",
+    least: 1,
+    most: limits::MAX_CLIENTS,
+    default: limits::DEFAULT_MAX_CLIENTS,
+};
+
+const MAX_PER_ADDRESS: Number<usize> = Number {
+    name: "max-per-address",
+    argument: "N",
+    meaning: "of them from one address, 0 = any",
+    least: 0,
+    most: limits::MAX_CLIENTS,
+    default: limits::DEFAULT_MAX_PER_ADDRESS,
+};
+
+const QUEUE: Number<usize> = Number {
+    name: "queue",
+    argument: "BYTES",
+    meaning: "deliveries waiting for one client",
+    least: limits::QUEUE_MIN,
+    most: limits::MAX_QUEUE,
+    default: limits::DEFAULT_QUEUE,
+};
+
+const RATE: Number<u32> = Number {
+    name: "rate",
+    argument: "N",
+    meaning: "requests a second of one client, 0 = any",
+    least: 0,
+    most: limits::MAX_RATE,
+    default: limits::DEFAULT_RATE,
+};
+
+const BURST: Number<u32> = Number {
+    name: "burst",
+    argument: "N",
+    meaning: "requests of one client that may come at once",
+    least: 1,
+    most: limits::MAX_BURST,
+    default: limits::DEFAULT_BURST,
+};
+
+const LOGIN_TIMEOUT: Number<u32> = Number {
+    name: "login-timeout",
+    argument: "S",
+    meaning: "from the accept to the first name",
+    least: 1,
+    most: limits::MAX_SECONDS,
+    default: limits::DEFAULT_LOGIN_TIMEOUT,
+};
+
+const WRITE_TIMEOUT: Number<u32> = Number {
+    name: "write-timeout",
+    argument: "S",
+    meaning: "for a client to take a batch",
+    least: 1,
+    most: limits::MAX_SECONDS,
+    default: limits::DEFAULT_WRITE_TIMEOUT,
+};
+
+const LINGER: Number<u32> = Number {
+    name: "linger",
+    argument: "S",
+    meaning: "a broken session can be resumed for, 0 = none",
+    least: 0,
+    most: limits::MAX_SECONDS,
+    default: limits::DEFAULT_LINGER,
+};
+
+const GRACE: Number<u32> = Number {
+    name: "grace",
+    argument: "S",
+    meaning: "for the last words at shutdown",
+    least: 0,
+    most: limits::MAX_SECONDS,
+    default: limits::DEFAULT_GRACE,
+};
+
+impl<N> Number<N>
+where
+    N: Copy + FromStr<Err = ParseIntError> + PartialOrd + fmt::Display + From<bool>,
+{
+    fn add_to(&self, table: &mut Options) {
+        let Number {
+            name,
+            argument,
+            meaning,
+            least,
+            default,
+            ..
+        } = self;
+        // That there is one at least goes without saying.
+        let least = if *least > N::from(true) {
+            format!(", at least {least}")
+        } else {
+            String::new()
+        };
+        table.optopt("", name, &format!("{meaning}{least} ({default})"), argument);
+    }
+
+    fn value(&self, matches: &Matches) -> Result<N, BadUsage> {
+        let Number {
+            name, least, most, ..
+        } = self;
+        let Some(value) = matches.opt_str(name) else {
+            return Ok(self.default);
+        };
+        match value.parse() {
+            Ok(number) if (*least..=*most).contains(&number) => Ok(number),
+            _ => Err(BadUsage(format!(
+                "--{name} {value:?}: expected a number, at least {least} and at most {most}"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Result<Config, String> {
+        match parse(arguments) {
+            Ok(Operation::Run { config, .. }) => Ok(config),
+            Ok(Operation::Print(text)) => panic!("prints {text:?}"),
+            Err(BadUsage(problem)) => Err(problem),
+        }
+    }
+
+    #[test]
+    fn without_options_the_defaults_hold() {
+        let seconds = |s| Duration::from_secs(s);
+        let expected = Config {
+            listen: vec!["127.0.0.1:1313".to_owned()],
+            max_clients: 1_000,
+            max_per_address: Some(64),
+            queue: 262_144,
+            rate: 10,
+            burst: 50,
+            login_timeout: seconds(60),
+            write_timeout: seconds(30),
+            linger: seconds(60),
+            grace: seconds(5),
+            hand_off: true,
+        };
+        assert_eq!(
+            parse::<&str>([]),
+            Ok(Operation::Run {
+                config: expected,
+                verbosity: 0
+            })
+        );
+    }
+
+    #[test]
+    fn every_option_is_taken() {
+        let config = config(&[
+            "-l",
+            "[::1]:0",
+            "--listen",
+            "localhost:7000",
+            "--max-clients=7",
+            "--max-per-address",
+            "0",
+            "--queue",
+            "16384",
+            "--rate",
+            "0",
+            "--burst",
+            "1",
+            "--login-timeout",
+            "1",
+            "--write-timeout",
+            "2",
+            "--linger",
+            "0",
+            "--grace",
+            "3",
+            "--no-hand-off",
+        ]);
+        let seconds = |s| Duration::from_secs(s);
+        let expected = Config {
+            listen: vec!["[::1]:0".to_owned(), "localhost:7000".to_owned()],
+            max_clients: 7,
+            max_per_address: None,
+            queue: 16_384,
+            rate: 0,
+            burst: 1,
+            login_timeout: seconds(1),
+            write_timeout: seconds(2),
+            linger: seconds(0),
+            grace: seconds(3),
+            hand_off: false,
+        };
+        assert_eq!(config, Ok(expected));
+        let Ok(Operation::Run { verbosity: 3, .. }) = parse(["-vv", "--verbose"]) else {
+            panic!("-v counts")
+        };
+    }
+
+    #[test]
+    fn a_bad_option_is_named_in_one_line() {
+        for (arguments, problem) in [
+            (
+                vec!["--queue", "100"],
+                "--queue \"100\": expected a number, at least 16384 and at most 1073741824",
+            ),
+            (
+                vec!["--burst", "0"],
+                "--burst \"0\": expected a number, at least 1 and at most 1000000",
+            ),
+            (
+                vec!["--max-clients", "0"],
+                "--max-clients \"0\": expected a number, at least 1 and at most 2000000",
+            ),
+            (
+                vec!["--rate", "-1"],
+                "--rate \"-1\": expected a number, at least 0 and at most 1000000",
+            ),
+            (
+                vec!["--rate", "5000000000"],
+                "--rate \"5000000000\": expected a number, at least 0 and at most 1000000",
+            ),
+            (
+                vec!["--grace", "1.5"],
+                "--grace \"1.5\": expected a number, at least 0 and at most 2147453",
+            ),
+            (
+                vec!["--grace", "a\nb"],
+                "--grace \"a\\nb\": expected a number, at least 0 and at most 2147453",
+            ),
+            (
+                vec!["--max-per-address", "-1"],
+                "--max-per-address \"-1\": expected a number, at least 0 and at most 2000000",
+            ),
+            (
+                vec!["-l", "1314"],
+                "--listen \"1314\": expected ADDR:PORT, such as 127.0.0.1:1314 for this machine only, or 0.0.0.0:1314 for all",
+            ),
+            (
+                vec!["-l", ":1314"],
+                "--listen \":1314\": expected ADDR:PORT, such as 127.0.0.1:1314 for this machine only, or 0.0.0.0:1314 for all",
+            ),
+            (
+                vec!["-l", "x:65536"],
+                "--listen \"x:65536\": expected ADDR:PORT, such as 127.0.0.1:1313 for this machine only, or 0.0.0.0:1313 for all",
+            ),
+            (vec!["1313"], "\"1313\" is not an option"),
+            (vec!["--nope"], "Unrecognized option: 'nope'"),
+            (vec!["--rate"], "Argument to option 'rate' missing"),
+            (
+                vec!["--rate", "1", "--rate", "2"],
+                "Option 'rate' given more than once",
+            ),
+        ] {
+            assert_eq!(config(&arguments), Err(problem.to_owned()));
+        }
+    }
+
+    #[test]
+    fn least_and_most_of_each_number_are_accepted_and_named() {
+        for (name, least, most) in [
+            ("max-clients", 1, 2_000_000),
+            ("max-per-address", 0, 2_000_000),
+            ("queue", 16_384, 1_073_741_824),
+            ("rate", 0, 1_000_000),
+            ("burst", 1, 1_000_000),
+            ("login-timeout", 1, 2_147_453),
+            ("write-timeout", 1, 2_147_453),
+            ("linger", 0, 2_147_453),
+            ("grace", 0, 2_147_453),
+        ] {
+            let with = |value: i64| config(&[&format!("--{name}={value}")]);
+            for value in [least, most] {
+                assert!(with(value).is_ok(), "{name} {value}");
+            }
+            for value in [least - 1, most + 1, i64::MAX] {
+                let problem = format!(
+                    "--{name} \"{value}\": expected a number, \
+                     at least {least} and at most {most}"
+                );
+                assert_eq!(with(value), Err(problem));
+            }
+        }
+    }
+
+    #[test]
+    fn help_and_version_come_before_what_is_wrong_with_the_rest() {
+        let Ok(Operation::Print(help)) = parse(["--help", "--queue", "1"]) else {
+            panic!("help")
+        };
+        for name in [
+            "listen",
+            "max-clients",
+            "max-per-address",
+            "queue",
+            "rate",
+            "burst",
+        ] {
+            assert!(help.contains(&format!("--{name} ")), "{name} in {help}");
+        }
+        for name in [
+            "login-timeout",
+            "write-timeout",
+            "linger",
+            "grace",
+            "verbose",
+            "version",
+        ] {
+            assert!(help.contains(&format!("--{name}")), "{name} in {help}");
+        }
+        assert_eq!(
+            parse(["-V"]),
+            Ok(Operation::Print("chat-server 0.1.0\n".to_owned()))
+        );
+    }
+}

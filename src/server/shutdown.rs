@@ -1,0 +1,58 @@
+//! The shutdown: its request, and what it does to the clients.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use log::warn;
+
+use crate::limits;
+use crate::outbox::Attachment;
+use crate::sessions::Sessions;
+
+/// Ends a running server, from any thread.
+#[derive(Clone)]
+pub struct ShutdownHandle {
+    pub(super) stop: Sender<()>,
+}
+
+impl ShutdownHandle {
+    /// Begins the shutdown, and does not wait for it.
+    pub fn shutdown(&self) {
+        // Fails if it has been asked for before, or has ended.
+        let _ = self.stop.try_send(());
+    }
+}
+
+/// Tells everyone, lets the writers write, and sees the threads off.
+pub(super) fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infallible>) {
+    let connections = sessions.close();
+    for connection in &connections {
+        connection.shut_down();
+    }
+    let deadline = Instant::now() + grace;
+    let is_written = |connection: &&Arc<Attachment>| connection.wait_until_written(deadline);
+    let written = connections.iter().filter(is_written).count();
+    if written < connections.len() {
+        warn!(
+            "{} clients did not take what was queued for them",
+            connections.len() - written
+        );
+    }
+    // Everyone has the last line before them; those who close their side now,
+    // leave by the normal path.
+    if !all_dropped(left, limits::SHUTDOWN_CLOSING_TIME) {
+        for connection in &connections {
+            connection.cut();
+        }
+        if !all_dropped(left, limits::LEAVE_TIME) {
+            warn!("some threads did not leave");
+        }
+    }
+}
+
+/// Whether every sender of this channel is dropped within so long.
+pub(super) fn all_dropped(channel: &Receiver<Infallible>, time: Duration) -> bool {
+    channel.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
+}

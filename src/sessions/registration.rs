@@ -1,0 +1,237 @@
+//! The registration of a connection among the sessions, for as long as the connection lives.
+//!
+//! Does not know requests, and does no I/O: it hands on the writer of its connection.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use super::per_address::Origin;
+use super::state::{Holder, Lingering, Member, State};
+use super::{NameError, Session, Sessions};
+use crate::outbox::direct_write::Cork;
+use crate::outbox::writer::Writer;
+use crate::outbox::{Attachment, Duty, Evicted, Outbox};
+use crate::protocol::reply::{Notice, Reply, Response};
+use crate::protocol::token::Token;
+use crate::protocol::username::Username;
+
+/// The registration of a connection, and its session once it has one.
+///
+/// Dropping it ends the session and frees the slot, also after a panic. So no dead client
+/// keeps a name.
+pub struct Admission {
+    sessions: Arc<Sessions>,
+    origin: Option<Origin>,
+    /// The thread is started before the connection's first name is claimed, outside all locks.
+    /// If a name is refused, the thread stays for the next try. The reader thread ends it.
+    pub writer: Writer,
+    session: Option<Token>,
+}
+
+impl Sessions {
+    /// Admits a connection, or returns the notice with which it is refused.
+    ///
+    /// The connection may come to resume a lingering session. So no session is evicted to make
+    /// room before the connection [claims](Admission::claim) a name.
+    pub fn admit(
+        self: &Arc<Self>,
+        attachment: Attachment,
+        origin: Option<Origin>,
+    ) -> Result<Admission, Notice> {
+        let attachment = Arc::new(attachment);
+        let mut state = self.state.write();
+        if state.closing {
+            return Err(Notice::ShuttingDown);
+        }
+        if state.origins.connections(origin) >= self.per_origin {
+            return Err(Notice::TooManyFromAddress);
+        }
+        if state.connections.len() >= self.capacity {
+            return Err(Notice::ServerIsFull);
+        }
+        let connection = Arc::clone(&attachment);
+        state.connections.insert(attachment.number, connection);
+        state.origins.change(origin, |it| it.connections += 1);
+        Ok(Admission {
+            sessions: Arc::clone(self),
+            origin,
+            writer: Writer::new(attachment),
+            session: None,
+        })
+    }
+
+    /// The session to evict so that there is room: if a limit is exceeded, the one that has
+    /// lingered longest of all that count for the limit.
+    fn to_give_way(&self, state: &State, origin: Option<Origin>) -> Option<Token> {
+        let longest = if state.origins.count(origin) > self.per_origin {
+            state.origins.longest_lingering(origin)
+        } else if state.connections.len() + state.lingering.len() > self.capacity {
+            state.lingering.keys().next().copied()
+        } else {
+            None
+        };
+        Some(state.lingering.get(&longest?)?.token)
+    }
+}
+
+impl Admission {
+    /// All sessions.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// The connection.
+    pub fn attachment(&self) -> &Arc<Attachment> {
+        &self.writer.attachment
+    }
+
+    /// The token of the connection's session. The session may have ended since, or belong to
+    /// another connection.
+    pub fn token(&self) -> Option<Token> {
+        self.session
+    }
+
+    /// Makes the connection's session, with this name and token, unless another session has
+    /// the name. The response is the first message of the session's outbox.
+    ///
+    /// If room is needed, the sessions that have lingered longest end, and are returned. The
+    /// connection must have no session yet, and the token must be fresh.
+    pub fn claim(
+        &mut self,
+        name: &Username,
+        token: Token,
+        cork: &Cork,
+    ) -> Result<Vec<Session>, NameError> {
+        debug_assert!(self.session.is_none());
+        self.writer.start().map_err(|_| NameError::NoThread)?;
+        let Attachment {
+            number, queue_size, ..
+        } = *self.writer.attachment;
+        let outbox = Outbox::new(token, queue_size);
+        let session = Session {
+            token,
+            name: name.clone(),
+            outbox: Arc::clone(&outbox),
+        };
+        let (response, key) = (Response::YouAre(name.clone()), name.key());
+        let mut state = self.sessions.state.write();
+        if state.closing {
+            return Err(NameError::Closing);
+        }
+        if state.names.contains_key(&key) {
+            return Err(NameError::Taken);
+        }
+        let mut ended = Vec::new();
+        while let Some(longest) = self.sessions.to_give_way(&state, self.origin) {
+            ended.extend(state.end_and_finish(longest));
+        }
+        let _ = attach(&mut self.writer, &outbox, response);
+        state.names.insert(key, (name.clone(), token));
+        state.outboxes.insert(number, Arc::clone(&outbox));
+        state.snapshot = OnceLock::new();
+        let member = Member {
+            session,
+            holder: Holder::Connection(number),
+            claimed_by: number,
+            token_was_used: false.into(),
+        };
+        state.members.insert(token, member);
+        drop(state);
+        self.session = Some(token);
+        cork.take_up(Duty::Yours, &outbox);
+        Ok(ended)
+    }
+
+    /// Resumes the session of `token` under this name. An error changes nothing. Otherwise the
+    /// connection that had the session is detached, and returned: the caller must evict it. The
+    /// response precedes all deliveries that are queued.
+    ///
+    /// The connection must have no session yet.
+    pub fn resume(
+        &mut self,
+        token: Token,
+        name: &Username,
+        cork: &Cork,
+    ) -> Result<Option<Evicted>, NameError> {
+        debug_assert!(self.session.is_none());
+        self.writer.start().map_err(|_| NameError::NoThread)?;
+        let mut state = self.sessions.state.write();
+        if state.closing {
+            return Err(NameError::Closing);
+        }
+        let renamed = state.check_name(token, name)?;
+        state.set_name(token, name);
+        state.hand_over(token, self.writer.attachment.number);
+        let member = state.members.get(&token).ok_or(NameError::Gone)?;
+        let outbox = Arc::clone(&member.session.outbox);
+        let response = match renamed {
+            true => Response::YouAre(name.clone()),
+            false => Response::YouAreAlready(name.clone()),
+        };
+        let evicted = attach(&mut self.writer, &outbox, response);
+        drop(state);
+        self.session = Some(token);
+        cork.take_up(Duty::Yours, &outbox);
+        Ok(evicted)
+    }
+
+    /// Ends the connection's session, if it still belongs to it. The connection stays.
+    pub fn end_session(&mut self) -> Option<Session> {
+        let token = self.session.take()?;
+        let mut state = self.sessions.state.write();
+        if state.is_held_by(token, self.writer.attachment.number) {
+            state.end(token)
+        } else {
+            None
+        }
+    }
+
+    /// Releases the session of a lost connection, if it still belongs to it. Returns whether it
+    /// lingers: that is allowed, and its client knows the token. Otherwise it ends.
+    pub fn break_session(&mut self, may_linger: bool) -> Option<(Session, bool)> {
+        let number = self.writer.attachment.number;
+        let token = self.session.take()?;
+        let mut state = self.sessions.state.write();
+        if !state.is_held_by(token, number) {
+            return None;
+        }
+        let last = state.lingering.last_key_value();
+        let key = last.map_or(0, |(last, _)| last + 1);
+        let member = state.members.get_mut(&token)?;
+        if !may_linger || !member.token_was_used.load(Ordering::Relaxed) {
+            return Some((state.end_and_finish(token)?, false));
+        }
+        member.holder = Holder::Lingering(key);
+        let session = member.session.clone();
+        let lingering = Lingering {
+            since: Instant::now(),
+            token,
+            origin: self.origin,
+        };
+        state.lingering.insert(key, lingering);
+        state.origins.change(self.origin, |it| {
+            it.lingering.insert(key);
+        });
+        // Otherwise the connection and its session would count as two clients.
+        state.remove_connection(number, self.origin);
+        drop(state);
+        // Fails if the sweeper has been woken before and has not looked yet.
+        let _ = self.sessions.lingers.0.try_send(());
+        Some((session, true))
+    }
+}
+
+/// Attaches the connection of this writer to an outbox, with this first response.
+fn attach(writer: &mut Writer, outbox: &Arc<Outbox>, response: Response) -> Option<Evicted> {
+    let header = Some(outbox.token());
+    writer.attach(outbox, &Reply { header, response })
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.end_session();
+        let mut state = self.sessions.state.write();
+        state.remove_connection(self.writer.attachment.number, self.origin);
+    }
+}

@@ -1,0 +1,294 @@
+//! How connections end (section 4): end of input, reset, refusal, the last message.
+
+use crate::support::{Client, Server, server_threads, wait_for};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::process::Signal;
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn after_the_end_of_input_all_is_answered_and_the_rest_dropped() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send_raw("\n\nSet-name bot\n\n\nBroadcast-message hi\n\n\nPing unfinished");
+    client.close_input();
+    client.token = client.next().header;
+    client.expect("200 OK", "Delivered to 0");
+    client.expect_end();
+    server.named("bot");
+}
+
+#[test]
+fn an_unfinished_request_is_dropped_wherever_it_ends() {
+    let server = Server::start(&[]);
+    for begun in ["x", "\n", "\nx", "\n\n", "\n\nQuit"] {
+        let mut client = server.connect();
+        client.send_raw(format!("\n\nPing\n{begun}"));
+        client.close_input();
+        client.expect("200 OK", "Pong");
+        client.expect_end();
+    }
+}
+
+/// Sends 100 requests and closes in this way, again and again. A receiver gets all messages.
+#[track_caller]
+fn check_sent_requests_are_executed(close: fn(Client)) {
+    let server = Server::start(&["--queue", "1048576"]);
+    let mut bob = server.named("bob");
+    for round in 0..20 {
+        let mut sender = server.connect();
+        let message = |n| format!("\n\nBroadcast-message {round} {n} {}\n", "x".repeat(100));
+        let messages: String = (0..100).map(message).collect();
+        sender.send_raw(format!("\n\nSet-name sender{round}\n{messages}"));
+        close(sender);
+        for n in 0..100 {
+            let text = format!("{round} {n} {}", "x".repeat(100));
+            bob.expect_delivery("broadcast", &format!("sender{round}"), &text);
+        }
+    }
+}
+
+#[test]
+fn requests_sent_before_a_close_are_executed() {
+    check_sent_requests_are_executed(drop);
+}
+
+#[test]
+fn requests_received_before_a_reset_are_executed() {
+    check_sent_requests_are_executed(Client::reset);
+}
+
+#[test]
+fn requests_before_a_close_are_executed_without_a_session_too() {
+    let server = Server::start(&["--queue", "1048576"]);
+    let (alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let request = |n| format!("\n{}\nPrivate-message bob {n}\n", alice.token);
+    for _ in 0..20 {
+        let mut sender = server.connect();
+        sender.send_raw((0..100).map(request).collect::<String>());
+        sender.reset();
+        for n in 0..100 {
+            bob.expect_delivery("private", "alice", &n.to_string());
+        }
+    }
+}
+
+#[test]
+fn reset_client_keeps_to_the_rate() {
+    let options = ["--rate", "20", "--burst", "5"];
+    let server = Server::start_with(&options, |_| {});
+    let mut bob = server.named("bob");
+    let mut sender = server.connect();
+    let message = |n| format!("\n\nBroadcast-message {n}\n");
+    let messages: String = (0..24).map(message).collect();
+    sender.send_raw(format!("\n\nSet-name sender\n{messages}"));
+    let begun = Instant::now();
+    sender.reset();
+    for n in 0..24 {
+        bob.expect_delivery("broadcast", "sender", &n.to_string());
+    }
+    // 25 requests, 5 of them at once.
+    assert!(begun.elapsed() >= Duration::from_millis(900));
+    // The name is free when all is executed.
+    wait_for("the end of the session", || {
+        bob.send("List-names sender");
+        bob.next().data == "0 online"
+    });
+}
+
+#[test]
+fn shutdown_ends_the_execution_for_a_reset_client() {
+    let options = ["--rate", "1", "--burst", "2", "--grace", "1"];
+    let mut server = Server::start_with(&options, |_| {});
+    let mut sender = server.connect();
+    sender.send_raw(format!(
+        "\n\nSet-name sender\n{}",
+        "\n\nPing\n".repeat(1_000)
+    ));
+    sender.reset();
+    server.expect_log("logged in as sender");
+    let begun = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.expect_exit().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn thousands_of_requests_before_the_end_of_input_are_answered() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.send_raw(
+        (0..3_000)
+            .map(|n| format!("\n\nPing {n}\n"))
+            .collect::<String>(),
+    );
+    client.close_input();
+    for n in 0..3_000 {
+        client.expect("200 OK", &format!("Pong {n}"));
+    }
+    client.expect_end();
+}
+
+#[test]
+fn a_break_without_a_session_is_told_as_one() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.barrier();
+    client.reset();
+    server.expect_log_of(
+        ": lost 127.0.0.1:",
+        ": read failed: Connection reset by peer",
+    );
+}
+
+#[test]
+fn the_name_is_free_before_the_close_can_be_seen() {
+    let server = Server::start(&[]);
+    for _ in 0..100 {
+        let mut client = server.named("alice");
+        client.close_input();
+        client.expect_end();
+    }
+}
+
+#[test]
+fn a_last_line_is_read_although_more_was_on_its_way() {
+    let server = Server::start(&[]);
+    // That the server will not look at.
+    let unread = "x".repeat(64 * 1024);
+    for _ in 0..50 {
+        let mut client = server.connect();
+        client.send_raw(format!("GET / HTTP/1.1\r\n{unread}"));
+        client.expect(
+            "418 I'm a tea pocket",
+            "This is a chat server, not a web server",
+        );
+        client.expect_end_and_no_reset();
+        let mut client = server.connect();
+        client.send_raw(format!("\n\nQuit\n{unread}"));
+        client.expect("200 OK", "Goodbye");
+        client.expect_end_and_no_reset();
+        let mut client = server.connect();
+        client.send_raw(format!("{}{unread}", "x\n".repeat(20)));
+        for _ in 0..20 {
+            client.expect("400 Bad Request", STRAY);
+        }
+        client.expect_end_and_no_reset();
+    }
+}
+
+#[test]
+fn last_messages_survive_megabytes_of_unread_input() {
+    let server = Server::start(&[]);
+    let ping = format!("\n\nPing {}\n", "y".repeat(8_000));
+    let named = format!("\n\nSet-name talker\n{}\n\nQuit\n", ping.repeat(14));
+    let nameless = format!("{}\n\nQuit\n", ping.repeat(14));
+    for requests in [named, nameless] {
+        for megabytes in [0, 3, 6] {
+            let mut client = server.connect();
+            // So that the server's kernel keeps much of what the client has not read.
+            set_socket_recv_buffer_size(client.stream(), 8_192).expect("an open socket");
+            let mut writer = client.stream().try_clone().expect("a second handle");
+            let requests = requests.clone();
+            let sender = thread::spawn(move || {
+                writer.write_all(requests.as_bytes())?;
+                writer.write_all(&vec![b'z'; megabytes << 20])
+            });
+            sender
+                .join()
+                .expect("no panic")
+                .expect("the server reads it");
+            let rest = String::from_utf8(client.rest().expect("no reset")).expect("UTF-8");
+            assert_eq!(rest.matches("Pong y").count(), 14, "{megabytes} MB");
+            assert!(rest.ends_with("\r\nGoodbye\r\n"), "{megabytes} MB");
+        }
+    }
+}
+
+#[test]
+fn refusal_survives_megabytes_of_unread_input() {
+    let server = Server::start(&["--max-clients", "1"]);
+    let _alice = server.named("alice");
+    let mut refused = server.connect();
+    let junk = vec![b'z'; 6 << 20];
+    refused
+        .stream()
+        .write_all(&junk)
+        .expect("the server reads it");
+    refused.expect("403 Forbidden", "The server is full");
+    refused.expect_end_and_no_reset();
+}
+
+#[test]
+fn a_slow_reader_gets_all_that_is_queued_although_more_was_on_its_way() {
+    let server = Server::start(&["--queue", "16384"]);
+    for unread in [60_000, 200_000] {
+        for last in ["\n\nQuit\n".to_owned(), "x\n".repeat(20)] {
+            let (mut slow, mut alice) = (server.named("slow"), server.named("alice"));
+            let taken = alice.fill("slow").taken.len();
+            let mut writer = slow.stream().try_clone().expect("a second handle");
+            let sender = thread::spawn(move || {
+                writer.write_all(last.as_bytes())?;
+                writer.write_all(&vec![b'x'; unread])
+            });
+            // It begins to read when the server is long done with reading.
+            server.connect().barrier();
+            let mut rest = String::from_utf8(slow.rest().expect("no reset")).expect("UTF-8");
+            sender.join().expect("no panic").expect("it is taken");
+            assert_eq!(
+                rest.matches("Incoming-message private alice").count(),
+                taken
+            );
+            let lines: Vec<&str> = rest.trim_end().split("\r\n").collect();
+            let last = lines.last().expect("a last line");
+            assert!(["Goodbye", STRAY].contains(last), "{last}");
+            rest.clear();
+            alice.ask("Quit", "200 OK", "Goodbye");
+            alice.expect_end();
+        }
+    }
+}
+
+const STRAY: &str = "A request is an empty line, a token line and a request line";
+
+#[test]
+fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
+    let server = Server::start(&[]);
+    let mut client = server.connect();
+    client.ask("Quit", "200 OK", "Goodbye");
+    client.expect_end();
+    server.expect_log_of("disconnected ", ": answered 200 OK, Goodbye");
+    wait_for("its thread to end", || {
+        server.figure("Threads") == server_threads()
+    });
+}
+
+#[test]
+fn a_full_server_says_so_and_has_room_again_when_one_leaves() {
+    let server = Server::start(&["--max-clients", "2"]);
+    let (mut alice, bob) = (server.named("alice"), server.named("bob"));
+    for _ in 0..50 {
+        server.expect_refusal(server.address, "The server is full");
+    }
+    alice.barrier();
+    drop(bob);
+    wait_for("room", || {
+        let mut third = server.connect();
+        third.send("Ping");
+        third.next().data == "Pong"
+    });
+}
+
+#[test]
+fn more_are_refused_at_once_than_are_seen_off() {
+    let server = Server::start(&["--max-clients", "1"]);
+    let mut alice = server.named("alice");
+    let refused: Vec<Client> = (0..100).map(|_| server.connect()).collect();
+    for mut client in refused {
+        client.expect("403 Forbidden", "The server is full");
+        client.expect_end();
+    }
+    alice.barrier();
+    wait_for("their descriptors", || server.descriptors() <= 12);
+}

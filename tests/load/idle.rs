@@ -1,0 +1,198 @@
+//! The case `hold`: many come, stay, and go, and say nothing.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::engine::{Engine, Failure, Load, Wire};
+use super::metrics::{self, Figure, Meter, figure, known};
+use super::process::Process;
+use super::protocol::Said;
+use super::ramp_up::{log_in, unexpected};
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    /// At least [`FEWEST`].
+    pub(crate) clients: usize,
+    /// How long they stay.
+    pub(crate) stay: Duration,
+}
+
+/// There have to be a few early logins, a few in between, and a few late ones.
+pub(crate) const FEWEST: usize = 10;
+
+/// The cost of a login is the mean of this many: of the first hundred and twenty without
+/// the first forty, so around the 80th, and of the last.
+const SAMPLE: usize = 80;
+
+/// How many of a sample log in at the same time. One would be the clearest, but InspIRCd
+/// finishes logins once a second.
+const SAMPLED_AT_ONCE: usize = 16;
+
+impl Hold {
+    /// Runs the case.
+    pub(crate) fn run(
+        &self,
+        engine: &mut Engine,
+        process: Option<&Process>,
+    ) -> Result<Vec<Figure>, Failure> {
+        let sample = SAMPLE.min(self.clients / 4);
+        let empty = metrics::size(process)?;
+
+        log_in(engine, sample / 2, engine.manners.logins_at_once)?;
+        let early = Cost::of_next(sample, engine, process)?;
+        let before = engine.wire.clients();
+        let meter = Meter::start(None, &engine.wire)?;
+        log_in(engine, self.clients - sample, engine.manners.logins_at_once)?;
+        let crowd = meter.stop(&engine.wire)?;
+        let logins = engine.wire.clients() - before;
+        let late = Cost::of_next(sample, engine, process)?;
+
+        let full = metrics::size(process)?;
+        let meter = Meter::start(process, &engine.wire)?;
+        thread::sleep(self.stay);
+        let idle = meter.stop(&engine.wire)?;
+        let mut asking = Each::new(engine, Act::Ask);
+        engine.run(&mut asking)?;
+        engine.settle(&mut asking)?;
+
+        let meter = Meter::start(None, &engine.wire)?;
+        engine.run(&mut Each::new(engine, Act::Quit))?;
+        let going = meter.stop(&engine.wire)?;
+
+        let per_second = |count: usize, time: Duration| count as f64 / time.as_secs_f64();
+        let idle_cpu = idle
+            .cpu
+            .map(|cpu| 1e3 * cpu.as_secs_f64() / idle.time.as_secs_f64());
+        let ratio = late.cpu.zip(early.cpu).map(|(late, early)| late / early);
+        let mut figures = vec![
+            known("clients", "", self.clients as f64),
+            known("logins_per_s", "logins/s", per_second(logins, crowd.time)),
+            figure("early_login_cpu_us", "early CPU µs", early.cpu),
+            figure("late_login_cpu_us", "late CPU µs", late.cpu),
+            figure("late_to_early_login_cpu", "late/early", ratio),
+            known("early_login_us", "early µs", early.median),
+            known("late_login_us", "late µs", late.median),
+            figure("idle_cpu_ms_per_s", "idle ms/s", idle_cpu),
+            known(
+                "leaves_per_s",
+                "leaves/s",
+                per_second(self.clients, going.time),
+            ),
+        ];
+        figures.extend(metrics::per_client(empty, full, self.clients));
+        Ok(figures)
+    }
+}
+
+/// What a login costs.
+struct Cost {
+    /// The server's processor time, in microseconds.
+    cpu: Option<f64>,
+    /// How long it takes, likewise.
+    median: f64,
+}
+
+impl Cost {
+    /// Of this many logins, including what the server does after the answer.
+    fn of_next(
+        sample: usize,
+        engine: &mut Engine,
+        process: Option<&Process>,
+    ) -> Result<Cost, Failure> {
+        let mut nothing = Each::new(engine, Act::Nothing);
+        engine.settle(&mut nothing)?;
+        let meter = Meter::start(process, &engine.wire)?;
+        let clients = engine.wire.clients() + sample;
+        let latencies = log_in(
+            engine,
+            clients,
+            SAMPLED_AT_ONCE.min(engine.manners.logins_at_once),
+        )?;
+        engine.settle(&mut nothing)?;
+        let spent = meter.stop(&engine.wire)?;
+        let cpu = spent.cpu.map(|cpu| 1e6 * cpu.as_secs_f64() / sample as f64);
+        Ok(Cost {
+            cpu,
+            median: latencies.median(),
+        })
+    }
+}
+
+/// Each client does one thing.
+struct Each {
+    what: Act,
+    clients: usize,
+    asked: usize,
+    done: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Act {
+    /// Listens.
+    Nothing,
+    /// Asks for a sign of life, which shows that the server still has it.
+    Ask,
+    /// Leaves, and sees the server close.
+    Quit,
+}
+
+impl Each {
+    fn new(engine: &Engine, what: Act) -> Each {
+        Each {
+            what,
+            clients: engine.wire.clients(),
+            asked: 0,
+            done: 0,
+        }
+    }
+}
+
+impl Load for Each {
+    fn act(&mut self, _: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
+        while self.asked < self.clients {
+            wire.say(self.asked, |protocol, out| match self.what {
+                Act::Nothing => {}
+                Act::Ask => protocol.ask(out),
+                Act::Quit => protocol.quit(out),
+            });
+            self.asked += 1;
+        }
+        Ok(None)
+    }
+
+    fn heard(&mut self, client: usize, said: &Said<'_>, _: Instant) -> Result<(), Failure> {
+        match said {
+            Said::Alive if self.what == Act::Ask => self.done += 1,
+            Said::Aside => {}
+            // IRC's last line is an error.
+            Said::Refusal(_) if self.what == Act::Quit => {}
+            other => return Err(unexpected(client, other)),
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, client: usize) -> Result<(), Failure> {
+        if self.what != Act::Quit {
+            return Err(Failure(format!("client {client} was not held")));
+        }
+        self.done += 1;
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.done == self.clients
+    }
+
+    fn missing(&self) -> String {
+        let waiting = self.clients - self.done;
+        match self.what {
+            Act::Quit => format!("{waiting} clients have left and not been let go"),
+            _ => format!("{waiting} clients are not answered"),
+        }
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        (self.done as u64, self.clients as u64)
+    }
+}
