@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client test check doc demo experiments experiment exercise bench bench-peers bench-stall soak model model-faults fuzz coverage picture cargo
+.PHONY: help run client test check doc demo experiments experiment exercise bench bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -15,9 +15,9 @@ run: cargo ## serve on 127.0.0.1:1313 (the first build takes about a minute); op
 client: cargo ## talk to it (the same); options in ARGS, as in make client ARGS='-n alice'
 	cargo run --release --locked --bin chat-client -- $(ARGS)
 
-test: cargo ## run the tests, with the hand-off and without (a minute and a half after the build)
+test: cargo ## run the tests, with direct writes and without (a minute and a half after the build)
 	cargo test --locked
-	PLAIN_FORM=1 cargo test --locked --test it
+	WRITER_THREADS_ONLY=1 cargo test --locked --test it
 
 check: cargo ## format, lints, docs, a build without default features, model, tests: what CI runs (four minutes)
 	scripts/check
@@ -57,8 +57,8 @@ soak: cargo ## 300 bad clients for MINUTES=2: is anything left? Then seeds again
 model: cargo ## the outbox in 360,000 orders of what its threads do, under the model checker (a minute)
 	RUSTFLAGS='--cfg model' cargo test --quiet --locked --no-default-features --lib --target-dir target/model model
 
-model-faults: cargo ## and that the model finds the faults that one puts into it (about ten minutes)
-	scripts/model-faults
+mutation-test: cargo ## and that the model finds the faults that one puts into it (about ten minutes)
+	scripts/mutation-test
 
 SECONDS ?= 60
 TARGETS ?= line request reply connection
@@ -68,8 +68,8 @@ fuzz: cargo ## look for bytes that the parsers or a connection get wrong (four m
 coverage: cargo ## which lines the tests reach: a table, and target/llvm-cov/html (two minutes; needs cargo-llvm-cov)
 	@scripts/coverage
 
-picture: cargo ## draw scripts/picture.svg anew, from a real session (a minute; needs tmux, Python with rich)
-	scripts/picture
+screenshot: cargo ## draw scripts/screenshot.svg anew, from a real session (a minute; needs tmux, Python with rich)
+	scripts/screenshot
 
 bench: cargo ## measure the server under load (three minutes); options in ARGS, as in make bench ARGS=--help
 	cargo bench --quiet --locked --bench load -- $(ARGS)

@@ -43,7 +43,7 @@
 //!             end for a second at most, until its reader thread reads no more
 //!   broadcaster  blocks until a reader thread that has filled many outboxes gives it
 //!             their list; drains them, without blocking on a client
-//!   farewell  sees refused connections off
+//!   refuser   keeps refused connections open until the client closes them, at most 1 s
 //!   logger    writes what is logged to stderr, and alone waits for it
 //!   sweeper   blocks until a session lingers, and then until the first lingers out
 //! ```
@@ -64,7 +64,7 @@
 //!                        └─ answer ► alice's outbox ► writer-1 ─► alice's socket
 //! ```
 //!
-//! That is the plain form (`--no-hand-off`). Otherwise reader-1 itself writes to each
+//! That is the plain form (`--no-direct-writes`). Otherwise reader-1 itself writes to each
 //! socket what it takes without blocking, when it has nothing more to read, and wakes a
 //! writer only for the rest ([`outbox::direct_write`]).
 //! If it has filled many outboxes, the thread `broadcaster` does that for it

@@ -11,55 +11,56 @@ use std::time::Duration;
 /// The longest line in bytes, without its end (section 1): the longest request
 /// is a private message, whose 2,047 characters of four bytes each, the longest
 /// name and the command word still fit, with room to spare.
-pub const LINE: usize = 8_512;
+pub const MAX_LINE: usize = 8_512;
 
 /// The fewest characters of a name (section 2).
-pub const NAME_MIN: usize = 2;
+pub const MIN_NAME: usize = 2;
 
 /// The most characters of a name (section 2).
-pub const NAME_MAX: usize = 63;
+pub const MAX_NAME: usize = 63;
 
 /// The most characters, that is Unicode scalar values, of a text (section 2).
-pub const TEXT_CHARS: usize = 2_047;
+pub const MAX_TEXT_CHARS: usize = 2_047;
 
 /// How much of an unknown command word is repeated in the answer, in characters
 /// (section 5).
-pub const COMMAND_SHOWN: usize = 32;
+pub const MAX_SHOWN_COMMAND: usize = 32;
 
 /// A telnet subnegotiation that has not ended after so many bytes ends there
 /// (section 1); otherwise two bytes would silence a connection for good.
-pub const SUBNEGOTIATION: usize = 512;
+pub const MAX_SUBNEGOTIATION: usize = 512;
 
 /// So many answers of 400 in a row close a connection (section 6): what sends
 /// them is not going to learn the protocol.
-pub const BAD_REQUESTS: u32 = 20;
+pub const MAX_BAD_REQUESTS: u32 = 20;
 
 /// No further request is read from a connection while unwritten responses to it take this much
 /// memory, in bytes (section 7.6).
-pub const UNWRITTEN_ANSWERS: usize = 64 * 1024;
+pub const MAX_UNWRITTEN_RESPONSES: usize = 64 * 1024;
 
 /// What a queued response costs besides its bytes: its place in the channel, and what the
 /// allocator adds (section 7.6). An answer to a telnet command has three bytes and costs about
 /// 70. A delivery does not count this: it has at least 73 bytes on the wire, and costs at most
 /// half as much again.
-pub const ANSWER_OVERHEAD: usize = 64;
+pub const RESPONSE_OVERHEAD: usize = 64;
 
 /// The most bytes that are written at once (section 3): large enough that a
 /// busy client costs few system calls, small enough to be taken soon.
-pub const BATCH: usize = 64 * 1024;
+pub const MAX_BATCH: usize = 64 * 1024;
 
 /// Hex digits of a token on the wire (section 1).
 pub const TOKEN_DIGITS: usize = 32;
 
 /// The longest message of the server: a status line, a token, a full line.
-pub const MESSAGE: usize = "500 Internal Server Error\r\n".len() + (TOKEN_DIGITS + 2) + (LINE + 2);
+pub const MAX_MESSAGE: usize =
+    "500 Internal Server Error\r\n".len() + (TOKEN_DIGITS + 2) + (MAX_LINE + 2);
 
 /// Room for a response to a message, with the longest name, in bytes. A longer response, as a
 /// list of names, grows.
-pub const USUAL_RESPONSE: usize = 128;
+pub const USUAL_RESPONSE_SIZE: usize = 128;
 
 /// No notice is longer, in bytes.
-pub const NOTICE: usize = 128;
+pub const MAX_NOTICE: usize = 128;
 
 // ---- Defaults of options ----
 
@@ -101,7 +102,7 @@ pub const DEFAULT_QUEUE: usize = 256 * 1024;
 
 /// The least `--queue`, in bytes: one message of the greatest length always
 /// fits into an empty queue, or it could never be sent.
-pub const QUEUE_MIN: usize = 16 * 1024;
+pub const MIN_QUEUE: usize = 16 * 1024;
 
 /// `--rate`, in requests a second: faster than a person types.
 ///
@@ -153,35 +154,35 @@ pub const LOGGED_CONNECTION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Connections that the kernel keeps for us until they are accepted. std asks
 /// for 128, of which a class that connects at once overflows.
-pub const BACKLOG: i32 = 1_024;
+pub const LISTEN_BACKLOG: i32 = 1_024;
 
 /// SO_SNDBUF in bytes. Left alone, the kernel swallows up to 4 MiB for each
 /// client that does not read, which is memory that no bound of ours would see.
-pub const SEND_BUFFER: usize = 64 * 1024;
+pub const SEND_BUFFER_SIZE: usize = 64 * 1024;
 
 /// SO_RCVBUF in bytes, set on the listener. Without it the kernel keeps up to
 /// `tcp_rmem[2]` (32 MiB) of unread input for each client that the rate pauses. It holds
 /// seven requests of the greatest length, and so keeps a client with a round trip of 100 ms
 /// at 75 such requests a second, far above the default `--rate`. The kernel reserves as much
 /// again for its own structures (socket(7)).
-pub const RECEIVE_BUFFER: usize = 64 * 1024;
+pub const RECEIVE_BUFFER_SIZE: usize = 64 * 1024;
 
 /// Bytes asked of a client's socket in one read, of one that sends much at once: so many
 /// requests are answered together.
-pub const READ_BUFFER: usize = 4 * 1024;
+pub const READ_BUFFER_SIZE: usize = 4 * 1024;
 
 /// And of one that does not, as most are: the line of a person.
-pub const FIRST_READ_BUFFER: usize = 512;
+pub const FIRST_READ_BUFFER_SIZE: usize = 512;
 
 /// So many batches are written by whoever has filled an outbox, before it leaves the
 /// rest to the writer, so that nobody is captured writing for a popular client.
-pub const HAND_OFF_ROUNDS: u32 = 4;
+pub const MAX_DIRECT_BATCHES: u32 = 4;
 
 /// A reader thread that has queued this many deliveries at once has broadcast to a crowd. If
 /// others do so too, and it must drain this many outboxes, it gives them to the thread
 /// `broadcaster`, where the messages of all share writes. For fewer, waking that thread costs
 /// more than the writes that it saves.
-pub const CROWD: usize = 32;
+pub const MIN_BROADCAST_DELIVERIES: usize = 32;
 
 /// A reader thread that must drain this many outboxes gives them to the thread `broadcaster`,
 /// also if no other thread broadcasts. For fewer, the wake costs more than it saves. The model
@@ -195,13 +196,13 @@ pub const MAX_BROADCASTER_LISTS: usize = 256;
 /// A reader drains what it has queued after this many deliveries. Fewer would take more
 /// writes; more would wait longer than some milliseconds, and with them what others send to
 /// the same clients.
-pub const CORKED: usize = 32 * 1024;
+pub const MAX_UNFLUSHED_DELIVERIES: usize = 32 * 1024;
 
 /// What a writer, or a reader, keeps of its batch buffer while it has nothing to write.
-pub const IDLE_BATCH: usize = 4 * 1024;
+pub const MAX_IDLE_BATCH: usize = 4 * 1024;
 
 /// And of its list of what is in the batch, in items.
-pub const IDLE_ITEMS: usize = 16;
+pub const MAX_IDLE_ITEMS: usize = 16;
 
 /// TCP_KEEPALIVE: a connection that was silent for so long is asked whether it is
 /// still there, since a peer whose cable was pulled says nothing (tcp(7)).
@@ -228,32 +229,32 @@ pub const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(30);
 /// How long a client that has got its last message may take to close its side. Until then the
 /// server reads and drops what the client still sends, however much that is. A close with
 /// unread input resets the connection, and a reset destroys the last message.
-pub const CLOSING_TIME: Duration = Duration::from_secs(1);
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The same at shutdown, for all connections together: nobody waits a second
 /// for a server to stop because netcat waits for Enter.
-pub const SHUTDOWN_CLOSING_TIME: Duration = Duration::from_millis(200);
+pub const SHUTDOWN_CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long the threads may take to leave after their sockets were cut, which
 /// is a matter of milliseconds; a bound only so that no defect can keep the
 /// process alive.
-pub const LEAVE_TIME: Duration = Duration::from_secs(2);
+pub const THREAD_EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Refused connections that are drained at the same time; more are just closed.
-pub const FAREWELLS: usize = 16;
+pub const MAX_PENDING_REFUSALS: usize = 16;
 
-/// Bytes that the farewell asks of a refused connection in one read: as many as the kernel
+/// Bytes that the thread `refuser` asks of a refused connection in one read: as many as the kernel
 /// lets a client send that nobody reads, so that seeing it off takes two reads, and one
 /// thread keeps up with those who come again at once.
-pub const FAREWELL_BUFFER: usize = 64 * 1024;
+pub const REFUSAL_READ_SIZE: usize = 64 * 1024;
 
 /// The first pause after `accept` failed; it doubles up to
-/// [`ACCEPT_PAUSE_MAX`]. Without it a server that is out of descriptors spends
+/// [`ACCEPT_BACKOFF_MAX`]. Without it a server that is out of descriptors spends
 /// a whole core on failing.
-pub const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 
 /// The longest pause after `accept` failed.
-pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+pub const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 // ---- The client ----
 
@@ -360,23 +361,23 @@ pub const MAX_INPUT_CHUNK: usize = 64 * 1024;
 /// Lines of the log that wait for stderr to take them; what comes then is counted and
 /// not kept. Enough for a burst of everyone coming at once, and 100 KiB of usual lines;
 /// with `-vv`, and the longest lines that clients can think of, 50 MiB.
-pub const LOG_LINES: usize = 1_024;
+pub const MAX_LOG_LINES: usize = 1_024;
 
 /// How often one kind of refusal or failure is told in the log at most. A client that is
 /// refused comes again at once, thousands of times a second if it is a program.
-pub const TELL_INTERVAL: Duration = Duration::from_secs(60);
+pub const LOG_THROTTLE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long the end of the process waits for stderr to take what was logged.
-pub const LOG_CLOSING_TIME: Duration = Duration::from_secs(1);
+pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 // ---- Threads and the machine ----
 
 /// The stack of each thread, in bytes. std's 2 MiB are only address space, but
 /// page tables and limits on address space count them.
-pub const STACK: usize = 256 * 1024;
+pub const STACK_SIZE: usize = 256 * 1024;
 
 /// Descriptors that are not clients': stdio, the first listener, the signal pipe, and
-/// refused connections in their farewell.
+/// refused connections that the thread `refuser` keeps open.
 pub const RESERVED_DESCRIPTORS: u64 = 32;
 
 /// Descriptors of each further listener: its own, and that of the connection that its thread
@@ -405,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_full_line_still_fits_a_batch_and_the_smallest_queue() {
-        const { assert!(MESSAGE < BATCH && MESSAGE < QUEUE_MIN) };
+        const { assert!(MAX_MESSAGE < MAX_BATCH && MAX_MESSAGE < MIN_QUEUE) };
     }
 
     #[test]
@@ -431,7 +432,7 @@ mod tests {
         ] {
             let mut bytes = Vec::new();
             notice.encode(Some(Token::from_bits([1; 16])), &mut bytes);
-            assert!(bytes.len() <= NOTICE, "{notice}: {} bytes", bytes.len());
+            assert!(bytes.len() <= MAX_NOTICE, "{notice}: {} bytes", bytes.len());
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::io;
 use std::thread::{Builder, JoinHandle};
 
-use crate::limits::STACK;
+use crate::limits::STACK_SIZE;
 
 /// Starts a thread of this name (15 characters of it are what the kernel shows, see
 /// prctl(2)).
@@ -15,6 +15,6 @@ pub(crate) fn spawn<T: Send + 'static>(
 ) -> io::Result<JoinHandle<T>> {
     Builder::new()
         .name(name.into())
-        .stack_size(STACK)
+        .stack_size(STACK_SIZE)
         .spawn(run)
 }

@@ -3,12 +3,12 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use chat::client::connection::reason;
-use chat::client::options::{self, Operation, Surroundings};
+use chat::client::connection::without_os_code;
+use chat::client::options::{self, Environment, Operation};
 use chat::client::{exit, script, terminal};
 
 fn main() -> ExitCode {
-    let surroundings = Surroundings {
+    let surroundings = Environment {
         stdin_terminal: io::stdin().is_terminal(),
         stdout_terminal: io::stdout().is_terminal(),
         user: std::env::var("USER").ok().filter(|user| !user.is_empty()),
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     };
     match options::parse(std::env::args_os().skip(1), surroundings) {
         Ok(Operation::Converse(config)) => terminal::converse(&config).unwrap_or_else(|e| {
-            let problem = format!("cannot talk to {}: {}", config.address, reason(&e));
+            let problem = format!("cannot talk to {}: {}", config.address, without_os_code(&e));
             exit::fail(exit::FAILED, &problem)
         }),
         Ok(Operation::Send(sending)) => script::send(sending),

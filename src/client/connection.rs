@@ -22,7 +22,7 @@ use crate::net::line_reader::LineReader;
 use crate::protocol::framing::Line;
 use crate::protocol::reply::Notice;
 use crate::protocol::request::{Command, Request};
-use crate::protocol::server_message::{Content, FromServer, Message, NotAMessage};
+use crate::protocol::server_message::{Content, MalformedMessage, Message, ServerMessage};
 use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
 use crate::protocol::token::Token;
@@ -43,7 +43,7 @@ use crate::protocol::token::Token;
 /// use chat::protocol::request::Command;
 /// use chat::protocol::text::{Printable, Text};
 /// use chat::protocol::username::Username;
-/// # use chat::{options, server::Server};
+/// # use chat::server::{Server, options};
 /// # let Ok(options::Operation::Run { config, .. }) = options::parse(["-l", "127.0.0.1:0"])
 /// #     else { panic!() };
 /// # let server = Server::bind(config)?;
@@ -105,21 +105,21 @@ struct Shared {
     /// Held while a request is noted down and written, which may block for as long as
     /// the server does not read. Nobody takes it who has to read the answers.
     sending: Mutex<()>,
-    asked: Mutex<Asked>,
+    asked: Mutex<PendingRequests>,
 }
 
 /// What has been asked so far. Its lock is held for a moment only.
 #[derive(Debug, Default)]
-struct Asked {
+struct PendingRequests {
     token: Option<Token>,
-    unanswered: VecDeque<Unanswered>,
+    unanswered: VecDeque<PendingRequest>,
     /// No more can be asked.
     closed: bool,
 }
 
 /// A request that has been sent and not answered.
 #[derive(Debug)]
-pub struct Unanswered {
+pub struct PendingRequest {
     /// What was asked.
     pub request: Command,
     /// When it was sent.
@@ -240,7 +240,7 @@ impl Connection {
                     let mut asked = self.requests.0.asked.lock();
                     let unanswered = asked.unanswered.pop_front();
                     let (request, waiting) = match unanswered {
-                        Some(Unanswered {
+                        Some(PendingRequest {
                             request, waiting, ..
                         }) => (Some(request), waiting),
                         None => (None, None),
@@ -270,24 +270,24 @@ impl Connection {
         Ok(None)
     }
 
-    fn next_message(&mut self) -> io::Result<Option<FromServer>> {
+    fn next_message(&mut self) -> io::Result<Option<ServerMessage>> {
         let mut lines = [const { Vec::new() }; 3];
         for kept in &mut lines {
             match self.lines.next_line()? {
                 Some(Line::Whole(line)) => kept.extend_from_slice(line),
-                Some(Line::TooLong) => return Err(invalid(NotAMessage)),
+                Some(Line::TooLong) => return Err(invalid(MalformedMessage)),
                 // A message that has begun and not ended by then is dropped.
                 None => return Ok(None),
             }
         }
         let [status, header, data] = &lines;
-        FromServer::parse([status, header, data].map(|line| Line::Whole(line)))
+        ServerMessage::parse([status, header, data].map(|line| Line::Whole(line)))
             .map(Some)
             .map_err(invalid)
     }
 }
 
-fn invalid(not_a_message: NotAMessage) -> io::Error {
+fn invalid(not_a_message: MalformedMessage) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, not_a_message)
 }
 
@@ -320,7 +320,7 @@ impl Requests {
             return Err(io::ErrorKind::NotConnected.into());
         }
         let bytes = Request::encode(asked.token, request);
-        asked.unanswered.push_back(Unanswered {
+        asked.unanswered.push_back(PendingRequest {
             request: request.clone(),
             sent: Instant::now(),
             waiting,
@@ -337,7 +337,7 @@ impl Requests {
     /// Closes the connection, in the midst of whatever is under way, and gives the
     /// requests that have been sent and not answered, of which nobody knows what has
     /// become.
-    pub fn close(&self) -> VecDeque<Unanswered> {
+    pub fn close(&self) -> VecDeque<PendingRequest> {
         let unanswered = {
             let mut asked = self.0.asked.lock();
             asked.closed = true;
@@ -352,7 +352,7 @@ impl Requests {
 pub const CLOSED: &str = "the server closed the connection";
 
 /// What an error is about, without its number, which says nothing to most people.
-pub fn reason(e: &io::Error) -> String {
+pub fn without_os_code(e: &io::Error) -> String {
     let reason = e.to_string();
     match reason.split_once(" (os error ") {
         Some((reason, _)) => reason.to_owned(),
@@ -432,7 +432,7 @@ impl Shared {
             &bytes,
             SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
         ) {
-            Ok(count) if count == bytes.len() => asked.unanswered.push_back(Unanswered {
+            Ok(count) if count == bytes.len() => asked.unanswered.push_back(PendingRequest {
                 request: Command::Ping(None),
                 sent: Instant::now(),
                 waiting: Some(bounded(1).0),
@@ -593,7 +593,7 @@ mod tests {
     #[test]
     fn a_line_over_the_limit_is_no_message_of_a_server() {
         let (mut connection, mut socket) = pair();
-        let line = "x".repeat(crate::limits::LINE + 1);
+        let line = "x".repeat(crate::limits::MAX_LINE + 1);
         write!(socket, "200 OK\r\n\r\n{line}\r\n").unwrap();
         let problem = connection.next_event().unwrap_err();
         assert_eq!(problem.kind(), io::ErrorKind::InvalidData);

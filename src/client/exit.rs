@@ -17,11 +17,11 @@ pub const REFUSED: u8 = 3;
 
 /// The problem on stderr, and the code.
 pub fn fail(code: u8, problem: &str) -> ExitCode {
-    say(problem);
+    report(problem);
     ExitCode::from(code)
 }
 
 /// A line on stderr; not by eprintln, which panics where nobody reads any more.
-pub fn say(problem: &str) {
+pub fn report(problem: &str) {
     let _ = writeln!(io::stderr(), "chat-client: {problem}");
 }

@@ -17,7 +17,7 @@ use crate::protocol::token::Token;
 use crate::protocol::username::Username;
 
 /// What became of an attempt to take a name.
-pub enum LogIn {
+pub enum LoginOutcome {
     /// There is a session.
     Done {
         /// Its connection.
@@ -35,7 +35,7 @@ pub fn log_in(
     address: impl ToSocketAddrs,
     name: &Username,
     token: Option<Token>,
-) -> io::Result<LogIn> {
+) -> io::Result<LoginOutcome> {
     let deadline = Instant::now() + LOG_IN_TIMEOUT;
     let mut connection = Connection::connect_until(address, deadline)?;
     let mut resuming = token.is_some();
@@ -49,7 +49,7 @@ pub fn log_in(
             Some(Event::Answer(answer)) => match answer.status {
                 status if status.is_success() => {
                     connection.set_deadline(None)?;
-                    return Ok(LogIn::Done {
+                    return Ok(LoginOutcome::Done {
                         connection,
                         resumed: resuming,
                     });
@@ -61,7 +61,7 @@ pub fn log_in(
                 }
                 // It is about the name.
                 Status::Forbidden | Status::BadRequest => {
-                    return Ok(LogIn::Refused(answer.text));
+                    return Ok(LoginOutcome::Refused(answer.text));
                 }
                 _ => return Err(io::Error::other(answer.text.as_str().to_owned())),
             },
@@ -106,7 +106,7 @@ mod tests {
             socket
         });
         let logged_in = log_in(&address, &name("alice"), None).unwrap();
-        let LogIn::Done { connection, .. } = logged_in else {
+        let LoginOutcome::Done { connection, .. } = logged_in else {
             panic!("it is refused");
         };
         assert_eq!(connection.read_timeout().unwrap(), None);

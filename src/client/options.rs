@@ -10,7 +10,7 @@ use getopts::Options;
 
 use super::address::Address;
 use super::exit;
-use super::script::Sending;
+use super::script::SendConfig;
 use super::split::texts;
 use super::terminal;
 use super::terminal::format::Style;
@@ -24,7 +24,7 @@ pub enum Operation {
     /// Hold a conversation at the terminal.
     Converse(terminal::Config),
     /// Send, and end.
-    Send(Sending),
+    Send(SendConfig),
     /// Print what arrives.
     Listen {
         /// At which server.
@@ -38,7 +38,7 @@ pub enum Operation {
 
 /// What the process finds around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surroundings {
+pub struct Environment {
     /// stdin is a terminal.
     pub stdin_terminal: bool,
     /// stdout is a terminal.
@@ -52,7 +52,7 @@ pub struct Surroundings {
 /// Reads the arguments, without the program's name.
 pub fn parse<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
-    surroundings: Surroundings,
+    surroundings: Environment,
 ) -> Result<Operation, BadUsage> {
     let table = table();
     let matches = table.parse(arguments)?;
@@ -107,7 +107,7 @@ pub fn parse<A: AsRef<OsStr>>(
     if listening {
         return Ok(Operation::Listen { address, name });
     }
-    Ok(Operation::Send(Sending {
+    Ok(Operation::Send(SendConfig {
         address,
         name,
         is_typed: text.is_none() && surroundings.stdin_terminal,
@@ -224,8 +224,8 @@ mod tests {
     use super::*;
     use crate::protocol::literals::name;
 
-    fn at_a_terminal() -> Surroundings {
-        Surroundings {
+    fn at_a_terminal() -> Environment {
+        Environment {
             stdin_terminal: true,
             stdout_terminal: true,
             user: Some("somebody".to_owned()),
@@ -233,15 +233,15 @@ mod tests {
         }
     }
 
-    fn in_a_pipe() -> Surroundings {
-        Surroundings {
+    fn in_a_pipe() -> Environment {
+        Environment {
             stdin_terminal: false,
             stdout_terminal: false,
             ..at_a_terminal()
         }
     }
 
-    fn problem(arguments: &[&str], surroundings: Surroundings) -> String {
+    fn problem(arguments: &[&str], surroundings: Environment) -> String {
         parse(arguments, surroundings)
             .expect_err("not good")
             .to_string()
@@ -265,7 +265,7 @@ mod tests {
             parse::<&str>([], at_a_terminal()),
             config("127.0.0.1:1313", "somebody", false, true)
         );
-        let plain = Surroundings {
+        let plain = Environment {
             no_color: true,
             ..at_a_terminal()
         };
@@ -274,7 +274,7 @@ mod tests {
             parse(["-n", "x y", "--bell", "host:7000"], plain),
             config("host:7000", "x y", true, false)
         );
-        let nobody = Surroundings {
+        let nobody = Environment {
             user: None,
             ..at_a_terminal()
         };
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn in_a_script_it_sends_or_listens() {
         let sending = |to: Option<&str>, text: Option<&str>| {
-            Ok(Operation::Send(Sending {
+            Ok(Operation::Send(SendConfig {
                 address: Address::local(),
                 name: name("somebody"),
                 to: to.map(name),
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn lines_typed_without_terminal_on_stdout_are_known_as_typed() {
-        let piped = Surroundings {
+        let piped = Environment {
             stdout_terminal: false,
             ..at_a_terminal()
         };
@@ -365,12 +365,12 @@ mod tests {
         ] {
             assert_eq!(problem(&arguments, in_a_pipe()), expected);
         }
-        let nobody = Surroundings {
+        let nobody = Environment {
             user: None,
             ..in_a_pipe()
         };
         assert_eq!(problem(&[], nobody), "--name NAME is wanted");
-        let odd = Surroundings {
+        let odd = Environment {
             user: Some("john.doe".to_owned()),
             ..in_a_pipe()
         };

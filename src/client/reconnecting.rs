@@ -20,8 +20,8 @@ use crossbeam_channel::{
 use parking_lot::Mutex;
 
 use super::address::Address;
-use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
-use super::login::{LogIn, log_in};
+use super::connection::{Answer, CLOSED, Connection, Event, Requests, without_os_code};
+use super::login::{LoginOutcome, log_in};
 use crate::limits::{
     EMPTY_ROOM_INTERVAL, EMPTY_ROOM_TIMEOUT, QUIT_TIMEOUT, RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX,
 };
@@ -34,7 +34,7 @@ use crate::threads::spawn;
 
 /// What happens, in the order in which it does.
 #[derive(Debug)]
-pub enum Happening {
+pub enum ClientEvent {
     /// Something came from the server.
     Event(Event),
     /// The connection ended.
@@ -47,7 +47,7 @@ pub enum Happening {
     /// The first attempt to connect again failed. There will be more.
     Unreachable(io::Error),
     /// There is a connection again.
-    Back {
+    Reconnected {
         /// Under this name.
         name: Username,
         /// With the session that there was: nothing has been missed.
@@ -58,12 +58,12 @@ pub enum Happening {
         /// Why.
         text: Printable,
         /// The same name is asked for again now and then. Otherwise nothing goes on until
-        /// there is another ([`Link::set_name`]).
+        /// there is another ([`ReconnectingClient::set_name`]).
         retries: bool,
     },
     /// Another connection has resumed the session. Nothing goes on here, until there is
     /// another name.
-    Taken,
+    ResumedElsewhere,
     /// The server has not answered for [`SILENCE_NOTICE_TIMEOUT`].
     ///
     /// [`SILENCE_NOTICE_TIMEOUT`]: crate::limits::SILENCE_NOTICE_TIMEOUT
@@ -72,19 +72,19 @@ pub enum Happening {
 
 /// The link, for the thread that types.
 #[derive(Debug)]
-pub struct Link {
-    standing: Arc<Mutex<Standing>>,
+pub struct ReconnectingClient {
+    standing: Arc<Mutex<ClientState>>,
     outgoing: Sender<Outgoing>,
     /// Tells that there is another wish while nothing goes on without one.
     wished: Sender<()>,
     /// Dropping it ends the threads, once they have nothing to do.
-    staying: Sender<Infallible>,
+    quit_tx: Sender<Infallible>,
     sender: thread::JoinHandle<Vec<Command>>,
 }
 
 /// How the user left.
 #[derive(Debug)]
-pub struct Left {
+pub struct QuitOutcome {
     /// What could not be sent.
     pub unsent: Vec<Command>,
     /// Everything that was sent has been answered.
@@ -93,24 +93,24 @@ pub struct Left {
 
 /// Where things stand.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct ClientState {
     /// The own name, or the last one.
     pub name: Username,
     /// The name to take instead, as soon as there is a connection again.
-    wish: Option<Username>,
+    pending_name: Option<Username>,
     /// Whether there is a connection, and if not, why.
-    pub stage: Stage,
+    pub stage: Connectivity,
 }
 
-/// See [`Standing`].
+/// See [`ClientState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Connectivity {
     /// There is one.
     Online,
     /// It broke, and comes back.
     Offline,
     /// It comes back when there is another name.
-    Nameless,
+    NeedsName,
 }
 
 /// A request, and who waits for its answer, if that is not to be an event.
@@ -128,30 +128,30 @@ struct Online {
     is_new: bool,
 }
 
-impl Standing {
+impl ClientState {
     /// As it is after logging in under this name. Its lock is held for a moment only.
-    pub fn online(name: Username) -> Arc<Mutex<Standing>> {
-        Arc::new(Mutex::new(Standing {
+    pub fn online(name: Username) -> Arc<Mutex<ClientState>> {
+        Arc::new(Mutex::new(ClientState {
             name,
-            wish: None,
-            stage: Stage::Online,
+            pending_name: None,
+            stage: Connectivity::Online,
         }))
     }
 }
 
-impl Link {
+impl ReconnectingClient {
     /// Goes on with a connection that has a session. What happens from now on is told to
-    /// `happens`, on other threads.
+    /// `on_event`, on other threads.
     pub fn start(
         mut connection: Connection,
         address: Address,
-        standing: Arc<Mutex<Standing>>,
-        happens: impl Fn(Happening) + Send + Sync + 'static,
-    ) -> io::Result<Link> {
+        standing: Arc<Mutex<ClientState>>,
+        on_event: impl Fn(ClientEvent) + Send + Sync + 'static,
+    ) -> io::Result<ReconnectingClient> {
         let (outgoing, to_send) = unbounded();
         let (connections, next_connection) = unbounded();
-        let (wished, wish) = bounded(1);
-        let (staying, leaving) = bounded(0);
+        let (wished, pending_name) = bounded(1);
+        let (quit_tx, quit_rx) = bounded(0);
         let _ = connections.send(Online {
             requests: connection.requests(),
             since: Instant::now(),
@@ -160,32 +160,32 @@ impl Link {
         let sender_thread = SenderThread {
             to_send,
             next_connection,
-            leaving: leaving.clone(),
+            quit_rx: quit_rx.clone(),
         };
         let sender = spawn("sender", move || sender_thread.run())?;
-        let link_thread = LinkThread {
+        let receiver = LinkThread {
             address,
             standing: Arc::clone(&standing),
             connections,
-            wish,
+            pending_name,
             delay: RECONNECT_BACKOFF,
             retries: true,
-            leaving,
-            happens: Arc::new(happens),
+            quit_rx,
+            on_event: Arc::new(on_event),
         };
-        link_thread.watch(&mut connection)?;
-        spawn("link", move || link_thread.run(connection))?;
-        Ok(Link {
+        receiver.watch(&mut connection)?;
+        spawn("receiver", move || receiver.run(connection))?;
+        Ok(ReconnectingClient {
             standing,
             outgoing,
             wished,
-            staying,
+            quit_tx,
             sender,
         })
     }
 
     /// Where things stand.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> ClientState {
         self.standing.lock().clone()
     }
 
@@ -204,14 +204,14 @@ impl Link {
 
     /// Takes another name: now, or, if there is no connection, with the next one. Gives
     /// the stage that decided that.
-    pub fn set_name(&self, name: Username) -> Stage {
+    pub fn set_name(&self, name: Username) -> Connectivity {
         let mut standing = self.standing.lock();
         let stage = standing.stage;
-        if stage == Stage::Online {
+        if stage == Connectivity::Online {
             drop(standing);
             self.send(Command::SetName(name));
         } else {
-            standing.wish = Some(name);
+            standing.pending_name = Some(name);
             // One place: the wish itself stands elsewhere, and the last one counts.
             let _ = self.wished.try_send(());
         }
@@ -220,17 +220,17 @@ impl Link {
 
     /// Leaves: everything that was typed is sent and answered first, if there is a
     /// connection. `waits` is called if that takes long.
-    pub fn leave(self, waits: impl FnOnce()) -> Left {
-        let Link {
+    pub fn leave(self, waits: impl FnOnce()) -> QuitOutcome {
+        let ReconnectingClient {
             standing,
             outgoing,
-            staying,
+            quit_tx,
             sender,
             ..
         } = self;
-        drop(staying);
+        drop(quit_tx);
         let mut answered = false;
-        if standing.lock().stage == Stage::Online {
+        if standing.lock().stage == Connectivity::Online {
             let (waiting, goodbye) = bounded(1);
             let _ = outgoing.send(Outgoing {
                 request: Command::Quit,
@@ -246,7 +246,7 @@ impl Link {
             };
         }
         drop(outgoing);
-        Left {
+        QuitOutcome {
             unsent: sender.join().unwrap_or_default(),
             answered,
         }
@@ -263,7 +263,7 @@ impl Link {
 struct SenderThread {
     to_send: Receiver<Outgoing>,
     next_connection: Receiver<Online>,
-    leaving: Receiver<Infallible>,
+    quit_rx: Receiver<Infallible>,
 }
 
 impl SenderThread {
@@ -292,7 +292,7 @@ impl SenderThread {
         self.next_connection.try_recv().ok().or_else(|| {
             select! {
                 recv(self.next_connection) -> next => next.ok(),
-                recv(self.leaving) -> _ => self.next_connection.try_recv().ok(),
+                recv(self.quit_rx) -> _ => self.next_connection.try_recv().ok(),
             }
         })
     }
@@ -313,7 +313,7 @@ impl SenderThread {
                 Ok(answer) if count_listed(&answer.text) <= 1 => {}
                 _ => return,
             }
-            let waited = self.leaving.recv_timeout(EMPTY_ROOM_INTERVAL);
+            let waited = self.quit_rx.recv_timeout(EMPTY_ROOM_INTERVAL);
             if waited.is_err_and(|e| e.is_disconnected()) {
                 return;
             }
@@ -341,15 +341,15 @@ fn try_send(connection: Option<&Requests>, outgoing: &Outgoing) -> bool {
 /// the user leaves.
 struct LinkThread {
     address: Address,
-    standing: Arc<Mutex<Standing>>,
+    standing: Arc<Mutex<ClientState>>,
     connections: Sender<Online>,
-    wish: Receiver<()>,
+    pending_name: Receiver<()>,
     /// The pause before the next attempt to connect again.
     delay: Duration,
     /// Without a name, the last one is asked for again now and then.
     retries: bool,
-    leaving: Receiver<Infallible>,
-    happens: Arc<dyn Fn(Happening) + Send + Sync>,
+    quit_rx: Receiver<Infallible>,
+    on_event: Arc<dyn Fn(ClientEvent) + Send + Sync>,
 }
 
 impl LinkThread {
@@ -363,9 +363,9 @@ impl LinkThread {
             let token = connection.token().filter(|_| !taken);
             self.retries = !taken;
             let stage = if taken {
-                Stage::Nameless
+                Connectivity::NeedsName
             } else {
-                Stage::Offline
+                Connectivity::Offline
             };
             self.standing.lock().stage = stage;
             // Who waits for an answer learns that there is none when these are dropped,
@@ -379,15 +379,15 @@ impl LinkThread {
             if self.is_leaving() && unconfirmed.is_empty() {
                 return;
             }
-            self.happens(Happening::Lost {
+            self.on_event(ClientEvent::Lost {
                 problem,
                 unconfirmed,
             });
             drop(unanswered);
             if taken {
-                self.happens(Happening::Taken);
+                self.on_event(ClientEvent::ResumedElsewhere);
             }
-            match self.come_back(token) {
+            match self.reconnect(token) {
                 Some(next) => connection = next,
                 None => return,
             }
@@ -406,10 +406,10 @@ impl LinkThread {
                         _ => None,
                     };
                     self.note_name(&event);
-                    self.happens(Happening::Event(event));
+                    self.on_event(ClientEvent::Event(event));
                 }
                 Ok(None) => break CLOSED.to_owned(),
-                Err(e) => break reason(&e),
+                Err(e) => break without_os_code(&e),
             }
         };
         (problem, last_notice == Some(Notice::ResumedElsewhere))
@@ -429,30 +429,30 @@ impl LinkThread {
 
     /// Has the connection notice a server that is silent.
     fn watch(&self, connection: &mut Connection) -> io::Result<()> {
-        let happens = Arc::clone(&self.happens);
-        connection.watch(move || happens(Happening::Silent))
+        let on_event = Arc::clone(&self.on_event);
+        connection.watch(move || on_event(ClientEvent::Silent))
     }
 
     /// Connects again, as often as it takes. `None` if the user leaves
     /// meanwhile.
-    fn come_back(&mut self, mut token: Option<Token>) -> Option<Connection> {
+    fn reconnect(&mut self, mut token: Option<Token>) -> Option<Connection> {
         let (mut told_unreachable, mut told_refused) = (false, None);
         loop {
             self.wait_for_next_attempt()?;
-            let (name, wish) = {
+            let (name, pending_name) = {
                 let mut standing = self.standing.lock();
-                (standing.name.clone(), standing.wish.take())
+                (standing.name.clone(), standing.pending_name.take())
             };
-            let wished = wish.is_some();
-            let name = wish.unwrap_or(name);
+            let wished = pending_name.is_some();
+            let name = pending_name.unwrap_or(name);
             let logged_in =
                 log_in(&self.address, &name, token).and_then(|logged_in| match logged_in {
-                    LogIn::Done {
+                    LoginOutcome::Done {
                         mut connection,
                         resumed,
                     } => {
                         self.watch(&mut connection)?;
-                        Ok(LogIn::Done {
+                        Ok(LoginOutcome::Done {
                             connection,
                             resumed,
                         })
@@ -460,12 +460,12 @@ impl LinkThread {
                     refused => Ok(refused),
                 });
             match logged_in {
-                Ok(LogIn::Done {
+                Ok(LoginOutcome::Done {
                     connection,
                     resumed,
                 }) => {
                     self.standing.lock().name = name.clone();
-                    self.happens(Happening::Back { name, resumed });
+                    self.on_event(ClientEvent::Reconnected { name, resumed });
                     if !resumed {
                         // A session can be resumed once a request has come with its token.
                         // If it fails, the connection has ended, which is noticed next.
@@ -474,31 +474,31 @@ impl LinkThread {
                     self.go_online(&connection, !resumed);
                     return Some(connection);
                 }
-                Ok(LogIn::Refused(text)) => {
+                Ok(LoginOutcome::Refused(text)) => {
                     // The wished name was refused; under its own the session can still be
                     // resumed.
                     if !(wished && token.is_some()) {
                         token = None;
-                        self.standing.lock().stage = Stage::Nameless;
+                        self.standing.lock().stage = Connectivity::NeedsName;
                     }
                     if wished || told_refused.as_ref() != Some(&text) {
                         told_refused = Some(text.clone());
                         let retries = self.retries && !wished;
-                        self.happens(Happening::Refused { text, retries });
+                        self.on_event(ClientEvent::Refused { text, retries });
                     }
                 }
                 Err(e) => {
                     let mut standing = self.standing.lock();
                     if wished {
-                        standing.wish.get_or_insert(name);
+                        standing.pending_name.get_or_insert(name);
                     }
                     // Offline, not nameless: what failed was the connection, not the name,
                     // so the next attempt is made after the delay.
-                    standing.stage = Stage::Offline;
+                    standing.stage = Connectivity::Offline;
                     drop(standing);
                     if !told_unreachable {
                         told_unreachable = true;
-                        self.happens(Happening::Unreachable(e));
+                        self.on_event(ClientEvent::Unreachable(e));
                     }
                 }
             }
@@ -511,7 +511,7 @@ impl LinkThread {
         let since = Instant::now();
         loop {
             let mut standing = self.standing.lock();
-            let Some(late) = standing.wish.take() else {
+            let Some(late) = standing.pending_name.take() else {
                 // Before anyone can know that there is one, so that who leaves then still
                 // has it.
                 let _ = self.connections.send(Online {
@@ -519,7 +519,7 @@ impl LinkThread {
                     since,
                     is_new,
                 });
-                standing.stage = Stage::Online;
+                standing.stage = Connectivity::Online;
                 return;
             };
             drop(standing);
@@ -533,30 +533,30 @@ impl LinkThread {
     fn wait_for_next_attempt(&mut self) -> Option<()> {
         let delay = self.delay;
         self.delay = (delay * 2).min(RECONNECT_BACKOFF_MAX);
-        let is_nameless = self.standing.lock().stage == Stage::Nameless;
+        let is_nameless = self.standing.lock().stage == Connectivity::NeedsName;
         let until = match is_nameless && !self.retries {
             true => never(),
             false => after(delay),
         };
         loop {
             // A connection that is tried again anyway takes a wish with it.
-            if is_nameless && self.standing.lock().wish.is_some() {
+            if is_nameless && self.standing.lock().pending_name.is_some() {
                 return Some(());
             }
             select! {
-                recv(self.wish) -> wished => wished.ok()?,
-                recv(self.leaving) -> _ => return None,
+                recv(self.pending_name) -> wished => wished.ok()?,
+                recv(self.quit_rx) -> _ => return None,
                 recv(until) -> _ => return Some(()),
             }
         }
     }
 
     fn is_leaving(&self) -> bool {
-        self.leaving.try_recv() == Err(TryRecvError::Disconnected)
+        self.quit_rx.try_recv() == Err(TryRecvError::Disconnected)
     }
 
-    fn happens(&mut self, happening: Happening) {
-        (self.happens)(happening);
+    fn on_event(&mut self, happening: ClientEvent) {
+        (self.on_event)(happening);
     }
 }
 
@@ -584,8 +584,8 @@ mod tests {
 
     fn logged_in(address: &Address) -> Connection {
         match log_in(address, &name("alice"), None).unwrap() {
-            LogIn::Done { connection, .. } => connection,
-            LogIn::Refused(text) => panic!("{text:?}"),
+            LoginOutcome::Done { connection, .. } => connection,
+            LoginOutcome::Refused(text) => panic!("{text:?}"),
         }
     }
 
@@ -647,12 +647,13 @@ mod tests {
             second.write_all(answer.as_bytes()).unwrap();
             heard.send(request(&mut second)).unwrap();
         });
-        let standing = Standing::online(name("alice"));
-        let link = Link::start(logged_in(&address), address, standing, |_| {}).unwrap();
+        let standing = ClientState::online(name("alice"));
+        let link =
+            ReconnectingClient::start(logged_in(&address), address, standing, |_| {}).unwrap();
         let deadline = Duration::from_secs(20);
         let request = comes_back.recv_timeout(deadline).unwrap();
         assert_eq!(request, "Set-name alice");
-        assert_eq!(link.set_name(name("bob")), Stage::Offline);
+        assert_eq!(link.set_name(name("bob")), Connectivity::Offline);
         go_on.send(()).unwrap();
         let request = next_heard.recv_timeout(deadline).unwrap();
         assert_eq!(request, "Set-name bob");
@@ -671,12 +672,12 @@ mod tests {
             });
             let told = Arc::new(Mutex::new(Vec::new()));
             let happened = Arc::clone(&told);
-            let link = Link::start(
+            let link = ReconnectingClient::start(
                 logged_in(&address),
                 address,
-                Standing::online(name("alice")),
+                ClientState::online(name("alice")),
                 move |happening| {
-                    if let Happening::Lost { unconfirmed, .. } = happening {
+                    if let ClientEvent::Lost { unconfirmed, .. } = happening {
                         happened.lock().extend(unconfirmed);
                     }
                 },

@@ -22,11 +22,11 @@ use signal_hook::low_level::emulate_default_handler;
 use jiff::Zoned;
 
 use super::address::Address;
-use super::connection::{Answer, CLOSED, Connection, Event, Requests, reason};
-use super::exit::{BAD_USAGE, DONE, FAILED, REFUSED, fail, say};
-use super::login::{LogIn, log_in};
+use super::connection::{Answer, CLOSED, Connection, Event, Requests, without_os_code};
+use super::exit::{BAD_USAGE, DONE, FAILED, REFUSED, fail, report};
+use super::login::{LoginOutcome, log_in};
 use super::split;
-use super::terminal::command::without_blanks;
+use super::terminal::command::trim_blanks;
 use crate::limits::{MAX_INPUT_CHUNK, QUIT_TIMEOUT};
 use crate::protocol::reply::Response;
 use crate::protocol::request::Command;
@@ -37,7 +37,7 @@ use crate::threads::spawn;
 
 /// What to send, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sending {
+pub struct SendConfig {
     /// The server.
     pub address: Address,
     /// Under which name.
@@ -51,7 +51,7 @@ pub struct Sending {
 }
 
 /// Sends messages, and waits until each has been answered.
-pub fn send(sending: Sending) -> ExitCode {
+pub fn send(sending: SendConfig) -> ExitCode {
     let mut connection = match begin(&sending.address, &sending.name) {
         Ok(connection) => connection,
         Err(code) => return code,
@@ -61,7 +61,7 @@ pub fn send(sending: Sending) -> ExitCode {
             .to
             .as_ref()
             .map_or("everyone".into(), Username::to_string);
-        say(&format!(
+        report(&format!(
             "stdout is not a terminal: each line goes to {whom}, and commands do not work"
         ));
     }
@@ -85,7 +85,7 @@ pub fn send(sending: Sending) -> ExitCode {
             // some. If the notice is the last one, the end follows.
             Ok(Some(Event::Message(_) | Event::Notice(_))) => {}
             Ok(None) => break CLOSED.to_owned(),
-            Err(e) => break reason(&e),
+            Err(e) => break without_os_code(&e),
         }
     };
     let mut unanswered = connection.requests().close();
@@ -124,15 +124,15 @@ pub fn listen(address: &Address, name: &Username) -> ExitCode {
                     Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
                         return ExitCode::from(DONE);
                     }
-                    Err(e) => break format!("cannot write: {}", reason(&e)),
+                    Err(e) => break format!("cannot write: {}", without_os_code(&e)),
                 }
             }
-            Ok(Some(Event::Notice(notice))) => say(&notice.to_string()),
+            Ok(Some(Event::Notice(notice))) => report(&notice.to_string()),
             // To the `Quit` of a user that stopped listening.
             Ok(Some(Event::Answer(_))) if ended.load(Ordering::SeqCst) => {}
-            Ok(Some(Event::Answer(answer))) => say(answer.text.as_str()),
+            Ok(Some(Event::Answer(answer))) => report(answer.text.as_str()),
             Ok(None) => break CLOSED.to_owned(),
-            Err(e) => break reason(&e),
+            Err(e) => break without_os_code(&e),
         }
     };
     match ended.load(Ordering::SeqCst) {
@@ -144,16 +144,16 @@ pub fn listen(address: &Address, name: &Username) -> ExitCode {
 /// A connection whose session has the name.
 fn begin(address: &Address, name: &Username) -> Result<Connection, ExitCode> {
     match log_in(address, name, None) {
-        Ok(LogIn::Done { connection, .. }) => {
+        Ok(LoginOutcome::Done { connection, .. }) => {
             // A script does not come back, so its name is to be free when it is gone,
             // however it goes. A session lingers whose token has been sent.
             connection.forget_token();
             Ok(connection)
         }
-        Ok(LogIn::Refused(text)) => Err(fail(REFUSED, text.as_str())),
+        Ok(LoginOutcome::Refused(text)) => Err(fail(REFUSED, text.as_str())),
         Err(e) => Err(fail(
             FAILED,
-            &format!("cannot talk to {address}: {}", reason(&e)),
+            &format!("cannot talk to {address}: {}", without_os_code(&e)),
         )),
     }
 }
@@ -168,7 +168,7 @@ struct Input {
 
 /// The thread `input`: sends what there is to send, and then `Quit`, whose answer is the
 /// last of all.
-fn send_all(requests: &Requests, sending: &Sending) -> Input {
+fn send_all(requests: &Requests, sending: &SendConfig) -> Input {
     let result = match &sending.text {
         Some(text) => send_lines(requests, sending, text.as_bytes()),
         None => send_lines(requests, sending, io::stdin().lock()),
@@ -176,7 +176,7 @@ fn send_all(requests: &Requests, sending: &Sending) -> Input {
     // If it fails, the connection is gone, which the reading side notices.
     let _ = requests.request(&Command::Quit);
     result.unwrap_or_else(|e| {
-        say(&format!("cannot read the input: {}", reason(&e)));
+        report(&format!("cannot read the input: {}", without_os_code(&e)));
         Input {
             code: BAD_USAGE,
             all_read: false,
@@ -186,7 +186,7 @@ fn send_all(requests: &Requests, sending: &Sending) -> Input {
 
 fn send_lines(
     requests: &Requests,
-    sending: &Sending,
+    sending: &SendConfig,
     mut input: impl BufRead,
 ) -> io::Result<Input> {
     let mut code = DONE;
@@ -201,7 +201,7 @@ fn send_lines(
         line = rest.to_vec();
         let texts = match texts {
             Ok(_) if looks_like_command => {
-                say(&format!(
+                report(&format!(
                     "line {this} not sent: commands work only at a terminal"
                 ));
                 code = REFUSED;
@@ -209,7 +209,7 @@ fn send_lines(
             }
             Ok(texts) => texts,
             Err(unprintable) => {
-                say(&format!("line {this} not sent: {unprintable}"));
+                report(&format!("line {this} not sent: {unprintable}"));
                 code = REFUSED;
                 continue;
             }
@@ -230,7 +230,7 @@ fn send_lines(
 
 /// Whether a typed line looks like a command: it begins with a slash, behind blanks too.
 fn is_command(line: &[u8]) -> bool {
-    without_blanks(&String::from_utf8_lossy(line)).starts_with('/')
+    trim_blanks(&String::from_utf8_lossy(line)).starts_with('/')
 }
 
 /// Some programs begin a text with U+FEFF, which is no part of it.
@@ -279,8 +279,8 @@ fn report_refusal(answer: &Answer) -> bool {
     }
     let (status, why) = (answer.status, answer.text.as_str());
     match answer.request.as_ref().and_then(Command::as_message) {
-        Some((_, text)) => say(&format!("not sent: {:?}: {status}, {why}", text.as_str())),
-        None => say(&format!("{status}, {why}")),
+        Some((_, text)) => report(&format!("not sent: {:?}: {status}, {why}", text.as_str())),
+        None => report(&format!("{status}, {why}")),
     }
     true
 }
@@ -291,7 +291,7 @@ fn report_empty_room(answer: &Answer) {
     if let Some((None, text)) = message
         && answer.text.as_str() == Response::DeliveredTo(0).to_string()
     {
-        say(&format!("delivered to no other user: {:?}", text.as_str()));
+        report(&format!("delivered to no other user: {:?}", text.as_str()));
     }
 }
 

@@ -2,18 +2,18 @@
 //!
 //! Pure. Does not know where the text comes from.
 
-use crate::limits::TEXT_CHARS;
+use crate::limits::MAX_TEXT_CHARS;
 use crate::protocol::text::{Printable, Text, Unprintable};
 
 /// The messages that a text is sent as: one, unless it is over the length of a message
-/// ([`TEXT_CHARS`]). Then it is cut at the last space that leaves a piece short enough,
+/// ([`MAX_TEXT_CHARS`]). Then it is cut at the last space that leaves a piece short enough,
 /// or, where there is none, at that length. Blank pieces, and a blank text, are none.
 pub fn texts(text: &[u8]) -> Result<Vec<Text>, Unprintable> {
     let printable = Printable::new(text)?;
     let mut rest = printable.as_str();
     let mut texts = Vec::new();
     while !rest.is_empty() {
-        let (piece, after) = cut(rest, TEXT_CHARS);
+        let (piece, after) = cut(rest, MAX_TEXT_CHARS);
         texts.extend(Text::new(Printable::new(piece.as_bytes())?));
         rest = after;
     }

@@ -62,12 +62,12 @@
 //! - Then the reader thread reads and drops ([`drain_input`]). The client reads the line, reads
 //!   the end, and closes. Now there is nothing unread on either side.
 //! - Both are bounded in time, or a client could keep its two threads for as long as it likes:
-//!   [`CLOSING_TIME`] is a second. Beyond that it is a reset after all. They are not bounded in
+//!   [`CLOSE_TIMEOUT`] is a second. Beyond that it is a reset after all. They are not bounded in
 //!   bytes: a client that sends megabytes must not lose its last line for that.
 //!
 //! Two cases have a form of their own. Who is refused has no threads yet, and is not to get
-//! any: [`farewell`] sees [`FAREWELLS`] of them off at a time, with one thread. And at a
-//! shutdown all connections together have [`SHUTDOWN_CLOSING_TIME`], because a server
+//! any: [`refuser`] sees [`MAX_PENDING_REFUSALS`] of them off at a time, with one thread. And at a
+//! shutdown all connections together have [`SHUTDOWN_CLOSE_TIMEOUT`], because a server
 //! that one has told to stop should.
 //!
 //! What it costs: a second at most of two threads that have nothing to do, and a
@@ -91,7 +91,7 @@
 //! [RFC 9293]: https://www.rfc-editor.org/rfc/rfc9293#section-3.10.7.4
 //! [`writer`]: crate::outbox::writer
 //! [`drain_input`]: crate::server::connection::input::drain_input
-//! [`farewell`]: crate::server::refusal
-//! [`CLOSING_TIME`]: crate::limits::CLOSING_TIME
-//! [`SHUTDOWN_CLOSING_TIME`]: crate::limits::SHUTDOWN_CLOSING_TIME
-//! [`FAREWELLS`]: crate::limits::FAREWELLS
+//! [`refuser`]: crate::server::refusal
+//! [`CLOSE_TIMEOUT`]: crate::limits::CLOSE_TIMEOUT
+//! [`SHUTDOWN_CLOSE_TIMEOUT`]: crate::limits::SHUTDOWN_CLOSE_TIMEOUT
+//! [`MAX_PENDING_REFUSALS`]: crate::limits::MAX_PENDING_REFUSALS

@@ -48,7 +48,7 @@
 //! # How it fails
 //!
 //! `make experiment CHAPTER=event_loop` puts the same load on three servers, with the load
-//! generator that `make bench` has: on this one, without the hand-off and with it
+//! generator that `make bench` has: on this one, without direct writes and with them
 //! ([chapter 4](super::thread_cost)), and on the loop.
 //!
 //! ```text
@@ -73,9 +73,9 @@
 //!
 //! *Nor is it the number of those who speak.* The loop is made for that: it reads all sixteen,
 //! and then writes once to each. Sixteen readers that wake up with one message each would
-//! make sixteen writes to each; the first hand-off did just that, and lost this row to both of
+//! make sixteen writes to each; the first version of direct writes did just that, and lost this row to both of
 //! the others. Now a reader that is about to write to a crowd, and knows that others speak,
-//! lets them go first ([`HandOff`]), and what they add goes into the same writes.
+//! lets them go first ([`DirectWrites`]), and what they add goes into the same writes.
 //!
 //! *It is the private message*, in the sixth row: it has one recipient and wakes one reader.
 //! There is nothing to collect, and to wake a thread is a part of the price that a loop with
@@ -97,13 +97,13 @@
 //!
 //! In the order of what it takes:
 //!
-//! - *Nothing*, up to some thousand clients. That is what this server is for, and [`Machine`]
+//! - *Nothing*, up to some thousand clients. That is what this server is for, and [`SystemLimits`]
 //!   says where the end is before it comes.
 //! - *A loop in a thread*, for more clients than threads can be had. What is pure moves over as
 //!   it is: [`protocol`], [`line`](mod@crate::net::line_reader), [`telnet`] and [`rate`] do no I/O, and
 //!   that is why. The session map stays, and so do the contract of [`Outbox::send`] and the
 //!   bound; the writer becomes "write what the kernel takes, and go on when it takes more",
-//!   which [`hand_off`] does already.
+//!   which [`direct_write`] does already.
 //! - *A loop for each processor*, each with a part of the clients. What they have to tell each
 //!   other goes through a queue, and a wake-up for each *loop* instead of each client. nginx
 //!   and memcached have a loop for each processor; to make them one room is the exercise.
@@ -128,10 +128,10 @@
 //! ```
 //!
 //! [mio]: https://docs.rs/mio
-//! [`Machine`]: crate::server::capacity::Machine
+//! [`SystemLimits`]: crate::server::capacity::SystemLimits
 //! [`protocol`]: crate::protocol
 //! [`telnet`]: crate::protocol::telnet
 //! [`rate`]: crate::server::rate_limit
 //! [`Outbox::send`]: crate::outbox::Outbox::send
-//! [`hand_off`]: crate::outbox::direct_write
-//! [`HandOff`]: crate::outbox::direct_write::HandOff
+//! [`direct_write`]: crate::outbox::direct_write
+//! [`DirectWrites`]: crate::outbox::direct_write::DirectWrites

@@ -83,12 +83,12 @@
 //! bytes anywhere. Its lines are bytes: whether they are text is asked later, by [`request`],
 //! where the answer can be `400` and the conversation goes on.
 //!
-//! The bound is in `BoundedLine::push` there: what makes a line longer than [`LINE`] is
+//! The bound is in `BoundedLine::push` there: what makes a line longer than [`MAX_LINE`] is
 //! skipped *and not kept*, and the line is reported as [`Line::TooLong`] when it ends. To
 //! skip it is as important as to bound it: a reader that stops at the limit and goes on
 //! from there takes the middle of a message for the beginning of the next.
 //!
-//! Telnet's bytes are taken out before, by a filter of six states ([`Telnet`]) that
+//! Telnet's bytes are taken out before, by a filter of six states ([`TelnetFilter`]) that
 //! stands in the way as a `Read` around a `Read` (`Input` in [`connection`]). It can do
 //! so without knowing anything of text, because the byte `FF` does not occur in UTF-8. What
 //! it answers is "won't".
@@ -114,8 +114,8 @@
 //! [miniircd 32]: https://github.com/jrosdahl/miniircd/issues/32
 //! [`LineReader`]: crate::net::line_reader::LineReader
 //! [`Line::TooLong`]: crate::protocol::framing::Line::TooLong
-//! [`LINE`]: crate::limits::LINE
-//! [`FIRST_READ_BUFFER`]: crate::limits::FIRST_READ_BUFFER
+//! [`MAX_LINE`]: crate::limits::MAX_LINE
+//! [`FIRST_READ_BUFFER`]: crate::limits::FIRST_READ_BUFFER_SIZE
 //! [`request`]: mod@crate::protocol::request
-//! [`Telnet`]: crate::protocol::telnet::Telnet
+//! [`TelnetFilter`]: crate::protocol::telnet::TelnetFilter
 //! [`connection`]: crate::server::connection

@@ -10,7 +10,7 @@
 //! | 1 | [`lines`] | reading lines from a stream |
 //! | 2 | [`fan_out`] | fan-out under a lock |
 //! | 3 | [`slow_reader`] | the slow reader |
-//! | 4 | [`thread_cost`] | a thread's price in memory and in a wake-up; batching and the hand-off |
+//! | 4 | [`thread_cost`] | a thread's price in memory and in a wake-up; batching and direct writes |
 //! | 5 | [`stopping`] | stopping a blocked `accept`, `read` and `write` |
 //! | 6 | [`name_race`] | a name race |
 //! | 7 | [`clean_close`] | the last line before a close |

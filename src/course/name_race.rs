@@ -101,7 +101,7 @@
 //!
 //! [mammon 63]: https://github.com/mammon-ircd/mammon/issues/63
 //! [ergo 1252]: https://github.com/ergochat/ergo/issues/1252
-//! [`claim`]: crate::sessions::Admission::claim
-//! [`end_session`]: crate::sessions::Admission::end_session
+//! [`claim`]: crate::sessions::Registration::claim
+//! [`end_session`]: crate::sessions::Registration::end_session
 //! [`rename`]: crate::sessions::Sessions::rename
 //! [`attach`]: crate::outbox::writer::Writer::attach

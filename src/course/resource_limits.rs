@@ -92,12 +92,12 @@
 //!
 //! # The repair
 //!
-//! *Know the end, and stay away from it.* At the start, [`Machine::prepare`] raises the limit
-//! of descriptors as far as it may and reads the others, and [`Machine::clients`] lowers
+//! *Know the end, and stay away from it.* At the start, [`SystemLimits::raise_and_read`] raises the limit
+//! of descriptors as far as it may and reads the others, and [`SystemLimits::max_clients`] lowers
 //! `--max-clients` to what they hold: a descriptor and eight maps for each client, and some
 //! kept for what is no client's, for the arenas of the allocator above all, of which there are
 //! eight for each processor. The log tells the terms. A new client is then refused
-//! with a line that it can read, by [`Sessions::admit`] and [`Farewell`].
+//! with a line that it can read, by [`Sessions::register`] and [`Refuser`].
 //!
 //! *What can still be lacking is an ordinary refusal.* Threads have too many limits to
 //! compute (`ulimit -u`, `pid_max`, a container's), so that one is found out: `welcome`
@@ -105,7 +105,7 @@
 //! [`serve`] does so with the writer.
 //!
 //! *And if `accept` fails all the same*, `accept_until_stopped` there waits, from
-//! [`ACCEPT_PAUSE`] on and twice as long each time, up to [`ACCEPT_PAUSE_MAX`]; a shutdown
+//! [`ACCEPT_BACKOFF`] on and twice as long each time, up to [`ACCEPT_BACKOFF_MAX`]; a shutdown
 //! interrupts that. The tests in `tests/it/machine.rs` run the server under each of these
 //! limits, fill it, and look at its processor time while it is full.
 //!
@@ -128,11 +128,11 @@
 //! [hyper 1358]: https://github.com/hyperium/hyper/issues/1358
 //! [rust 78497]: https://github.com/rust-lang/rust/issues/78497
 //! [`Builder::spawn`]: std::thread::Builder::spawn
-//! [`Machine::prepare`]: crate::server::capacity::Machine::prepare
-//! [`Machine::clients`]: crate::server::capacity::Machine::clients
-//! [`Sessions::admit`]: crate::sessions::Sessions::admit
-//! [`Farewell`]: crate::server::refusal::Farewell
+//! [`SystemLimits::raise_and_read`]: crate::server::capacity::SystemLimits::raise_and_read
+//! [`SystemLimits::max_clients`]: crate::server::capacity::SystemLimits::max_clients
+//! [`Sessions::register`]: crate::sessions::Sessions::register
+//! [`Refuser`]: crate::server::refusal::Refuser
 //! [`server`]: crate::server
 //! [`serve`]: crate::server::connection::serve
-//! [`ACCEPT_PAUSE`]: crate::limits::ACCEPT_PAUSE
-//! [`ACCEPT_PAUSE_MAX`]: crate::limits::ACCEPT_PAUSE_MAX
+//! [`ACCEPT_BACKOFF`]: crate::limits::ACCEPT_BACKOFF
+//! [`ACCEPT_BACKOFF_MAX`]: crate::limits::ACCEPT_BACKOFF_MAX

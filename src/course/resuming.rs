@@ -99,7 +99,7 @@
 //! connection's reader thread evicts the old one ([`evict`]): it shuts the socket down if a
 //! message was begun there, and otherwise sends a last notice.
 //!
-//! What it costs: two connections, a writer each, senders who write too (the hand-off), and a
+//! What it costs: two connections, a writer each, senders who write too (direct writes), and a
 //! break at any byte are more orders than one can think through. So a model checker tries
 //! them (`make model`), and `tests/it/resuming.rs` does from outside.
 //!
@@ -124,6 +124,6 @@
 //! [`Attachment`]: crate::outbox::Attachment
 //! [`attach`]: crate::outbox::writer::Writer::attach
 //! [`evict`]: crate::outbox::Evicted::evict
-//! [`resume`]: crate::sessions::Admission::resume
-//! [`break_session`]: crate::sessions::Admission::break_session
+//! [`resume`]: crate::sessions::Registration::resume
+//! [`break_session`]: crate::sessions::Registration::break_session
 //! [`sweeper`]: crate::server::sweeper

@@ -80,8 +80,8 @@
 //!   what was queued before, and before the next that fitted. Carol was told of two gaps, and
 //!   241 + 19,759 is 20,000. She can tell what she has not seen, and ask.
 //! - *Who sends is told, too.* A private message that does not fit is answered `502`
-//!   ([`NotQueued::Full`]).
-//! - *The kernel keeps little*: `SO_SNDBUF` is [`SEND_BUFFER`]. That is why carol has 241
+//!   ([`SendError::Full`]).
+//! - *The kernel keeps little*: `SO_SNDBUF` is [`SEND_BUFFER_SIZE`]. That is why carol has 241
 //!   messages here and not 2,000.
 //! - *It does not go on for ever.* When a batch has not been taken for the write timeout,
 //!   the connection is broken ([`writer`]). The limit is for the whole batch: `SO_SNDTIMEO`
@@ -108,7 +108,7 @@
 //! [Tokio's chat example]: https://github.com/tokio-rs/tokio/blob/master/examples/chat.rs
 //! [ssh-chat]: https://github.com/shazow/ssh-chat/blob/master/chat/message/user.go
 //! [`Outbox::send`]: crate::outbox::Outbox::send
-//! [`NotQueued::Full`]: crate::outbox::NotQueued::Full
+//! [`SendError::Full`]: crate::outbox::SendError::Full
 //! [`DEFAULT_QUEUE`]: crate::limits::DEFAULT_QUEUE
-//! [`SEND_BUFFER`]: crate::limits::SEND_BUFFER
+//! [`SEND_BUFFER_SIZE`]: crate::limits::SEND_BUFFER_SIZE
 //! [`writer`]: crate::outbox::writer

@@ -97,7 +97,7 @@
 //! 3. It closes [the session map](crate::sessions::Sessions::close), which gives back who is
 //!    there, and puts the last line into each queue. The writers write what there is to write,
 //!    within the grace, which the one who is stuck has used up in the transcript.
-//! 4. Who is still there is cut ([`Attachment::cut`]), by `shutdown(2)`: the reader returns
+//! 4. Who is still there is cut ([`Attachment::shutdown_socket`]), by `shutdown(2)`: the reader returns
 //!    from `read`, the writer from `write`, each leaves as it always does.
 //! 5. That all are gone is known by a channel of [`Infallible`], of which each reader holds a
 //!    sender. Nothing is ever sent; its end is the message.
@@ -129,4 +129,4 @@
 //! [`signals`]: crate::server::signals
 //! [`ShutdownHandle::shutdown`]: crate::server::ShutdownHandle::shutdown
 //! [`Server::run`]: crate::server::Server::run
-//! [`Attachment::cut`]: crate::outbox::Attachment::cut
+//! [`Attachment::shutdown_socket`]: crate::outbox::Attachment::shutdown_socket

@@ -1,4 +1,4 @@
-//! Chapter 4: a thread's price in memory and in a wake-up; batching and the hand-off.
+//! Chapter 4: a thread's price in memory and in a wake-up; batching and direct writes.
 //!
 //! A thread for each client, and another that writes: is that not expensive? It is, but not
 //! where most people look.
@@ -68,31 +68,31 @@
 //!
 //! # The repair
 //!
-//! - *Small stacks, and nothing big on them.* [`STACK`] is 256 KiB. Buffers are in the
+//! - *Small stacks, and nothing big on them.* [`STACK_SIZE`] is 256 KiB. Buffers are in the
 //!   heap, begin small and are given back when there is nothing to do
-//!   ([`FIRST_READ_BUFFER`], [`IDLE_BATCH`]). One was hard to see: `std::io::copy` has 8 KiB
+//!   ([`FIRST_READ_BUFFER`], [`MAX_IDLE_BATCH`]). One was hard to see: `std::io::copy` has 8 KiB
 //!   on its stack, and was inlined into the frame of each reader thread. So [`drain_input`]
 //!   has a buffer of its own, in the heap. An idle client is 25 KiB of the server's memory, and
 //!   32 KiB of the kernel's for its two stacks there.
 //! - *Batching*: a [`writer`] takes all there is, up to [`BATCH`], and makes one write of
 //!   it. The busier it is, the more there is. It never waits for more to come.
-//! - *The hand-off*: the thread that has something for a client whose socket takes it at
+//! - *Direct writes*: the thread that has something for a client whose socket takes it at
 //!   once writes it itself, without blocking, and wakes the writer only for what is left
-//!   ([`hand_off`]). It does so when it has read all that its own client has sent ([`Cork`]),
+//!   ([`direct_write`]). It does so when it has read all that its own client has sent ([`PendingWrites`]),
 //!   so that it batches too. Of a hundred clients ninety-nine need not be woken; the
 //!   hundredth is slow, and has a thread that has the time.
 //!
 //! ```text
 //! this server, 100 clients, one message after the other, in µs a delivery:
-//!   --no-hand-off                    9.52
+//!   --no-direct-writes                    9.52
 //!   default                          3.03
 //! ```
 //!
 //! What it costs: two threads may now write to one socket, and the order has to hold; it is
 //! the most difficult part of this server, and the one that a model checker tries
 //! (`make model`). A reader that writes for others has less time for its own client, so
-//! it stops after [`HAND_OFF_ROUNDS`]. And several senders at a time must not each write to
-//! everybody for themselves: [`HandOff`] has them wait for one another, for a moment.
+//! it stops after [`MAX_DIRECT_BATCHES`]. And several senders at a time must not each write to
+//! everybody for themselves: [`DirectWrites`] has them wait for one another, for a moment.
 //!
 //! # Exercise
 //!
@@ -104,13 +104,13 @@
 //! make exercise CHAPTER=thread_cost
 //! ```
 //!
-//! [`STACK`]: crate::limits::STACK
-//! [`BATCH`]: crate::limits::BATCH
-//! [`FIRST_READ_BUFFER`]: crate::limits::FIRST_READ_BUFFER
-//! [`IDLE_BATCH`]: crate::limits::IDLE_BATCH
-//! [`HAND_OFF_ROUNDS`]: crate::limits::HAND_OFF_ROUNDS
+//! [`STACK_SIZE`]: crate::limits::STACK_SIZE
+//! [`BATCH`]: crate::limits::MAX_BATCH
+//! [`FIRST_READ_BUFFER`]: crate::limits::FIRST_READ_BUFFER_SIZE
+//! [`MAX_IDLE_BATCH`]: crate::limits::MAX_IDLE_BATCH
+//! [`MAX_DIRECT_BATCHES`]: crate::limits::MAX_DIRECT_BATCHES
 //! [`drain_input`]: crate::server::connection::input::drain_input
 //! [`writer`]: crate::outbox::writer
-//! [`hand_off`]: crate::outbox::direct_write
-//! [`Cork`]: crate::outbox::direct_write::Cork
-//! [`HandOff`]: crate::outbox::direct_write::HandOff
+//! [`direct_write`]: crate::outbox::direct_write
+//! [`PendingWrites`]: crate::outbox::direct_write::PendingWrites
+//! [`DirectWrites`]: crate::outbox::direct_write::DirectWrites

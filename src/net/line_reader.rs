@@ -1,4 +1,4 @@
-//! Reads one line of at most [`LINE`] bytes from anything that can be read.
+//! Reads one line of at most [`MAX_LINE`] bytes from anything that can be read.
 //!
 //! Knows nothing of what a line means. It keeps two promises: however the bytes
 //! are cut by the network, the lines are the same; and a client that never ends
@@ -7,14 +7,14 @@
 
 use std::io::{self, Read};
 
-use crate::limits::{FIRST_READ_BUFFER, LINE, READ_BUFFER};
+use crate::limits::{FIRST_READ_BUFFER_SIZE, MAX_LINE, READ_BUFFER_SIZE};
 use crate::protocol::framing::Line;
 
 /// Parts what it reads into lines, which end with CRLF, LF or CR NUL
 /// (section 1).
 pub struct LineReader<R> {
     source: R,
-    /// Doubled as often as a read fills it, up to [`READ_BUFFER`].
+    /// Doubled as often as a read fills it, up to [`READ_BUFFER_SIZE`].
     buffer: Box<[u8]>,
     /// The part of `buffer` that has been read and not yet looked at.
     unread: std::ops::Range<usize>,
@@ -36,7 +36,7 @@ impl<R: Read> LineReader<R> {
     pub fn new(source: R) -> LineReader<R> {
         LineReader {
             source,
-            buffer: vec![0; FIRST_READ_BUFFER].into(),
+            buffer: vec![0; FIRST_READ_BUFFER_SIZE].into(),
             unread: 0..0,
             line: BoundedLine::default(),
             after_cr: false,
@@ -56,7 +56,7 @@ impl<R: Read> LineReader<R> {
         loop {
             if self.unread.is_empty() {
                 // Whoever has filled it has more to say.
-                if self.unread.end == self.buffer.len() && self.buffer.len() < READ_BUFFER {
+                if self.unread.end == self.buffer.len() && self.buffer.len() < READ_BUFFER_SIZE {
                     self.buffer = vec![0; 2 * self.buffer.len()].into();
                 }
                 let count = self.read_source()?;
@@ -131,7 +131,7 @@ impl BoundedLine {
 
     /// Appends, unless that makes the line too long: then nothing of it is kept.
     fn push(&mut self, bytes: &[u8]) {
-        if self.too_long || self.bytes.len() + bytes.len() > LINE {
+        if self.too_long || self.bytes.len() + bytes.len() > MAX_LINE {
             self.too_long = true;
             self.bytes = Vec::new();
         } else {
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_line_of_exactly_the_limit_is_whole_and_one_byte_more_is_too_long() {
         for end in ["\r\n", "\n", "\r\0"] {
-            let full = vec![b'x'; LINE];
+            let full = vec![b'x'; MAX_LINE];
             let bytes = [&full, end.as_bytes(), &full, b"x", end.as_bytes(), b"y\n"].concat();
             let expected = [Some(full), None, Some(b"y".to_vec())];
             assert_eq!(lines([bytes.clone()]), expected, "{end:?}");
@@ -222,12 +222,12 @@ mod tests {
     fn what_has_not_ended_at_the_end_of_input_is_dropped() {
         assert_eq!(lines([b"one\ntwo".to_vec()]), whole(&[b"one"]));
         assert_eq!(lines([b"one\r".to_vec()]), []);
-        assert_eq!(lines([vec![b'x'; LINE + 1]]), []);
+        assert_eq!(lines([vec![b'x'; MAX_LINE + 1]]), []);
     }
 
     #[test]
     fn a_lone_cr_counts_as_a_byte_of_its_line() {
-        let bytes = [&vec![b'x'; LINE], "\r\r\n".as_bytes()].concat();
+        let bytes = [&vec![b'x'; MAX_LINE], "\r\r\n".as_bytes()].concat();
         assert_eq!(lines([bytes]), [None]);
     }
 
@@ -242,14 +242,14 @@ mod tests {
     fn the_buffer_grows_for_who_has_much_to_say() {
         let mut quiet = LineReader::new(&b"Ping\n"[..]);
         quiet.next_line().unwrap();
-        assert_eq!(quiet.buffer.len(), FIRST_READ_BUFFER);
+        assert_eq!(quiet.buffer.len(), FIRST_READ_BUFFER_SIZE);
         let text = "Ping\n".repeat(10_000);
         let mut busy = LineReader::new(text.as_bytes());
         let mut count = 0;
         while busy.next_line().unwrap().is_some() {
             count += 1;
         }
-        assert_eq!((count, busy.buffer.len()), (10_000, READ_BUFFER));
+        assert_eq!((count, busy.buffer.len()), (10_000, READ_BUFFER_SIZE));
     }
 
     #[test]

@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::direct_write::Cork;
+use super::direct_write::PendingWrites;
 use super::primitives::{Condvar, Mutex, Receiver, RecvTimeoutError, Socket, send_now};
-use super::{Attached, Drain, Item, Outbox, Phase, QueueState, memory_of_answer};
+use super::{Attached, Drain, Item, Outbox, Phase, QueueState, memory_of_response};
 use crate::limits;
 use crate::protocol::reply::Notice;
 
@@ -97,9 +97,9 @@ impl Attachment {
     /// behind everything that the request caused. Without a session it blocks until the kernel
     /// accepts the response, so it flushes first. It drops the response if nothing more is
     /// written to the connection.
-    pub fn answer(&self, bytes: Vec<u8>, cork: &Cork) {
+    pub fn respond(&self, bytes: Vec<u8>, pending: &PendingWrites) {
         let Some(outbox) = self.outbox() else {
-            cork.flush();
+            pending.flush();
             return self.write(&bytes);
         };
         let mut state = outbox.state.lock();
@@ -107,7 +107,7 @@ impl Attachment {
             let answer = self.queued_answer(bytes, &mut state);
             let duty = outbox.enqueue(&mut state, answer);
             drop(state);
-            cork.take_up(duty, outbox);
+            pending.note(duty, outbox);
         }
     }
 
@@ -125,9 +125,9 @@ impl Attachment {
     }
 
     fn queued_answer(&self, bytes: Vec<u8>, state: &mut QueueState) -> Item {
-        state.answers += memory_of_answer(bytes.len());
+        state.responses += memory_of_response(bytes.len());
         let connection = self.number;
-        Item::Answer { connection, bytes }
+        Item::Response { connection, bytes }
     }
 
     /// Closes the connection for the shutdown, with a notice behind all that is queued.
@@ -164,15 +164,15 @@ impl Attachment {
 
     /// Blocks the reader thread while unwritten responses to its client take too much memory
     /// (section 7.6). False if no further request of the connection is executed.
-    pub fn wait_for_room(&self, cork: &Cork) -> bool {
+    pub fn wait_for_room(&self, pending: &PendingWrites) -> bool {
         let Some(outbox) = self.outbox() else {
             return self.is_served();
         };
-        let has_room = |state: &QueueState| state.answers < limits::UNWRITTEN_ANSWERS;
+        let has_room = |state: &QueueState| state.responses < limits::MAX_UNWRITTEN_RESPONSES;
         let mut state = outbox.state.lock();
         if !has_room(&state) {
             drop(state);
-            cork.flush();
+            pending.flush();
             state = outbox.state.lock();
         }
         while state.is_open_for(self.number) && !has_room(&state) {
@@ -183,8 +183,8 @@ impl Attachment {
 
     /// Blocks the reader thread for this time, or until no further request of the connection is
     /// executed.
-    pub fn pause(&self, time: Duration, cork: &Cork) {
-        cork.flush();
+    pub fn pause(&self, time: Duration, pending: &PendingWrites) {
+        pending.flush();
         let Some(outbox) = self.outbox() else {
             let _ = self.shutdown.recv_timeout(time);
             return;
@@ -235,14 +235,14 @@ impl Attachment {
     }
 
     /// Shuts the socket down. Threads that are blocked in a read or a write of it return.
-    pub fn cut(&self) {
+    pub fn shutdown_socket(&self) {
         // Fails if the client has already reset the connection.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     /// Cuts the connection and detaches it. Deliveries stay queued for the next connection.
-    pub fn break_off(&self) {
-        self.cut();
+    pub fn abort(&self) {
+        self.shutdown_socket();
         if let Some(outbox) = self.outbox() {
             outbox.detach(self.number);
         }
@@ -272,7 +272,7 @@ impl Attachment {
         {
             self.set_lost(loss);
             // Nothing new can arrive. What the kernel has received can still be read.
-            self.cut();
+            self.shutdown_socket();
         }
     }
 
@@ -288,7 +288,7 @@ impl Attachment {
     /// timeout. Returns how many bytes it accepted.
     ///
     /// A client that is too slow gets a notice, if the kernel accepts it at once. It follows
-    /// the message that was begun, whose rest `rest_of_message` returns.
+    /// the message that was written in part, whose rest `rest_of_message` returns.
     pub(super) fn write_batch<'a>(
         &self,
         bytes: &[u8],
@@ -332,14 +332,14 @@ pub struct Evicted(pub(super) Attached);
 
 impl Evicted {
     /// Ends the connection with a notice, without waiting for its client. If a message was
-    /// begun, or its writer thread may be blocked in one, no notice can follow, and the socket
+    /// partial, or its writer thread may be blocked in one, no notice can follow, and the socket
     /// is shut down. Its writer thread closes the connection.
     pub fn evict(self) {
         let Attached {
             connection, first, ..
         } = &self.0;
         if connection.wait_for_write() || connection.partial.load(Ordering::Relaxed) > 0 {
-            return connection.cut();
+            return connection.shutdown_socket();
         }
         let first = first.as_deref().unwrap_or_default();
         connection.send_notice_behind(first, Notice::ResumedElsewhere);

@@ -11,17 +11,17 @@ use std::sync::atomic::Ordering;
 use log::{Level, log_enabled, trace};
 
 use super::{
-    Attachment, Drain, Item, Loss, Outbox, Phase, QueueGuard, QueueState, memory_of_answer,
+    Attachment, Drain, Item, Loss, Outbox, Phase, QueueGuard, QueueState, memory_of_response,
 };
 use crate::limits;
-use crate::protocol::redact::Wire;
+use crate::protocol::redact::Redacted;
 
 /// A batch. It is empty except during a write, and is kept for its buffers.
 #[derive(Default)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
     /// The kernel has already accepted this many of these bytes.
-    begun: usize,
+    partial: usize,
     /// The items, each with the number of its bytes.
     items: VecDeque<(Item, usize)>,
     connection: u64,
@@ -29,18 +29,18 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Takes items out of the queue for the attached connection, as many as go into one write.
-    fn pull(&mut self, outbox: &Outbox, state: &mut QueueState) -> Option<Arc<Attachment>> {
+    fn take_items(&mut self, outbox: &Outbox, state: &mut QueueState) -> Option<Arc<Attachment>> {
         let attached = state.attached.as_mut()?;
         let connection = Arc::clone(&attached.connection);
         self.connection = connection.number;
         let mut first = attached.first.take().map(|bytes| {
-            state.answers += memory_of_answer(bytes.len());
+            state.responses += memory_of_response(bytes.len());
             let connection = self.connection;
-            Item::Answer { connection, bytes }
+            Item::Response { connection, bytes }
         });
-        self.begun = connection.partial.swap(0, Ordering::Relaxed);
+        self.partial = connection.partial.swap(0, Ordering::Relaxed);
         let mut size = 0;
-        while size + limits::MESSAGE <= limits::BATCH {
+        while size + limits::MAX_MESSAGE <= limits::MAX_BATCH {
             let next = first.take().or_else(|| state.unwritten.pop_front());
             let Some(item) = next.or_else(|| outbox.items.try_recv().ok()) else {
                 break;
@@ -48,16 +48,16 @@ impl Batch {
             let item = match item {
                 Item::Gap => Item::Notice(state.close_gap()),
                 // The connection that asked is no longer attached.
-                Item::Answer { connection, bytes } if connection != self.connection => {
-                    state.answers -= memory_of_answer(bytes.len());
+                Item::Response { connection, bytes } if connection != self.connection => {
+                    state.responses -= memory_of_response(bytes.len());
                     continue;
                 }
                 item => item,
             };
             size += match &item {
-                Item::Answer { bytes, .. } => bytes.len(),
+                Item::Response { bytes, .. } => bytes.len(),
                 Item::Delivery(delivery) => delivery.wire_len(),
-                Item::Notice(_) | Item::Gap => limits::NOTICE,
+                Item::Notice(_) | Item::Gap => limits::MAX_NOTICE,
             };
             self.items.push_back((item, 0));
         }
@@ -69,7 +69,7 @@ impl Batch {
         for (item, length) in &mut self.items {
             let start = self.bytes.len();
             match item {
-                Item::Answer { bytes, .. } => self.bytes.extend_from_slice(bytes),
+                Item::Response { bytes, .. } => self.bytes.extend_from_slice(bytes),
                 Item::Delivery(delivery) => delivery.encode(Some(outbox.token), &mut self.bytes),
                 Item::Notice(notice) => notice.encode(Some(outbox.token), &mut self.bytes),
                 Item::Gap => {}
@@ -80,12 +80,12 @@ impl Batch {
 
     /// The bytes that the kernel has not accepted yet.
     pub(super) fn to_write(&self) -> &[u8] {
-        &self.bytes[self.begun..]
+        &self.bytes[self.partial..]
     }
 
     /// The rest of the message in which `count` accepted bytes end. Empty if they end a message.
     pub(super) fn rest_of_message(&self, count: usize) -> &[u8] {
-        let count = self.begun + count;
+        let count = self.partial + count;
         let mut end = 0;
         for (_, length) in &self.items {
             if end >= count {
@@ -104,8 +104,8 @@ impl Batch {
         let mut end = 0;
         for line in self.bytes.split_inclusive(|&byte| byte == b'\n') {
             end += line.len();
-            if (self.begun + 1..=self.begun + count).contains(&end) {
-                let line = Wire(line.strip_suffix(b"\r\n").unwrap_or(line));
+            if (self.partial + 1..=self.partial + count).contains(&end) {
+                let line = Redacted(line.strip_suffix(b"\r\n").unwrap_or(line));
                 trace!("<{} {line}", self.connection);
             }
         }
@@ -113,8 +113,8 @@ impl Batch {
 
     /// Empties the batch after a write of `count` bytes. Items that the kernel accepted
     /// completely leave the queue's counts, the others go back.
-    fn settle(&mut self, count: usize, connection: &Attachment, state: &mut QueueState) {
-        let mut count = self.begun + count;
+    fn commit_written(&mut self, count: usize, connection: &Attachment, state: &mut QueueState) {
+        let mut count = self.partial + count;
         while let Some((item, length)) = self.items.pop_front() {
             if length > count {
                 self.items.push_front((item, length));
@@ -122,7 +122,7 @@ impl Batch {
             }
             count -= length;
             match item {
-                Item::Answer { .. } => state.answers -= memory_of_answer(length),
+                Item::Response { .. } => state.responses -= memory_of_response(length),
                 Item::Delivery(_) => state.deliveries -= length,
                 Item::Notice(_) | Item::Gap => {}
             }
@@ -137,12 +137,12 @@ impl Batch {
             state.unwritten.push_front(item);
         }
         if state.unwritten.is_empty() {
-            state.unwritten.shrink_to(limits::IDLE_ITEMS);
+            state.unwritten.shrink_to(limits::MAX_IDLE_ITEMS);
         }
-        self.begun = 0;
+        self.partial = 0;
         self.bytes.clear();
-        self.bytes.shrink_to(limits::IDLE_BATCH);
-        self.items.shrink_to(limits::IDLE_ITEMS);
+        self.bytes.shrink_to(limits::MAX_IDLE_BATCH);
+        self.items.shrink_to(limits::MAX_IDLE_ITEMS);
     }
 }
 
@@ -169,7 +169,7 @@ impl Outbox {
             return None;
         }
         state.drain = Drain::Idle;
-        let connection = batch.pull(self, state)?;
+        let connection = batch.take_items(self, state)?;
         if !batch.items.is_empty() {
             state.drain = match may_block {
                 true => Drain::Blocking(connection.number),
@@ -197,7 +197,8 @@ impl<'a> Write<'a, '_> {
     pub(super) fn end(mut self, count: usize, failed: Option<Loss>) -> QueueGuard<'a> {
         self.batch.trace(count);
         let mut state = self.outbox.state.lock();
-        self.batch.settle(count, &self.connection, &mut state);
+        self.batch
+            .commit_written(count, &self.connection, &mut state);
         state.drain = Drain::Assigned;
         if let Some(loss) = failed {
             state.lose(&self.connection, loss);
@@ -223,7 +224,7 @@ impl Drop for Write<'_, '_> {
             state.wake_writer();
             drop(state);
             self.outbox.changed.notify_all();
-            self.connection.cut();
+            self.connection.shutdown_socket();
         }
     }
 }

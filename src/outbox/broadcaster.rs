@@ -6,9 +6,9 @@
 //! more. On a machine with several processors, one queues while the other writes.
 //!
 //! It blocks only while it waits for a list. It never blocks on a client: it drains without
-//! blocking, as a reader thread does ([`hand_off`](super::direct_write)). It ends when its channel
+//! blocking, as a reader thread does ([`direct_write`](super::direct_write)). It ends when its channel
 //! is disconnected, because the last reader thread has dropped its handle. The shutdown does
-//! not wait for it: a closed outbox has its writer thread. With `--no-hand-off` there is no
+//! not wait for it: a closed outbox has its writer thread. With `--no-direct-writes` there is no
 //! such thread.
 //!
 //! Does not know which messages are queued, or for how many clients.

@@ -10,10 +10,10 @@
 //! [`broadcaster`](super::broadcaster), which drains them in the same way, and goes on. Fewer
 //! outboxes are many if other threads broadcast too: the messages of all of them then join the
 //! same writes. The delay is bounded: a thread drains or gives its list away when it has queued
-//! [`CORKED`] deliveries, and drains an outbox at once when its queue has passed half of its
+//! [`MAX_UNFLUSHED_DELIVERIES`] deliveries, and drains an outbox at once when its queue has passed half of its
 //! limit.
 //!
-//! Does not know what is queued. With `--no-hand-off` it only wakes the writer threads. That
+//! Does not know what is queued. With `--no-direct-writes` it only wakes the writer threads. That
 //! is slower, and there for comparison.
 
 use std::cell::{Cell, RefCell};
@@ -24,38 +24,41 @@ use std::thread;
 
 use super::batch::Batch;
 use super::broadcaster::{Broadcaster, List};
-use super::{Attached, Drain, Duty, NotQueued, Outbox, Phase, QueueState};
-use crate::limits::{CORKED, CROWD, HAND_OFF_ROUNDS, IDLE_ITEMS, MIN_BROADCASTER_OUTBOXES};
+use super::{Attached, Drain, MustDrain, Outbox, Phase, QueueState, SendError};
+use crate::limits::{
+    MAX_DIRECT_BATCHES, MAX_IDLE_ITEMS, MAX_UNFLUSHED_DELIVERIES, MIN_BROADCAST_DELIVERIES,
+    MIN_BROADCASTER_OUTBOXES,
+};
 use crate::protocol::reply::Delivery;
 
 /// What the reader threads of a server share for their direct writes.
-pub struct HandOff {
+pub struct DirectWrites {
     is_on: bool,
     /// `None` with writer threads only. Dropped with the last reader thread's handle.
     pub(super) broadcaster: Option<Broadcaster>,
     /// How many broadcasts to a crowd there were. A reader thread only compares it with an
     /// earlier value, so it orders nothing.
-    spoken: AtomicU64,
+    broadcasts: AtomicU64,
 }
 
-impl HandOff {
+impl DirectWrites {
     /// With direct writes, or with writer threads only, and without the thread `broadcaster`.
-    pub fn new(is_on: bool) -> Arc<HandOff> {
-        HandOff::with(is_on, None)
+    pub fn new(is_on: bool) -> Arc<DirectWrites> {
+        DirectWrites::with(is_on, None)
     }
 
     /// For direct writes it starts the thread `broadcaster`. An error means that the system has
     /// no thread left.
-    pub fn start(is_on: bool) -> io::Result<Arc<HandOff>> {
+    pub fn start(is_on: bool) -> io::Result<Arc<DirectWrites>> {
         let broadcaster = is_on.then(Broadcaster::start).transpose()?;
-        Ok(HandOff::with(is_on, broadcaster))
+        Ok(DirectWrites::with(is_on, broadcaster))
     }
 
-    pub(super) fn with(is_on: bool, broadcaster: Option<Broadcaster>) -> Arc<HandOff> {
-        Arc::new(HandOff {
+    pub(super) fn with(is_on: bool, broadcaster: Option<Broadcaster>) -> Arc<DirectWrites> {
+        Arc::new(DirectWrites {
             is_on,
             broadcaster,
-            spoken: AtomicU64::new(0),
+            broadcasts: AtomicU64::new(0),
         })
     }
 }
@@ -63,47 +66,47 @@ impl HandOff {
 /// The outboxes that one reader thread has filled and must still drain.
 ///
 /// Dropping it flushes it. So a reader thread that panics leaves no duty behind.
-pub struct Cork {
-    hand_off: Arc<HandOff>,
+pub struct PendingWrites {
+    direct_writes: Arc<DirectWrites>,
     outboxes: RefCell<List>,
     /// How many deliveries the thread has queued since the last flush.
     queued: Cell<usize>,
-    /// [`HandOff::spoken`] after this thread's last broadcast to a crowd.
-    last_spoken: Cell<u64>,
+    /// [`DirectWrites::broadcasts`] after this thread's last broadcast to a crowd.
+    last_broadcast: Cell<u64>,
     /// Empty. It is kept for its buffers.
     batch: Cell<Batch>,
 }
 
-impl Cork {
-    /// The cork of a reader thread that has queued nothing.
-    pub fn new(hand_off: Arc<HandOff>) -> Cork {
-        Cork {
-            hand_off,
+impl PendingWrites {
+    /// The pending writes of a reader thread that has queued nothing.
+    pub fn new(direct_writes: Arc<DirectWrites>) -> PendingWrites {
+        PendingWrites {
+            direct_writes,
             outboxes: RefCell::default(),
             queued: Cell::default(),
-            last_spoken: Cell::default(),
+            last_broadcast: Cell::default(),
             batch: Cell::default(),
         }
     }
 
     /// Enqueues a delivery ([`Outbox::send`]) and remembers the duty. Flushes after
-    /// [`CORKED`] deliveries.
-    pub fn send(&self, outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), NotQueued> {
-        self.take_up(outbox.send(delivery)?, outbox);
+    /// [`MAX_UNFLUSHED_DELIVERIES`] deliveries.
+    pub fn send(&self, outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), SendError> {
+        self.note(outbox.send(delivery)?, outbox);
         let queued = self.queued.get() + 1;
         self.queued.set(queued);
-        if queued >= CORKED {
+        if queued >= MAX_UNFLUSHED_DELIVERIES {
             self.flush();
         }
         Ok(())
     }
 
     /// Remembers an outbox that the caller must drain, or drains it now if it must be now.
-    pub(crate) fn take_up(&self, duty: Duty, outbox: &Arc<Outbox>) {
+    pub(crate) fn note(&self, duty: MustDrain, outbox: &Arc<Outbox>) {
         match duty {
-            Duty::Yours => self.outboxes.borrow_mut().push_back(Arc::clone(outbox)),
-            Duty::YoursNow => self.see_to(std::iter::once(Arc::clone(outbox))),
-            Duty::NotYours => {}
+            MustDrain::Soon => self.outboxes.borrow_mut().push_back(Arc::clone(outbox)),
+            MustDrain::Now => self.drain_all(std::iter::once(Arc::clone(outbox))),
+            MustDrain::No => {}
         }
     }
 
@@ -111,24 +114,24 @@ impl Cork {
     /// many. The caller must flush before every call that can block: a read, a pause, a wait
     /// for its own client.
     pub fn flush(&self) {
-        let to_a_crowd = self.queued.take() >= CROWD && self.hand_off.is_on;
-        let in_company = to_a_crowd && self.speaks_in_company();
+        let to_a_crowd = self.queued.take() >= MIN_BROADCAST_DELIVERIES && self.direct_writes.is_on;
+        let in_company = to_a_crowd && self.others_broadcast_since();
         let many = if in_company {
-            CROWD
+            MIN_BROADCAST_DELIVERIES
         } else {
             MIN_BROADCASTER_OUTBOXES
         };
         if self.outboxes.borrow().len() < many || !self.assign_to_broadcaster() {
-            self.see_to(std::iter::from_fn(|| self.next()));
+            self.drain_all(std::iter::from_fn(|| self.next()));
         }
     }
 
     /// Gives all remembered outboxes to the thread `broadcaster`. False if that is not possible.
     fn assign_to_broadcaster(&self) -> bool {
-        let Some(broadcaster) = &self.hand_off.broadcaster else {
+        let Some(broadcaster) = &self.direct_writes.broadcaster else {
             return false;
         };
-        // The writer threads have the duty after a panic, and see_to tells them.
+        // The writer threads have the duty after a panic, and tells them.
         if thread::panicking() {
             return false;
         }
@@ -136,11 +139,11 @@ impl Cork {
         assigned.map_err(|list| self.outboxes.replace(list)).is_ok()
     }
 
-    fn see_to(&self, outboxes: impl Iterator<Item = Arc<Outbox>>) {
+    fn drain_all(&self, outboxes: impl Iterator<Item = Arc<Outbox>>) {
         // Taken, so that no bytes of a batch that panicked go to another client. While this
         // thread unwinds, it leaves the writing to others: a second panic would abort.
         let mut batch = self.batch.take();
-        let writes = self.hand_off.is_on && !thread::panicking();
+        let writes = self.direct_writes.is_on && !thread::panicking();
         for outbox in outboxes {
             if writes {
                 outbox.drain(&mut batch);
@@ -156,20 +159,23 @@ impl Cork {
         let mut outboxes = self.outboxes.borrow_mut();
         let next = outboxes.pop_front();
         if next.is_none() {
-            outboxes.shrink_to(IDLE_ITEMS);
+            outboxes.shrink_to(MAX_IDLE_ITEMS);
         }
         next
     }
 
     /// Counts a broadcast to a crowd. True if another thread has broadcast since this thread's
     /// last one: it will probably do so again now.
-    pub(super) fn speaks_in_company(&self) -> bool {
-        let spoken = self.hand_off.spoken.fetch_add(1, Ordering::Relaxed);
-        self.last_spoken.replace(spoken + 1) != spoken
+    pub(super) fn others_broadcast_since(&self) -> bool {
+        let broadcasts = self
+            .direct_writes
+            .broadcasts
+            .fetch_add(1, Ordering::Relaxed);
+        self.last_broadcast.replace(broadcasts + 1) != broadcasts
     }
 }
 
-impl Drop for Cork {
+impl Drop for PendingWrites {
     fn drop(&mut self) {
         self.flush();
     }
@@ -177,10 +183,10 @@ impl Drop for Cork {
 
 impl Outbox {
     /// Drains the queue without blocking. If the kernel does not accept all of a batch, or after
-    /// [`HAND_OFF_ROUNDS`] batches, it passes the duty on to the writer thread.
+    /// [`MAX_DIRECT_BATCHES`] batches, it passes the duty on to the writer thread.
     pub(super) fn drain(&self, batch: &mut Batch) {
         let mut state = self.state.lock();
-        for _ in 0..HAND_OFF_ROUNDS {
+        for _ in 0..MAX_DIRECT_BATCHES {
             let Some(write) = self.begin_write(&mut state, batch, false) else {
                 return;
             };

@@ -22,8 +22,8 @@
 //! 5. The count reaches the client as a notice at the gap: behind all earlier deliveries,
 //!    and before the next delivery that fits.
 //!
-//! In return, a thread that gets the [`Duty`] drains the outbox before its next call that
-//! can block, or gives the duty to the thread `broadcaster`. A [`Cork`](direct_write::Cork)
+//! In return, a thread that gets the [`MustDrain`] drains the outbox before its next call that
+//! can block, or gives the duty to the thread `broadcaster`. A [`PendingWrites`](direct_write::PendingWrites)
 //! remembers these outboxes.
 //!
 //! # The queue and its lock
@@ -53,13 +53,13 @@
 //! leaves: the writing thread looks again before it stops.
 //!
 //! A model checker tries these invariants in many thread orders (`make model`). `make
-//! model-faults` breaks them one by one, and the model has to notice.
+//! mutation-test` breaks them one by one, and the model has to notice.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use self::primitives::{Condvar, Mutex, MutexGuard, Receiver, Sender, unbounded};
-use crate::limits::ANSWER_OVERHEAD;
+use crate::limits::RESPONSE_OVERHEAD;
 use crate::protocol::reply::{Delivery, Notice};
 use crate::protocol::token::Token;
 
@@ -107,9 +107,9 @@ struct QueueState {
     /// Bytes of deliveries that the kernel has not accepted. A delivery counts until the
     /// kernel has accepted all of it.
     deliveries: usize,
-    /// The memory of responses that the kernel has not accepted ([`memory_of_answer`]). Those
+    /// The memory of responses that the kernel has not accepted ([`memory_of_response`]). Those
     /// to an earlier connection count until the next batch drops them.
-    answers: usize,
+    responses: usize,
     /// The gaps in the queue, in order: how many deliveries did not fit. Each has an item
     /// in the channel, at the gap.
     gaps: VecDeque<u64>,
@@ -161,7 +161,7 @@ struct Attached {
 /// What is queued. The kinds differ in what happens when a connection is lost.
 enum Item {
     /// A response, or the answer to a telnet command, for the connection that asked.
-    Answer {
+    Response {
         connection: u64,
         bytes: Vec<u8>,
     },
@@ -175,19 +175,19 @@ enum Item {
 /// Which thread must drain an outbox now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the thread that gets the duty must drain the outbox"]
-pub enum Duty {
+pub enum MustDrain {
     /// The caller, before its next call that can block.
-    Yours,
+    Soon,
     /// The caller, now: the queue has just passed half of its limit. Another thread may have
     /// the duty too, but may not run soon.
-    YoursNow,
+    Now,
     /// Another thread, which will look again; or none, because no connection is attached.
-    NotYours,
+    No,
 }
 
 /// Why a delivery was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotQueued {
+pub enum SendError {
     /// There is no room now. The client will get a notice of the gap.
     Full,
     /// The outbox is closed, because the session ends.
@@ -195,11 +195,11 @@ pub enum NotQueued {
 }
 
 // The place in the channel has a word more, and an allocation up to two.
-const _: () = assert!(size_of::<Item>() + 3 * size_of::<usize>() <= ANSWER_OVERHEAD);
+const _: () = assert!(size_of::<Item>() + 3 * size_of::<usize>() <= RESPONSE_OVERHEAD);
 
 /// What a response of so many bytes costs while it is queued.
-fn memory_of_answer(length: usize) -> usize {
-    length + ANSWER_OVERHEAD
+fn memory_of_response(length: usize) -> usize {
+    length + RESPONSE_OVERHEAD
 }
 
 impl Outbox {
@@ -227,15 +227,15 @@ impl Outbox {
     }
 
     /// Enqueues a delivery. The module's documentation has the contract.
-    pub fn send(&self, delivery: &Delivery) -> Result<Duty, NotQueued> {
+    pub fn send(&self, delivery: &Delivery) -> Result<MustDrain, SendError> {
         let length = delivery.wire_len();
         let mut state = self.state.lock();
         if state.phase != Phase::Open {
-            return Err(NotQueued::Closed);
+            return Err(SendError::Closed);
         }
         if state.deliveries + length > self.limit {
-            self.miss(&mut state);
-            return Err(NotQueued::Full);
+            self.record_miss(&mut state);
+            return Err(SendError::Full);
         }
         state.in_gap = false;
         let was_half_full = state.deliveries > self.limit / 2;
@@ -243,7 +243,7 @@ impl Outbox {
         let duty = self.enqueue(&mut state, Item::Delivery(delivery.clone()));
         let is_half_full = state.deliveries > self.limit / 2;
         let is_pressing = is_half_full && !was_half_full && state.attached.is_some();
-        Ok(if is_pressing { Duty::YoursNow } else { duty })
+        Ok(if is_pressing { MustDrain::Now } else { duty })
     }
 
     /// Closes the outbox. What is queued is still written, then the connection ends. Only
@@ -269,13 +269,13 @@ impl Outbox {
     }
 
     /// Counts a delivery that does not fit.
-    fn miss(&self, state: &mut QueueState) {
+    fn record_miss(&self, state: &mut QueueState) {
         match state.gaps.back_mut() {
             Some(missed) if state.in_gap => *missed += 1,
             _ => {
                 state.gaps.push_back(1);
                 state.in_gap = true;
-                if self.enqueue(state, Item::Gap) == Duty::Yours {
+                if self.enqueue(state, Item::Gap) == MustDrain::Soon {
                     state.wake_writer();
                 }
             }
@@ -283,14 +283,14 @@ impl Outbox {
     }
 
     /// Puts an item into the channel.
-    fn enqueue(&self, state: &mut QueueState, item: Item) -> Duty {
+    fn enqueue(&self, state: &mut QueueState, item: Item) -> MustDrain {
         // Fails only without a receiver, and the outbox holds one itself.
         let _ = self.queue.send(item);
         if state.drain != Drain::Idle || state.attached.is_none() {
-            return Duty::NotYours;
+            return MustDrain::No;
         }
         state.drain = Drain::Assigned;
-        Duty::Yours
+        MustDrain::Soon
     }
 
     /// Attaches a connection, and detaches the one that was attached. The caller then has

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use shuttle::thread::{self, JoinHandle};
 
-use super::direct_write::{Cork, HandOff};
+use super::direct_write::{DirectWrites, PendingWrites};
 use super::primitives::{Condvar, Mutex, Socket, bounded};
 use super::writer::Writer;
-use super::{Attachment, Duty, NotQueued, Outbox};
+use super::{Attachment, MustDrain, Outbox, SendError};
 use crate::protocol::literals;
 use crate::protocol::reply::{Delivery, Reply, Response, Scope};
 use crate::protocol::token::Token;
@@ -42,7 +42,7 @@ fn connect(
     number: u64,
     outbox: &Arc<Outbox>,
     changed: &Changed,
-    hand_off: &Arc<HandOff>,
+    direct_writes: &Arc<DirectWrites>,
 ) -> Connection {
     let socket = Arc::new(Socket::new(Arc::clone(changed)));
     let its_socket = Arc::clone(&socket);
@@ -51,11 +51,11 @@ fn connect(
     let attachment = Arc::new(attachment);
     let mut writer = Writer::new(Arc::clone(&attachment));
     writer.start().unwrap();
-    let cork = Cork::new(Arc::clone(hand_off));
+    let pending = PendingWrites::new(Arc::clone(direct_writes));
     if let Some(evicted) = writer.attach(outbox, &resumed()) {
         evicted.evict();
     }
-    cork.take_up(Duty::Yours, outbox);
+    pending.note(MustDrain::Soon, outbox);
     Connection {
         attachment,
         socket,
@@ -68,19 +68,19 @@ fn session() -> Arc<Outbox> {
 }
 
 /// As readers do it: something is queued, and seen to.
-fn send_to(session: &Arc<Outbox>, hand_off: &Arc<HandOff>) -> Vec<JoinHandle<()>> {
+fn send_to(session: &Arc<Outbox>, direct_writes: &Arc<DirectWrites>) -> Vec<JoinHandle<()>> {
     let send = |sender: usize| {
-        let (session, hand_off) = (Arc::clone(session), Arc::clone(hand_off));
+        let (session, direct_writes) = (Arc::clone(session), Arc::clone(direct_writes));
         thread::spawn(move || {
-            let cork = Cork::new(hand_off);
+            let pending = PendingWrites::new(direct_writes);
             let name = literals::name(&format!("sender{sender}"));
             for number in 0..MESSAGES {
                 let text = literals::text(&number.to_string());
                 let delivery = Delivery::new(Scope::Private, &name, &text);
-                if cork.send(&session, &delivery) == Err(NotQueued::Closed) {
+                if pending.send(&session, &delivery) == Err(SendError::Closed) {
                     return;
                 }
-                cork.flush();
+                pending.flush();
             }
         })
     };
@@ -150,7 +150,7 @@ fn join(threads: Vec<JoinHandle<()>>) {
 
 fn nothing_is_owed(outbox: &Outbox) {
     let state = outbox.state.lock();
-    assert_eq!((state.deliveries, state.answers), (0, 0));
+    assert_eq!((state.deliveries, state.responses), (0, 0));
 }
 
 /// The first response of each connection.
@@ -169,10 +169,10 @@ fn response_is_first(socket: &Socket) {
 }
 
 /// Everything reaches a client that stays.
-fn two_send(hand_off: &Arc<HandOff>) {
+fn two_send(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
-    let mut connection = connect(1, &session, &changed, hand_off);
-    let senders = send_to(&session, hand_off);
+    let mut connection = connect(1, &session, &changed, direct_writes);
+    let senders = send_to(&session, direct_writes);
     wait_for_all(&[&connection.socket], &changed);
     join(senders);
     session.finish();
@@ -182,11 +182,11 @@ fn two_send(hand_off: &Arc<HandOff>) {
 }
 
 /// Another connection takes the place of one at which messages arrive.
-fn two_send_while_one_takes_over(hand_off: &Arc<HandOff>) {
+fn two_send_while_one_takes_over(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
-    let mut first = connect(1, &session, &changed, hand_off);
-    let senders = send_to(&session, hand_off);
-    let mut second = connect(2, &session, &changed, hand_off);
+    let mut first = connect(1, &session, &changed, direct_writes);
+    let senders = send_to(&session, direct_writes);
+    let mut second = connect(2, &session, &changed, direct_writes);
     wait_for_all(&[&first.socket, &second.socket], &changed);
     wait_for_response(&second.socket, &changed);
     join(senders);
@@ -207,28 +207,28 @@ fn two_send_while_one_takes_over(hand_off: &Arc<HandOff>) {
 
 /// Another connection takes over from one whose client accepts no byte more, and then the new
 /// client accepts none either. The old writer thread ends all the same.
-fn one_takes_over_and_both_stall(hand_off: &Arc<HandOff>) {
+fn one_takes_over_and_both_stall(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
-    let mut first = connect(1, &session, &changed, hand_off);
-    let senders = send_to(&session, hand_off);
+    let mut first = connect(1, &session, &changed, direct_writes);
+    let senders = send_to(&session, direct_writes);
     first.socket.stall();
-    let mut second = connect(2, &session, &changed, hand_off);
+    let mut second = connect(2, &session, &changed, direct_writes);
     second.socket.stall();
     first.writer.end();
     join(senders);
-    second.attachment.break_off();
+    second.attachment.abort();
     second.writer.end();
 }
 
 /// The server shuts down while messages arrive. Nothing is written behind the last message.
-fn two_send_while_it_is_shut_down(hand_off: &Arc<HandOff>) {
+fn two_send_while_it_is_shut_down(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
     let Connection {
         attachment,
         socket,
         mut writer,
-    } = connect(1, &session, &changed, hand_off);
-    let senders = send_to(&session, hand_off);
+    } = connect(1, &session, &changed, direct_writes);
+    let senders = send_to(&session, direct_writes);
     attachment.shut_down();
     assert!(attachment.wait_until_written(Instant::now()));
     join(senders);
@@ -242,10 +242,10 @@ fn two_send_while_it_is_shut_down(hand_off: &Arc<HandOff>) {
 }
 
 /// The connection breaks while the server shuts down. The shutdown does not wait for it.
-fn one_breaks_while_it_is_shut_down(hand_off: &Arc<HandOff>) {
+fn one_breaks_while_it_is_shut_down(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
-    let mut connection = connect(1, &session, &changed, hand_off);
-    let senders = send_to(&session, hand_off);
+    let mut connection = connect(1, &session, &changed, direct_writes);
+    let senders = send_to(&session, direct_writes);
     let socket = Arc::clone(&connection.socket);
     let network = thread::spawn(move || drop(socket.shutdown(Shutdown::Both)));
     connection.attachment.shut_down();
@@ -256,15 +256,15 @@ fn one_breaks_while_it_is_shut_down(hand_off: &Arc<HandOff>) {
 }
 
 /// A connection breaks under what arrives, and another comes later.
-fn two_send_while_it_breaks(hand_off: &Arc<HandOff>) {
+fn two_send_while_it_breaks(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
-    let mut first = connect(1, &session, &changed, hand_off);
-    let senders = send_to(&session, hand_off);
+    let mut first = connect(1, &session, &changed, direct_writes);
+    let senders = send_to(&session, direct_writes);
     // The network's part, and then the reader's.
     let _ = first.socket.shutdown(Shutdown::Both);
-    first.attachment.break_off();
+    first.attachment.abort();
     first.writer.end();
-    let mut second = connect(2, &session, &changed, hand_off);
+    let mut second = connect(2, &session, &changed, direct_writes);
     wait_for_all(&[&first.socket, &second.socket], &changed);
     wait_for_response(&second.socket, &changed);
     join(senders);
@@ -283,17 +283,17 @@ enum Form {
 }
 
 impl Form {
-    fn start(self) -> Arc<HandOff> {
+    fn start(self) -> Arc<DirectWrites> {
         match self {
-            Form::WriterThreadsOnly => HandOff::new(false),
-            Form::ReaderThreads => HandOff::new(true),
-            Form::Broadcaster => HandOff::start(true).unwrap(),
+            Form::WriterThreadsOnly => DirectWrites::new(false),
+            Form::ReaderThreads => DirectWrites::new(true),
+            Form::Broadcaster => DirectWrites::start(true).unwrap(),
         }
     }
 }
 
 /// In many orders, chosen by chance, and by chance with a few turns at critical points.
-fn check(scenario: fn(&Arc<HandOff>)) {
+fn check(scenario: fn(&Arc<DirectWrites>)) {
     for form in [
         Form::WriterThreadsOnly,
         Form::ReaderThreads,

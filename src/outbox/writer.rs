@@ -2,7 +2,7 @@
 //!
 //! It is started before the connection's first name, and attached with it. It blocks in three
 //! calls: on its wake channel; in write(2), for at most the write timeout a batch; and at its
-//! end for at most [`CLOSING_TIME`], until its reader thread reads no more. It ends when its
+//! end for at most [`CLOSE_TIMEOUT`], until its reader thread reads no more. It ends when its
 //! wake channel is disconnected, because the connection is detached, or when the outbox is
 //! closed and written.
 //!
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::primitives::{JoinHandle, Receiver, RecvTimeoutError, Sender, bounded, spawn};
 use super::{Attached, Attachment, Evicted, Loss, Outbox, Phase};
-use crate::limits::CLOSING_TIME;
+use crate::limits::CLOSE_TIMEOUT;
 use crate::protocol::reply::Reply;
 
 /// The reader thread's handle of its writer thread, which may not have been started yet.
@@ -170,11 +170,11 @@ impl WriterThread {
         outbox.detach(self.attachment.number);
         if let None | Some(Loss::ResumedElsewhere) = self.attachment.loss() {
             self.attachment.end_output();
-            let reader_gone = self.reader_gone.recv_timeout(CLOSING_TIME);
+            let reader_gone = self.reader_gone.recv_timeout(CLOSE_TIMEOUT);
             if reader_gone == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
         }
-        self.attachment.cut();
+        self.attachment.shutdown_socket();
     }
 }

@@ -5,7 +5,7 @@
 /// A line without its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// At most [`LINE`](crate::limits::LINE) bytes, any bytes but a line end.
+    /// At most [`MAX_LINE`](crate::limits::MAX_LINE) bytes, any bytes but a line end.
     Whole(&'a [u8]),
     /// It was longer than that, and has been skipped.
     TooLong,

@@ -11,9 +11,9 @@ use super::token::Token;
 
 /// A line of the wire as a log may show it: what is not printable is escaped, and
 /// `[token]` stands for whatever looks like a token, in whichever line it came.
-pub struct Wire<'a>(pub &'a [u8]);
+pub struct Redacted<'a>(pub &'a [u8]);
 
-impl fmt::Display for Wire<'_> {
+impl fmt::Display for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             write_without_tokens(chunk.valid(), f)?;
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped_and_the_rest_is_readable() {
-        let shown = |bytes: &[u8]| Wire(bytes).to_string();
+        let shown = |bytes: &[u8]| Redacted(bytes).to_string();
         assert_eq!(
             shown("приве́т 🙂 \"it's\"\t".as_bytes()),
             "приве́т 🙂 \"it's\"\t"
@@ -80,7 +80,7 @@ mod tests {
             (token.to_uppercase(), "[token]"),
             (token[1..].to_owned(), &token[1..]),
         ] {
-            assert_eq!(Wire(line.as_bytes()).to_string(), shown);
+            assert_eq!(Redacted(line.as_bytes()).to_string(), shown);
         }
     }
 }

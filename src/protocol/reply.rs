@@ -8,12 +8,12 @@ use std::fmt;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use super::request::{BadArguments, LineFault, Stray, Verb};
+use super::request::{BadArguments, BadLine, BadStatusLine, Verb};
 use super::status::Status;
 use super::text::{BadText, Printable, Text, Unprintable};
 use super::token::Token;
 use super::username::{BadName, Username};
-use crate::limits::{LINE, USUAL_RESPONSE};
+use crate::limits::{MAX_LINE, USUAL_RESPONSE_SIZE};
 
 /// A response with its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +49,9 @@ pub enum Response {
     /// To `Quit`; nothing follows it.
     Goodbye,
     /// A line in the position of the status line that is not as it should be.
-    Stray(Stray),
+    BadStatusLine(BadStatusLine),
     /// A header or body that is not good, whatever it was to mean.
-    Fault(LineFault),
+    Fault(BadLine),
     /// An empty body, or one that begins with a space.
     EmptyRequest,
     /// Arguments that are not good.
@@ -128,7 +128,7 @@ impl Reply {
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
         // Most responses fit, so they take one allocation.
-        let mut bytes = Vec::with_capacity(USUAL_RESPONSE);
+        let mut bytes = Vec::with_capacity(USUAL_RESPONSE_SIZE);
         encode_start(self.response.status(), self.header, &mut bytes);
         // A write into a Vec cannot fail.
         let _ = write!(bytes, "{}", self.response);
@@ -149,7 +149,7 @@ impl Response {
             | Response::Help
             | Response::Goodbye => Status::Ok,
             Response::YouAreAlready(_) => Status::NotModified,
-            Response::Stray(Stray::TooLong | Stray::NotEmpty)
+            Response::BadStatusLine(BadStatusLine::TooLong | BadStatusLine::NotEmpty)
             | Response::Fault(_)
             | Response::EmptyRequest
             | Response::BadArguments(_) => Status::BadRequest,
@@ -158,7 +158,7 @@ impl Response {
                 Status::Forbidden
             }
             Response::NoOneIsNamed(_) => Status::NotFound,
-            Response::Stray(Stray::Http) => Status::TeaPocket,
+            Response::BadStatusLine(BadStatusLine::Http) => Status::TeaPocket,
             Response::Failed => Status::InternalServerError,
             Response::NotACommand(_) => Status::NotImplemented,
             Response::CannotTakeMore(_) => Status::BadGateway,
@@ -182,14 +182,16 @@ impl fmt::Display for Response {
                 write!(f, "Commands: {}", usages.join(", "))
             }
             Response::Goodbye => f.write_str("Goodbye"),
-            Response::Stray(Stray::NotEmpty) => {
+            Response::BadStatusLine(BadStatusLine::NotEmpty) => {
                 f.write_str("A request is an empty line, a token line and a request line")
             }
-            Response::Stray(Stray::TooLong) | Response::Fault(LineFault::TooLong) => {
+            Response::BadStatusLine(BadStatusLine::TooLong) | Response::Fault(BadLine::TooLong) => {
                 f.write_str("Line too long")
             }
-            Response::Stray(Stray::Http) => f.write_str("This is a chat server, not a web server"),
-            Response::Fault(LineFault::Unprintable(fault)) => write!(f, "{fault}"),
+            Response::BadStatusLine(BadStatusLine::Http) => {
+                f.write_str("This is a chat server, not a web server")
+            }
+            Response::Fault(BadLine::Unprintable(fault)) => write!(f, "{fault}"),
             Response::EmptyRequest => f.write_str("Empty request"),
             Response::BadArguments(BadArguments::BadName) => write!(f, "{BadName}"),
             Response::BadArguments(BadArguments::TextTooLong) => write!(f, "{}", BadText::TooLong),
@@ -360,10 +362,10 @@ fn online(names: &[Username], count: usize) -> String {
     let mut line = format!("{count} online:");
     let space = |name: &Username| " ".len() + name.as_str().len();
     let size = line.len() + names.iter().map(space).sum::<usize>();
-    let all_fit = names.len() == count && size <= LINE;
+    let all_fit = names.len() == count && size <= MAX_LINE;
     let mut others = count;
     for name in names {
-        if !all_fit && line.len() + space(name) + and_more(others - 1).len() > LINE {
+        if !all_fit && line.len() + space(name) + and_more(others - 1).len() > MAX_LINE {
             break;
         }
         line.push(' ');
@@ -443,8 +445,7 @@ mod tests {
 
     #[test]
     fn forbidden_characters_are_named_with_at_least_four_digits() {
-        let data =
-            |c| Response::Fault(LineFault::Unprintable(Unprintable::Forbidden(c))).to_string();
+        let data = |c| Response::Fault(BadLine::Unprintable(Unprintable::Forbidden(c))).to_string();
         assert_eq!(data('\u{7}'), "Forbidden character U+0007");
         assert_eq!(data('\u{202E}'), "Forbidden character U+202E");
     }
@@ -462,7 +463,7 @@ mod tests {
                 0 => format!("{count} online: {}", list(count)),
                 others => format!("{count} online: {} and {others} more", list(listed)),
             })
-            .find(|line| line.len() <= LINE)
+            .find(|line| line.len() <= MAX_LINE)
             .unwrap()
     }
 
@@ -471,7 +472,7 @@ mod tests {
         let mut size = 0;
         let fits = |name: &&Username| {
             size += 1 + name.as_str().len();
-            size <= LINE
+            size <= MAX_LINE
         };
         &names[..names.iter().take_while(fits).count()]
     }

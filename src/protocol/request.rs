@@ -15,7 +15,7 @@ use crate::protocol::framing::Line;
 /// Something other than the empty status line with which a request begins. Only
 /// that line is dropped; the next one is a status line again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stray {
+pub enum BadStatusLine {
     /// It is over the limit.
     TooLong,
     /// It is the first line of an HTTP request, or one of its later ones might
@@ -29,9 +29,9 @@ pub enum Stray {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The second line.
-    pub header: Result<Header, LineFault>,
+    pub header: Result<Header, BadLine>,
     /// The third line.
-    pub body: Result<Printable, LineFault>,
+    pub body: Result<Printable, BadLine>,
 }
 
 /// For whom a request is to act.
@@ -47,14 +47,14 @@ pub enum Header {
 
 /// Why a line is not good, whatever it was to mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineFault {
+pub enum BadLine {
     /// It is over the limit.
     TooLong,
     /// It is not printable.
     Unprintable(Unprintable),
 }
 
-/// The commands: one row each in a table, from which the parser, the usage
+/// The commands: one spec each in a table, from which the parser, the usage
 /// lines and the help text come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
@@ -106,25 +106,25 @@ pub enum BadArguments {
 
 /// Looks at a line in the position of the status line, which is empty from a
 /// client.
-pub fn check_status_line(line: Line<'_>) -> Result<(), Stray> {
+pub fn check_status_line(line: Line<'_>) -> Result<(), BadStatusLine> {
     match line {
         Line::Whole(b"") => Ok(()),
         Line::Whole(line) if line.ends_with(b" HTTP/1.0") || line.ends_with(b" HTTP/1.1") => {
-            Err(Stray::Http)
+            Err(BadStatusLine::Http)
         }
-        Line::Whole(_) => Err(Stray::NotEmpty),
-        Line::TooLong => Err(Stray::TooLong),
+        Line::Whole(_) => Err(BadStatusLine::NotEmpty),
+        Line::TooLong => Err(BadStatusLine::TooLong),
     }
 }
 
 impl Request {
     /// Both lines, if both are good; else the fault that names the answer: length
     /// before encoding before characters, and of two alike the header's.
-    pub fn into_lines(self) -> Result<(Header, Printable), LineFault> {
+    pub fn into_lines(self) -> Result<(Header, Printable), BadLine> {
         let rank = |fault| match fault {
-            LineFault::TooLong => 0,
-            LineFault::Unprintable(Unprintable::NotUtf8) => 1,
-            LineFault::Unprintable(Unprintable::Forbidden(_)) => 2,
+            BadLine::TooLong => 0,
+            BadLine::Unprintable(Unprintable::NotUtf8) => 1,
+            BadLine::Unprintable(Unprintable::Forbidden(_)) => 2,
         };
         match (self.header, self.body) {
             (Ok(header), Ok(body)) => Ok((header, body)),
@@ -152,7 +152,7 @@ impl Request {
 
 impl Header {
     /// Reads the second line of a request.
-    pub fn parse(line: Line<'_>) -> Result<Header, LineFault> {
+    pub fn parse(line: Line<'_>) -> Result<Header, BadLine> {
         let line = printable(line)?;
         Ok(match line.as_str() {
             "" => Header::Empty,
@@ -162,15 +162,15 @@ impl Header {
 }
 
 /// Reads a line that may be anything printable, as the third of a request.
-pub fn printable(line: Line<'_>) -> Result<Printable, LineFault> {
+pub fn printable(line: Line<'_>) -> Result<Printable, BadLine> {
     match line {
-        Line::Whole(line) => Printable::new(line).map_err(LineFault::Unprintable),
-        Line::TooLong => Err(LineFault::TooLong),
+        Line::Whole(line) => Printable::new(line).map_err(BadLine::Unprintable),
+        Line::TooLong => Err(BadLine::TooLong),
     }
 }
 
 /// What is fixed about a command.
-struct Row {
+struct CommandSpec {
     word: &'static str,
     arguments: &'static str,
     needs_session: bool,
@@ -188,7 +188,7 @@ impl Verb {
         Verb::Quit,
     ];
 
-    const fn row(self) -> Row {
+    const fn spec(self) -> CommandSpec {
         let (word, arguments, needs_session) = match self {
             Verb::SetName => ("Set-name", "NAME", false),
             Verb::PrivateMessage => ("Private-message", "NAME TEXT", true),
@@ -198,7 +198,7 @@ impl Verb {
             Verb::Help => ("Help", "", false),
             Verb::Quit => ("Quit", "", false),
         };
-        Row {
+        CommandSpec {
             word,
             arguments,
             needs_session,
@@ -214,14 +214,14 @@ impl Verb {
 
     /// The command word.
     pub fn word(self) -> &'static str {
-        self.row().word
+        self.spec().word
     }
 
     /// The command word and its arguments, as section 2 shows them.
     pub fn usage(self) -> String {
-        let Row {
+        let CommandSpec {
             word, arguments, ..
-        } = self.row();
+        } = self.spec();
         if arguments.is_empty() {
             word.to_owned()
         } else {
@@ -231,7 +231,7 @@ impl Verb {
 
     /// Whether it can only be carried out for a session.
     pub fn needs_session(self) -> bool {
-        self.row().needs_session
+        self.spec().needs_session
     }
 }
 
@@ -346,8 +346,8 @@ mod tests {
     fn the_status_line_is_looked_at_for_length_and_http_alone() {
         let check = |line: &[u8]| check_status_line(Line::Whole(line));
         assert_eq!(check(b""), Ok(()));
-        assert_eq!(check(b"GET / HTTP/1.1"), Err(Stray::Http));
-        assert_eq!(check(b"\xFF\x07 HTTP/1.0"), Err(Stray::Http));
+        assert_eq!(check(b"GET / HTTP/1.1"), Err(BadStatusLine::Http));
+        assert_eq!(check(b"\xFF\x07 HTTP/1.0"), Err(BadStatusLine::Http));
         for other in [
             "GET / HTTP/2",
             "HTTP/1.1",
@@ -356,9 +356,16 @@ mod tests {
             " ",
             "\u{7}",
         ] {
-            assert_eq!(check(other.as_bytes()), Err(Stray::NotEmpty), "{other:?}");
+            assert_eq!(
+                check(other.as_bytes()),
+                Err(BadStatusLine::NotEmpty),
+                "{other:?}"
+            );
         }
-        assert_eq!(check_status_line(Line::TooLong), Err(Stray::TooLong));
+        assert_eq!(
+            check_status_line(Line::TooLong),
+            Err(BadStatusLine::TooLong)
+        );
     }
 
     #[test]
@@ -375,21 +382,21 @@ mod tests {
             Ok(Header::NotAToken)
         );
         assert_eq!(parse(b" "), Ok(Header::NotAToken));
-        let fault = LineFault::Unprintable(Unprintable::Forbidden('\r'));
+        let fault = BadLine::Unprintable(Unprintable::Forbidden('\r'));
         assert_eq!(parse(b"\r"), Err(fault));
-        assert_eq!(Header::parse(Line::TooLong), Err(LineFault::TooLong));
+        assert_eq!(Header::parse(Line::TooLong), Err(BadLine::TooLong));
     }
 
     #[test]
     fn of_two_faults_the_one_that_is_looked_for_first_names_the_answer() {
         let [too_long, not_utf8, one, two] = [
-            LineFault::TooLong,
-            LineFault::Unprintable(Unprintable::NotUtf8),
-            LineFault::Unprintable(Unprintable::Forbidden('\u{1}')),
-            LineFault::Unprintable(Unprintable::Forbidden('\u{2}')),
+            BadLine::TooLong,
+            BadLine::Unprintable(Unprintable::NotUtf8),
+            BadLine::Unprintable(Unprintable::Forbidden('\u{1}')),
+            BadLine::Unprintable(Unprintable::Forbidden('\u{2}')),
         ];
         let fault = |header, body| {
-            let (header, body): (Option<LineFault>, Option<LineFault>) = (header, body);
+            let (header, body): (Option<BadLine>, Option<BadLine>) = (header, body);
             Request {
                 header: header.map_or(Ok(Header::Empty), Err),
                 body: body.map_or(Ok(literals::printable("x")), Err),

@@ -16,7 +16,7 @@ use crate::protocol::framing::Line;
 
 /// A message of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FromServer {
+pub struct ServerMessage {
     /// The token of the session that it is about.
     pub header: Option<Token>,
     /// What it says.
@@ -53,39 +53,39 @@ pub struct Message {
 /// Three lines that are no message of this protocol. Who sends them is no server of
 /// it, and what follows cannot be made out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAMessage;
+pub struct MalformedMessage;
 
-impl FromServer {
+impl ServerMessage {
     /// Reads the three lines of a message.
-    pub fn parse(lines: [Line<'_>; 3]) -> Result<FromServer, NotAMessage> {
+    pub fn parse(lines: [Line<'_>; 3]) -> Result<ServerMessage, MalformedMessage> {
         let mut whole = [b"".as_slice(); 3];
         for (bytes, line) in whole.iter_mut().zip(lines) {
             let Line::Whole(line) = line else {
-                return Err(NotAMessage);
+                return Err(MalformedMessage);
             };
             *bytes = line;
         }
         let [status, header, data] = whole;
-        Ok(FromServer {
+        Ok(ServerMessage {
             header: parse_header(header)?,
             content: Content::parse(
-                Status::parse(status).ok_or(NotAMessage)?,
-                Printable::harmless(data),
+                Status::parse(status).ok_or(MalformedMessage)?,
+                Printable::lossy(data),
             )?,
         })
     }
 }
 
-fn parse_header(line: &[u8]) -> Result<Option<Token>, NotAMessage> {
+fn parse_header(line: &[u8]) -> Result<Option<Token>, MalformedMessage> {
     if line.is_empty() {
         return Ok(None);
     }
     let token = str::from_utf8(line).ok().and_then(Token::from_hex);
-    token.map(Some).ok_or(NotAMessage)
+    token.map(Some).ok_or(MalformedMessage)
 }
 
 impl Content {
-    fn parse(status: Status, data: Printable) -> Result<Content, NotAMessage> {
+    fn parse(status: Status, data: Printable) -> Result<Content, MalformedMessage> {
         if status == Status::Ok && data.as_str().starts_with(DELIVERY) {
             return Message::parse(&data).map(Content::Message);
         }
@@ -98,29 +98,29 @@ impl Content {
 
 impl Message {
     /// Reads the data of a delivery.
-    fn parse(data: &Printable) -> Result<Message, NotAMessage> {
+    fn parse(data: &Printable) -> Result<Message, MalformedMessage> {
         let (_, rest) = data.split_word();
-        let (scope, rest) = rest.ok_or(NotAMessage)?.split_word();
-        let (sender, text) = rest.ok_or(NotAMessage)?.split_word();
+        let (scope, rest) = rest.ok_or(MalformedMessage)?.split_word();
+        let (sender, text) = rest.ok_or(MalformedMessage)?.split_word();
         let scope = [Scope::Private, Scope::Broadcast]
             .into_iter()
             .find(|known| known.word() == scope.as_str());
         Ok(Message {
-            scope: scope.ok_or(NotAMessage)?,
-            sender: Username::new(sender.as_str()).map_err(|_| NotAMessage)?,
-            text: text.ok_or(NotAMessage)?,
+            scope: scope.ok_or(MalformedMessage)?,
+            sender: Username::new(sender.as_str()).map_err(|_| MalformedMessage)?,
+            text: text.ok_or(MalformedMessage)?,
         })
     }
 }
 
 /// The names in the answer to `List-names`: those that are listed, which are not all
 /// where they do not fit into the line.
-pub fn names_listed(answer: &Printable) -> Vec<Username> {
+pub fn parse_name_list(answer: &Printable) -> Vec<Username> {
     let (count, names) = answer.as_str().split_once(" online: ").unwrap_or_default();
     let words: Vec<&str> = names.split(' ').collect();
     let names = match &words[..] {
         // Somebody may be named `and` or `more`, so it is the count that tells.
-        [listed @ .., "and", others, "more"] if is_sum(count, listed.len(), others) => listed,
+        [listed @ .., "and", others, "more"] if counts_match(count, listed.len(), others) => listed,
         all => all,
     };
     names
@@ -130,7 +130,7 @@ pub fn names_listed(answer: &Printable) -> Vec<Username> {
 }
 
 /// Whether so many are listed and so many others. (Three are not a name: it is too short.)
-fn is_sum(count: &str, listed: usize, others: &str) -> bool {
+fn counts_match(count: &str, listed: usize, others: &str) -> bool {
     let count = count
         .parse()
         .ok()
@@ -138,13 +138,13 @@ fn is_sum(count: &str, listed: usize, others: &str) -> bool {
     count.is_some_and(|count| count.to_string() == others)
 }
 
-impl fmt::Display for NotAMessage {
+impl fmt::Display for MalformedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("what answers there does not speak CP/0.0.0")
     }
 }
 
-impl std::error::Error for NotAMessage {}
+impl std::error::Error for MalformedMessage {}
 
 #[cfg(test)]
 mod tests {
@@ -156,7 +156,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The first three lines of these bytes.
-    fn read(bytes: &[u8]) -> Result<FromServer, NotAMessage> {
+    fn read(bytes: &[u8]) -> Result<ServerMessage, MalformedMessage> {
         let mut reader = LineReader::new(bytes);
         let lines: [Option<Vec<u8>>; 3] =
             [(); 3].map(
@@ -165,7 +165,7 @@ mod tests {
                     Line::TooLong => None,
                 },
             );
-        FromServer::parse([0, 1, 2].map(|n| match &lines[n] {
+        ServerMessage::parse([0, 1, 2].map(|n| match &lines[n] {
             Some(line) => Line::Whole(line),
             None => Line::TooLong,
         }))
@@ -204,7 +204,7 @@ mod tests {
             let content = Content::Answer { status, text };
             assert_eq!(
                 read(&bytes),
-                Ok(FromServer {
+                Ok(ServerMessage {
                     header: None,
                     content
                 })
@@ -233,16 +233,16 @@ mod tests {
             "200 OK\r\n\r\nIncoming-message private bob\r\n",
             "200 OK\r\n\r\nIncoming-message \r\n",
         ] {
-            assert_eq!(read(lines.as_bytes()), Err(NotAMessage), "{lines:?}");
+            assert_eq!(read(lines.as_bytes()), Err(MalformedMessage), "{lines:?}");
         }
         let long = format!("200 OK\r\n{token}\r\n{}\r\n", "x".repeat(9_000));
-        assert_eq!(read(long.as_bytes()), Err(NotAMessage));
+        assert_eq!(read(long.as_bytes()), Err(MalformedMessage));
     }
 
     #[test]
     fn what_drives_terminals_is_taken_out_of_what_is_shown() {
         let bytes = b"200 OK\r\n\r\nIncoming-message broadcast bob \x1B[2J\xC2\x9Bhi\r\n";
-        let Ok(FromServer {
+        let Ok(ServerMessage {
             content: Content::Message(message),
             ..
         }) = read(bytes)
@@ -263,7 +263,7 @@ mod tests {
                 }
                 .to_string(),
             );
-            let listed = names_listed(&answer);
+            let listed = parse_name_list(&answer);
             assert_eq!(listed, names[..listed.len()]);
             assert!(listed.len() == count || (count == 500 && listed.len() > 150));
         }
@@ -280,7 +280,7 @@ mod tests {
                 }
                 .to_string(),
             );
-            assert_eq!(names_listed(&answer), names);
+            assert_eq!(parse_name_list(&answer), names);
         }
     }
 
@@ -300,19 +300,19 @@ mod tests {
             Delivery::new(scope, &name(&sender), &sent).encode(token, &mut bytes);
             let message = Message { scope, sender: name(&sender), text: printable(&text) };
             let content = Content::Message(message);
-            prop_assert_eq!(read(&bytes), Ok(FromServer { header: token, content }));
+            prop_assert_eq!(read(&bytes), Ok(ServerMessage { header: token, content }));
         }
 
         #[test]
         fn no_bytes_panic(lines: [Vec<u8>; 3]) {
             let [status, header, data] = &lines;
-            let _ = FromServer::parse([status, header, data].map(|line| Line::Whole(line)));
-            let _ = FromServer::parse([
+            let _ = ServerMessage::parse([status, header, data].map(|line| Line::Whole(line)));
+            let _ = ServerMessage::parse([
                 Line::Whole(b"200 OK"),
                 Line::Whole(b""),
                 Line::Whole(data),
             ]);
-            names_listed(&Printable::harmless(data));
+            parse_name_list(&Printable::lossy(data));
         }
     }
 }

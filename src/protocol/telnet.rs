@@ -11,7 +11,7 @@
 //! unanswered (RFC 854), and nothing is sent unasked, because netcat would show
 //! it.
 
-use crate::limits::SUBNEGOTIATION;
+use crate::limits::MAX_SUBNEGOTIATION;
 
 const IAC: u8 = 255;
 const DONT: u8 = 254;
@@ -41,11 +41,11 @@ enum State {
 
 /// The filter of one connection.
 #[derive(Debug, Default)]
-pub struct Telnet {
+pub struct TelnetFilter {
     state: State,
 }
 
-impl Telnet {
+impl TelnetFilter {
     /// Moves the text of `bytes` to their front and returns its length. What is
     /// to be answered is added to `answers`.
     pub fn filter(&mut self, bytes: &mut [u8], answers: &mut Vec<u8>) -> usize {
@@ -72,7 +72,7 @@ impl Telnet {
                 (State::Command | State::Option, _) => State::Text,
                 (State::SubnegotiationCommand(_), SE) => State::Text,
                 (State::Subnegotiation(len) | State::SubnegotiationCommand(len), _)
-                    if len + 1 == SUBNEGOTIATION =>
+                    if len + 1 == MAX_SUBNEGOTIATION =>
                 {
                     State::Text
                 }
@@ -93,7 +93,7 @@ mod tests {
 
     /// What remains of pieces that arrive one after the other, and the answers.
     fn filtered<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<u8>) {
-        let (mut telnet, mut text, mut answers) = (Telnet::default(), Vec::new(), Vec::new());
+        let (mut telnet, mut text, mut answers) = (TelnetFilter::default(), Vec::new(), Vec::new());
         for piece in pieces {
             let mut piece = piece.to_vec();
             let kept = telnet.filter(&mut piece, &mut answers);

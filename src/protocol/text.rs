@@ -1,6 +1,6 @@
 //! Text that is safe to show (section 1) and the text of a message (section 2).
 
-use crate::limits::TEXT_CHARS;
+use crate::limits::MAX_TEXT_CHARS;
 
 /// UTF-8 without the characters that drive other people's terminals: what every
 /// line of a request has to be, and so every piece of one.
@@ -49,7 +49,7 @@ impl Printable {
 
     /// The same characters as far as they are printable, with U+FFFD in place of each
     /// that is not: for who must show a line whoever sent it.
-    pub fn harmless(line: &[u8]) -> Printable {
+    pub fn lossy(line: &[u8]) -> Printable {
         let shown = |c| match is_forbidden(c) {
             true => char::REPLACEMENT_CHARACTER,
             false => c,
@@ -97,7 +97,7 @@ impl Printable {
 impl Text {
     /// Checks the length, then that there is something to see.
     pub fn new(text: Printable) -> Result<Text, BadText> {
-        if text.as_str().chars().count() > TEXT_CHARS {
+        if text.as_str().chars().count() > MAX_TEXT_CHARS {
             Err(BadText::TooLong)
         } else if is_blank(text.as_str()) {
             Err(BadText::Blank)
@@ -188,9 +188,9 @@ mod tests {
 
     #[test]
     fn what_is_made_harmless_is_printable_and_otherwise_the_same() {
-        let harmless = Printable::harmless("a\u{1B}[2J\t\u{202E}я".as_bytes());
-        assert_eq!(harmless.as_str(), "a\u{FFFD}[2J\t\u{FFFD}я");
-        assert_eq!(Printable::harmless(b"\xC3(").as_str(), "\u{FFFD}(");
+        let lossy = Printable::lossy("a\u{1B}[2J\t\u{202E}я".as_bytes());
+        assert_eq!(lossy.as_str(), "a\u{FFFD}[2J\t\u{FFFD}я");
+        assert_eq!(Printable::lossy(b"\xC3(").as_str(), "\u{FFFD}(");
     }
 
     #[test]
@@ -231,10 +231,10 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_made_harmless_is_printable(line: Vec<u8>) {
-            let harmless = Printable::harmless(&line);
-            prop_assert_eq!(Printable::new(harmless.as_str().as_bytes()), Ok(harmless.clone()));
+            let lossy = Printable::lossy(&line);
+            prop_assert_eq!(Printable::new(lossy.as_str().as_bytes()), Ok(lossy.clone()));
             if let Ok(line) = Printable::new(&line) {
-                prop_assert_eq!(line, harmless);
+                prop_assert_eq!(line, lossy);
             }
         }
 

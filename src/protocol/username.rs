@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::limits::{NAME_MAX, NAME_MIN};
+use crate::limits::{MAX_NAME, MIN_NAME};
 
 /// A valid name: 2 to 63 characters out of `A–Z a–z 0–9 _ -`, as its owner
 /// spells it.
@@ -33,7 +33,7 @@ pub struct BadName;
 impl Username {
     /// The name that is spelled so.
     pub fn new(spelling: &str) -> Result<Username, BadName> {
-        let fits = (NAME_MIN..=NAME_MAX).contains(&spelling.len());
+        let fits = (MIN_NAME..=MAX_NAME).contains(&spelling.len());
         if fits && spelling.chars().all(Username::may_contain) {
             Ok(Username(spelling.into()))
         } else {

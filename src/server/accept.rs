@@ -14,58 +14,60 @@ use parking_lot::Mutex;
 
 use super::allowance::{Allowances, Loan};
 use super::connection::{self, Connection};
-use super::log_throttle::Seldom;
+use super::log_throttle::LogThrottle;
 use super::logging;
 use super::options::Config;
-use super::rate_limit::Rate;
-use super::refusal::Farewell;
-use super::shutdown::all_dropped;
+use super::rate_limit::RateLimiter;
+use super::refusal::Refuser;
+use super::shutdown::disconnected_within;
 use crate::limits;
 use crate::outbox::Attachment;
-use crate::outbox::direct_write::HandOff;
+use crate::outbox::direct_write::DirectWrites;
 use crate::protocol::reply::Notice;
 use crate::sessions::Sessions;
-use crate::sessions::per_address::Origin;
+use crate::sessions::per_address::AddressKey;
 use crate::threads::spawn;
 
 /// What the accept threads share.
-pub(super) struct Host {
+pub(super) struct AcceptContext {
     pub(super) sessions: Arc<Sessions>,
     pub(super) config: Config,
-    pub(super) hand_off: Arc<HandOff>,
+    pub(super) direct_writes: Arc<DirectWrites>,
     /// `None` without a rate.
     pub(super) allowances: Option<Arc<Mutex<Allowances>>>,
     /// The connections that the log does not mention, because their address connects too
     /// often.
-    pub(super) not_logged: Mutex<Seldom>,
-    pub(super) farewell: Farewell,
-    pub(super) leaving: Sender<Infallible>,
+    pub(super) not_logged: Mutex<LogThrottle>,
+    pub(super) refuser: Refuser,
+    pub(super) readers_tx: Sender<Infallible>,
     /// Disconnected at the shutdown.
-    pub(super) stopped: Receiver<Infallible>,
+    pub(super) shutdown_rx: Receiver<Infallible>,
     /// The number of the last connection. No number is used twice.
     pub(super) last_number: AtomicU64,
 }
 
 /// The accept threads, one for each port.
-pub(super) struct Accepting {
+pub(super) struct AcceptThreads {
     threads: Vec<(JoinHandle<()>, Arc<TcpListener>)>,
 }
 
-impl Accepting {
+impl AcceptThreads {
     pub(super) fn start(
         listeners: Vec<TcpListener>,
-        host: &Arc<Host>,
-        stopped: &Receiver<Infallible>,
-    ) -> io::Result<Accepting> {
+        context: &Arc<AcceptContext>,
+        shutdown_rx: &Receiver<Infallible>,
+    ) -> io::Result<AcceptThreads> {
         let mut threads = Vec::new();
         for listener in listeners {
             let listener = Arc::new(listener);
-            let (its_listener, host) = (Arc::clone(&listener), Arc::clone(host));
-            let stopped = stopped.clone();
-            let thread = spawn("accept", move || accept(&its_listener, &host, &stopped))?;
+            let (its_listener, context) = (Arc::clone(&listener), Arc::clone(context));
+            let shutdown_rx = shutdown_rx.clone();
+            let thread = spawn("accept", move || {
+                accept(&its_listener, &context, &shutdown_rx)
+            })?;
             threads.push((thread, listener));
         }
-        Ok(Accepting { threads })
+        Ok(AcceptThreads { threads })
     }
 
     /// Wakes the threads and waits for them; then the ports are free.
@@ -84,16 +86,16 @@ fn wake(listener: &TcpListener) {
     if rustix::net::shutdown(listener, rustix::net::Shutdown::Read).is_err()
         && let Ok(address) = listener.local_addr()
     {
-        let _ = TcpStream::connect_timeout(&address, limits::CLOSING_TIME);
+        let _ = TcpStream::connect_timeout(&address, limits::CLOSE_TIMEOUT);
     }
 }
 
 /// The life of an accept thread.
-fn accept(listener: &TcpListener, host: &Host, stopped: &Receiver<Infallible>) {
+fn accept(listener: &TcpListener, context: &AcceptContext, shutdown_rx: &Receiver<Infallible>) {
     accept_until_stopped(
         || listener.accept(),
-        |(socket, peer)| host.welcome(Arc::new(socket), canonical(peer)),
-        |time| all_dropped(stopped, time),
+        |(socket, peer)| context.start_connection(Arc::new(socket), canonical(peer)),
+        |time| disconnected_within(shutdown_rx, time),
     );
 }
 
@@ -105,8 +107,8 @@ fn accept_until_stopped<C>(
     mut welcome: impl FnMut(C),
     mut stopped_within: impl FnMut(Duration) -> bool,
 ) {
-    let mut pause = limits::ACCEPT_PAUSE;
-    let mut failures = Seldom::default();
+    let mut pause = limits::ACCEPT_BACKOFF;
+    let mut failures = LogThrottle::default();
     loop {
         let accepted = accept();
         if stopped_within(Duration::ZERO) {
@@ -114,17 +116,17 @@ fn accept_until_stopped<C>(
         }
         match accepted {
             Ok(connection) => {
-                pause = limits::ACCEPT_PAUSE;
+                pause = limits::ACCEPT_BACKOFF;
                 welcome(connection);
             }
             Err(e) => {
-                if let Some(untold) = failures.happens(Instant::now()) {
-                    warn!("cannot accept, and tries again now and then: {e}{untold}");
+                if let Some(suppressed) = failures.record(Instant::now()) {
+                    warn!("cannot accept, and tries again now and then: {e}{suppressed}");
                 }
                 if stopped_within(pause) {
                     return;
                 }
-                pause = (pause * 2).min(limits::ACCEPT_PAUSE_MAX);
+                pause = (pause * 2).min(limits::ACCEPT_BACKOFF_MAX);
             }
         }
     }
@@ -140,24 +142,24 @@ fn canonical(peer: SocketAddr) -> SocketAddr {
     }
 }
 
-impl Host {
+impl AcceptContext {
     /// Starts the thread of a connection, or refuses it.
-    fn welcome(&self, socket: Arc<TcpStream>, peer: SocketAddr) {
+    fn start_connection(&self, socket: Arc<TcpStream>, peer: SocketAddr) {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         let attachment = Attachment::new(
             number,
             Arc::clone(&socket),
             self.config.queue,
             self.config.write_timeout,
-            self.stopped.clone(),
+            self.shutdown_rx.clone(),
         );
-        let address = Origin::of(peer.ip());
-        let admission = match self.sessions.admit(attachment, address) {
-            Ok(admission) => admission,
-            Err(notice) => return self.farewell.refuse(socket, peer, notice, notice),
+        let address = AddressKey::of(peer.ip());
+        let registration = match self.sessions.register(attachment, address) {
+            Ok(registration) => registration,
+            Err(notice) => return self.refuser.refuse(socket, peer, notice, notice),
         };
         let now = Instant::now();
-        let mut rate = Rate::new(self.config.rate, self.config.burst, now);
+        let mut rate = RateLimiter::new(self.config.rate, self.config.burst, now);
         let mut is_logged = true;
         if let Some(allowances) = &self.allowances {
             rate = rate.with_loan(Loan::new(Arc::clone(allowances), address));
@@ -174,35 +176,34 @@ impl Host {
             rate,
             write_timeout: self.config.write_timeout,
             may_linger: !self.config.linger.is_zero(),
-            hand_off: Arc::clone(&self.hand_off),
-            farewell: self.farewell.clone(),
-            admission,
+            direct_writes: Arc::clone(&self.direct_writes),
+            refuser: self.refuser.clone(),
+            registration,
         });
-        // Not joined: the shutdown waits for the end of its `leaving`.
-        let leaving = self.leaving.clone();
+        // Not joined: the shutdown waits for the end of its `readers_tx`.
+        let readers_tx = self.readers_tx.clone();
         let name = format!("reader-{number}");
         let reader = spawn(name, move || {
             if !is_logged {
                 logging::silence_this_thread();
             }
             connection::serve(connection);
-            drop(leaving);
+            drop(readers_tx);
         });
         if let Err(e) = reader {
             let why = format_args!("no thread for it: {e}");
-            self.farewell
-                .refuse(socket, peer, Notice::ServerIsFull, why);
+            self.refuser.refuse(socket, peer, Notice::ServerIsFull, why);
         }
     }
 
     /// Counts a connection that the log does not mention, and logs the count now and then.
     fn count_in_the_log(&self, peer: SocketAddr, now: Instant) {
         let mut not_logged = self.not_logged.lock();
-        let untold = not_logged.happens(now);
+        let suppressed = not_logged.record(now);
         drop(not_logged);
-        if let Some(untold) = untold {
+        if let Some(suppressed) = suppressed {
             info!(
-                "connections not logged: {} connects too often{untold}",
+                "connections not logged: {} connects too often{suppressed}",
                 peer.ip()
             );
         }
@@ -247,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_shutdown_interrupts_a_pause() {
-        let (stopping, stopped) = bounded(0);
+        let (shutdown_tx, shutdown_rx) = bounded(0);
         let (pausing, paused) = bounded(1);
         let (ending, ended) = bounded::<Infallible>(0);
         thread::spawn(move || {
@@ -256,17 +257,20 @@ mod tests {
                 |()| {},
                 |time| {
                     if time.is_zero() {
-                        return all_dropped(&stopped, time);
+                        return disconnected_within(&shutdown_rx, time);
                     }
                     pausing.send(()).unwrap();
-                    all_dropped(&stopped, Duration::from_secs(3_600))
+                    disconnected_within(&shutdown_rx, Duration::from_secs(3_600))
                 },
             );
             drop(ending);
         });
         paused.recv().unwrap();
-        drop(stopping);
-        assert!(all_dropped(&ended, Duration::from_secs(10)), "it pauses on");
+        drop(shutdown_tx);
+        assert!(
+            disconnected_within(&ended, Duration::from_secs(10)),
+            "it pauses on"
+        );
     }
 
     #[test]

@@ -20,20 +20,20 @@ use crate::limits::{
     ALLOWANCE_RATES, LOGGED_CONNECTION_INTERVAL, MAX_ADDRESSES, MAX_LOGGED_CONNECTIONS,
     MIN_ALLOWANCE,
 };
-use crate::sessions::per_address::Origin;
+use crate::sessions::per_address::AddressKey;
 
-/// The allowances of all addresses. An [`Origin`] of `None` is this machine.
+/// The allowances of all addresses. An [`AddressKey`] of `None` is this machine.
 #[derive(Debug)]
 pub struct Allowances {
     requests: Terms,
-    addresses: HashMap<Option<Origin>, Allowance>,
+    addresses: HashMap<Option<AddressKey>, Allowance>,
 }
 
 /// How one connection takes requests out of the allowance of its address.
 #[derive(Clone, Debug)]
 pub struct Loan {
     allowances: Arc<Mutex<Allowances>>,
-    address: Option<Origin>,
+    address: Option<AddressKey>,
 }
 
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Allowances {
     ///
     /// Otherwise one request is owed: it waits for the rate of its connection, and counts for the
     /// address too. So a client that reconnects has ten times its rate in all, and not eleven.
-    pub fn take_request(&mut self, address: Option<Origin>, now: Instant) -> bool {
+    pub fn take_request(&mut self, address: Option<AddressKey>, now: Instant) -> bool {
         let terms = self.requests;
         let Some(allowance) = self.of(address, now) else {
             return false;
@@ -95,13 +95,13 @@ impl Allowances {
     }
 
     /// Counts a new connection of an address. Returns whether the log is to mention it.
-    pub fn is_logged(&mut self, address: Option<Origin>, now: Instant) -> bool {
+    pub fn is_logged(&mut self, address: Option<AddressKey>, now: Instant) -> bool {
         self.of(address, now)
             .is_some_and(|allowance| allowance.logged.take(LOGGED, now))
     }
 
     /// Returns the allowance of an address; `None` if there is no room for one more.
-    fn of(&mut self, address: Option<Origin>, now: Instant) -> Option<&mut Allowance> {
+    fn of(&mut self, address: Option<AddressKey>, now: Instant) -> Option<&mut Allowance> {
         if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
             // What is full again is as good as not there.
             self.addresses
@@ -139,7 +139,7 @@ impl Bucket {
 
 impl Loan {
     /// Lends to a connection from this address.
-    pub fn new(allowances: Arc<Mutex<Allowances>>, address: Option<Origin>) -> Loan {
+    pub fn new(allowances: Arc<Mutex<Allowances>>, address: Option<AddressKey>) -> Loan {
         Loan {
             allowances,
             address,
@@ -157,10 +157,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn address(number: u32) -> Option<Origin> {
-        let origin = Origin::of(std::net::Ipv4Addr::from_bits(0x0A00_0000 + number).into());
-        assert_ne!(origin, None);
-        origin
+    fn address(number: u32) -> Option<AddressKey> {
+        let address = AddressKey::of(std::net::Ipv4Addr::from_bits(0x0A00_0000 + number).into());
+        assert_ne!(address, None);
+        address
     }
 
     #[test]

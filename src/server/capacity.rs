@@ -22,7 +22,7 @@ use crate::limits::{
 /// (<https://github.com/rust-lang/rust/issues/78497>). So the cap is computed
 /// before the first client is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
+pub struct SystemLimits {
     /// RLIMIT_NOFILE (getrlimit(2)); `None` where there is no limit.
     pub descriptors: Option<u64>,
     /// vm.max_map_count (proc_sys_vm(5)); `None` where it cannot be read.
@@ -42,10 +42,10 @@ pub enum NoRoom {
     Maps(u64, u64),
 }
 
-impl Machine {
+impl SystemLimits {
     /// Raises RLIMIT_NOFILE's soft limit to the hard one, which needs no
     /// privilege, and reads what there is.
-    pub fn prepare() -> Machine {
+    pub fn raise_and_read() -> SystemLimits {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit {
@@ -62,7 +62,7 @@ impl Machine {
             .ok()
             .and_then(|list| count_cpus(&list))
             .unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u64));
-        Machine {
+        SystemLimits {
             descriptors,
             max_maps: fs::read_to_string("/proc/sys/vm/max_map_count")
                 .ok()
@@ -75,7 +75,7 @@ impl Machine {
 
     /// Returns how many clients this machine can hold beside this number of listeners: at least
     /// one and at most `wanted`.
-    pub fn clients(&self, wanted: usize, listeners: usize) -> Result<usize, NoRoom> {
+    pub fn max_clients(&self, wanted: usize, listeners: usize) -> Result<usize, NoRoom> {
         let further = (listeners as u64).saturating_sub(1);
         let descriptors = RESERVED_DESCRIPTORS + further * DESCRIPTORS_PER_LISTENER;
         let maps =
@@ -126,7 +126,7 @@ impl fmt::Display for NoRoom {
     }
 }
 
-impl fmt::Display for Machine {
+impl fmt::Display for SystemLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let or_any =
             |limit: Option<u64>| limit.map_or("any number of".to_owned(), |n| n.to_string());
@@ -143,7 +143,7 @@ impl fmt::Display for Machine {
 mod tests {
     use super::*;
 
-    const MACHINE: Machine = Machine {
+    const MACHINE: SystemLimits = SystemLimits {
         descriptors: Some(1_024),
         max_maps: Some(65_530),
         maps: 60,
@@ -152,57 +152,57 @@ mod tests {
 
     #[test]
     fn cap_is_the_least_of_what_is_wanted_and_each_limit() {
-        assert_eq!(MACHINE.clients(500, 1), Ok(500));
-        assert_eq!(MACHINE.clients(5_000, 1), Ok(1_024 - 32));
-        let roomy = Machine {
+        assert_eq!(MACHINE.max_clients(500, 1), Ok(500));
+        assert_eq!(MACHINE.max_clients(5_000, 1), Ok(1_024 - 32));
+        let roomy = SystemLimits {
             descriptors: None,
             ..MACHINE
         };
         let maps = 65_530 - 60 - 512 - 2 * 16;
-        assert_eq!(roomy.clients(100_000, 1), Ok(maps / 8));
-        let unknown = Machine {
+        assert_eq!(roomy.max_clients(100_000, 1), Ok(maps / 8));
+        let unknown = SystemLimits {
             max_maps: None,
             ..roomy
         };
-        assert_eq!(unknown.clients(100_000, 1), Ok(100_000));
+        assert_eq!(unknown.max_clients(100_000, 1), Ok(100_000));
     }
 
     #[test]
     fn listeners_and_processors_take_room() {
-        assert_eq!(MACHINE.clients(5_000, 101), Ok(1_024 - 32 - 200));
-        let big = Machine {
+        assert_eq!(MACHINE.max_clients(5_000, 101), Ok(1_024 - 32 - 200));
+        let big = SystemLimits {
             descriptors: None,
             cpus: 128,
             ..MACHINE
         };
         let maps = 65_530 - 60 - 512 - 2_048;
-        assert_eq!(big.clients(100_000, 1), Ok(maps / 8));
-        assert_eq!(big.clients(100_000, 11), Ok((maps - 40) / 8));
+        assert_eq!(big.max_clients(100_000, 1), Ok(maps / 8));
+        assert_eq!(big.max_clients(100_000, 11), Ok((maps - 40) / 8));
     }
 
     #[test]
     fn no_room_names_the_limit_and_the_least() {
-        let descriptors = |limit| Machine {
+        let descriptors = |limit| SystemLimits {
             descriptors: Some(limit),
             ..MACHINE
         };
-        assert_eq!(descriptors(33).clients(9, 1), Ok(1));
+        assert_eq!(descriptors(33).max_clients(9, 1), Ok(1));
         assert_eq!(
-            descriptors(32).clients(9, 1),
+            descriptors(32).max_clients(9, 1),
             Err(NoRoom::Descriptors(32, 33))
         );
         assert_eq!(
-            descriptors(0).clients(9, 3),
+            descriptors(0).max_clients(9, 3),
             Err(NoRoom::Descriptors(0, 37))
         );
-        let maps = |limit| Machine {
+        let maps = |limit| SystemLimits {
             max_maps: Some(limit),
             ..MACHINE
         };
-        assert_eq!(maps(60 + 512 + 32 + 8).clients(9, 1), Ok(1));
+        assert_eq!(maps(60 + 512 + 32 + 8).max_clients(9, 1), Ok(1));
         let least = 60 + 512 + 32 + 8;
         assert_eq!(
-            maps(least - 1).clients(9, 1),
+            maps(least - 1).max_clients(9, 1),
             Err(NoRoom::Maps(least - 1, least))
         );
     }

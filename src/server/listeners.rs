@@ -136,14 +136,14 @@ fn bind(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
     }
     set_inherited_options(&socket)?;
     net::bind(&socket, &address)?;
-    net::listen(&socket, limits::BACKLOG)?;
+    net::listen(&socket, limits::LISTEN_BACKLOG)?;
     Ok(TcpListener::from(socket))
 }
 
 /// Sets the options that the kernel copies to each accepted socket.
 fn set_inherited_options(socket: impl std::os::fd::AsFd) -> io::Result<()> {
     // Set before listen(2): the window scale is agreed on with the first packets (tcp(7)).
-    sockopt::set_socket_recv_buffer_size(&socket, limits::RECEIVE_BUFFER)?;
+    sockopt::set_socket_recv_buffer_size(&socket, limits::RECEIVE_BUFFER_SIZE)?;
     // Telnet's Synch sends a byte as urgent data. Without this option the kernel takes that
     // byte out of the stream, and the filter for telnet misses the end of its command.
     sockopt::set_socket_oobinline(&socket, true)?;
@@ -290,7 +290,7 @@ mod tests {
         let (accepted, _) = listener.accept().unwrap();
         // The kernel reserves as much again for its own structures (socket(7)).
         let size = sockopt::socket_recv_buffer_size(&accepted).unwrap();
-        assert_eq!(size, 2 * limits::RECEIVE_BUFFER);
+        assert_eq!(size, 2 * limits::RECEIVE_BUFFER_SIZE);
         assert!(sockopt::socket_oobinline(&accepted).unwrap());
         let flags = rustix::io::fcntl_getfd(listener).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));

@@ -5,33 +5,33 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::limits::TELL_INTERVAL;
+use crate::limits::LOG_THROTTLE_INTERVAL;
 
 /// For what may happen thousands of times a second, and is worth a line now and then.
 #[derive(Debug, Default)]
-pub struct Seldom {
-    told: Option<Instant>,
-    untold: u64,
+pub struct LogThrottle {
+    last_logged: Option<Instant>,
+    suppressed: u64,
 }
 
 /// How many happened since the last that was told; shown as an addition to a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Untold(u64);
+pub struct Suppressed(u64);
 
-impl Seldom {
+impl LogThrottle {
     /// It has happened, now. Where it is time to tell of it, how many were not told.
-    pub fn happens(&mut self, now: Instant) -> Option<Untold> {
-        let since = |told| now.duration_since(told);
-        if self.told.map_or(Duration::MAX, since) < TELL_INTERVAL {
-            self.untold += 1;
+    pub fn record(&mut self, now: Instant) -> Option<Suppressed> {
+        let since = |last_logged| now.duration_since(last_logged);
+        if self.last_logged.map_or(Duration::MAX, since) < LOG_THROTTLE_INTERVAL {
+            self.suppressed += 1;
             return None;
         }
-        self.told = Some(now);
-        Some(Untold(std::mem::take(&mut self.untold)))
+        self.last_logged = Some(now);
+        Some(Suppressed(std::mem::take(&mut self.suppressed)))
     }
 }
 
-impl fmt::Display for Untold {
+impl fmt::Display for Suppressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => Ok(()),
@@ -46,10 +46,10 @@ mod tests {
 
     #[test]
     fn what_happens_often_is_told_once_a_minute_with_the_count_of_the_others() {
-        let (mut seldom, start) = (Seldom::default(), Instant::now());
+        let (mut throttle, start) = (LogThrottle::default(), Instant::now());
         let mut at = |seconds| {
-            let told = seldom.happens(start + Duration::from_secs(seconds));
-            told.map(|untold| untold.to_string())
+            let last_logged = throttle.record(start + Duration::from_secs(seconds));
+            last_logged.map(|suppressed| suppressed.to_string())
         };
         assert_eq!(at(0), Some(String::new()));
         for second in 0..60 {

@@ -2,7 +2,7 @@
 //!
 //! Each line names its thread, which is the connection's: `reader-7` and
 //! `writer-7` are the two threads of connection 7. Two rules hold for whatever
-//! comes from a client: it is escaped ([`Wire`](crate::protocol::redact::Wire)), because a log is read in
+//! comes from a client: it is escaped ([`Redacted`](crate::protocol::redact::Redacted)), because a log is read in
 //! terminals too; and tokens never reach a log, but for one that somebody takes for a
 //! name.
 //!
@@ -22,7 +22,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use env_logger::{Env, Target};
 use log::{Level, error};
 
-use crate::limits::{LOG_CLOSING_TIME, LOG_LINES};
+use crate::limits::{LOG_FLUSH_TIMEOUT, MAX_LOG_LINES};
 use crate::threads::spawn;
 
 thread_local! {
@@ -46,15 +46,15 @@ pub fn silence_this_thread() {
 /// An error means that there is no thread to be had. The thread lives as long as the
 /// process, because the logger does; nobody waits for it but the dropping of what is
 /// given back.
-pub fn init(verbosity: usize) -> io::Result<Logging> {
+pub fn init(verbosity: usize) -> io::Result<LogGuard> {
     let filter = match verbosity {
         0 => "info",
         1 => "debug",
         _ => "trace",
     };
-    let (queue, entries) = bounded(LOG_LINES);
+    let (queue, entries) = bounded(MAX_LOG_LINES);
     spawn("logger", move || write_entries(&entries, io::stderr()))?;
-    let lines = Lines {
+    let lines = LogWriter {
         queue: queue.clone(),
         missing: 0,
     };
@@ -78,23 +78,23 @@ pub fn init(verbosity: usize) -> io::Result<Logging> {
         .target(Target::Pipe(Box::new(lines)))
         .init();
     panic::set_hook(Box::new(log_panic));
-    Ok(Logging { queue })
+    Ok(LogGuard { queue })
 }
 
 /// To be dropped when the process is about to end: waits until what has been logged is
-/// written, and no longer than [`LOG_CLOSING_TIME`], or a stopped terminal would keep the
+/// written, and no longer than [`LOG_FLUSH_TIMEOUT`], or a stopped terminal would keep the
 /// process for ever.
-pub struct Logging {
+pub struct LogGuard {
     queue: Sender<Entry>,
 }
 
-impl Drop for Logging {
+impl Drop for LogGuard {
     fn drop(&mut self) {
-        let deadline = Instant::now() + LOG_CLOSING_TIME;
+        let deadline = Instant::now() + LOG_FLUSH_TIMEOUT;
         let (mark, written) = bounded(0);
         if self
             .queue
-            .send_deadline(Entry::Mark(mark), deadline)
+            .send_deadline(Entry::Flush(mark), deadline)
             .is_ok()
         {
             // Nothing is ever sent, so this is the disconnection, or the deadline.
@@ -111,17 +111,17 @@ enum Entry {
         bytes: Vec<u8>,
     },
     /// Dropped when all before it is written.
-    Mark(Sender<Infallible>),
+    Flush(Sender<Infallible>),
 }
 
 /// Where lines go in: the end of the channel that never blocks.
-struct Lines {
+struct LogWriter {
     queue: Sender<Entry>,
     /// How many did not fit since the last that did.
     missing: u64,
 }
 
-impl Write for Lines {
+impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let entry = Entry::Line {
             missing: self.missing,
@@ -149,7 +149,7 @@ fn write_entries(entries: &Receiver<Entry>, mut stderr: impl Write) {
                 }
                 let _ = stderr.write_all(&bytes);
             }
-            Entry::Mark(mark) => drop(mark),
+            Entry::Flush(mark) => drop(mark),
         }
     }
 }
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted_where_it_is_missing() {
         let (queue, entries) = bounded(2);
-        let mut lines = Lines { queue, missing: 0 };
+        let mut lines = LogWriter { queue, missing: 0 };
         let mut log = |texts: &[&str]| {
             for text in texts {
                 lines.write_all(text.as_bytes()).unwrap();
@@ -214,7 +214,7 @@ mod tests {
             }
         }
         let (queue, entries) = bounded(2);
-        let mut lines = Lines { queue, missing: 0 };
+        let mut lines = LogWriter { queue, missing: 0 };
         lines.write_all(b"one\n").unwrap();
         lines.write_all(b"two\n").unwrap();
         drop(lines);

@@ -1,7 +1,7 @@
 //! The server: binds, accepts, and ends in good order.
 //!
 //! Knows connections as something that is started and cut, and nothing of what is
-//! said on them. Its invariant: accepting never ends but by a shutdown, and never
+//! said on them. Its invariant: accept_threads never ends but by a shutdown, and never
 //! waits for a client.
 
 use std::fmt;
@@ -14,14 +14,14 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{Level, info, log};
 use parking_lot::Mutex;
 
-use crate::outbox::direct_write::HandOff;
+use crate::outbox::direct_write::DirectWrites;
 use crate::sessions::Sessions;
-use accept::{Accepting, Host};
+use accept::{AcceptContext, AcceptThreads};
 use allowance::Allowances;
-use capacity::{Machine, NoRoom};
+use capacity::{NoRoom, SystemLimits};
 use listeners::ListenError;
 use options::Config;
-use refusal::Farewell;
+use refusal::Refuser;
 
 mod accept;
 pub mod allowance;
@@ -43,8 +43,8 @@ pub use shutdown::ShutdownHandle;
 pub struct Server {
     listeners: Vec<TcpListener>,
     config: Config,
-    machine: Machine,
-    /// How many clients there may be: `max_clients`, or what the machine can hold.
+    system: SystemLimits,
+    /// How many clients there may be: `max_clients`, or what the system can hold.
     capacity: usize,
     stop: (Sender<()>, Receiver<()>),
 }
@@ -61,15 +61,15 @@ pub enum BindError {
 impl Server {
     /// Binds the addresses of `config.listen`.
     pub fn bind(config: Config) -> Result<Server, BindError> {
-        let machine = Machine::prepare();
+        let system = SystemLimits::raise_and_read();
         let listeners = listeners::bind_all(&config.listen).map_err(BindError::Listen)?;
-        let capacity = machine
-            .clients(config.max_clients, listeners.len())
+        let capacity = system
+            .max_clients(config.max_clients, listeners.len())
             .map_err(BindError::NoRoom)?;
         Ok(Server {
             listeners,
             config,
-            machine,
+            system,
             capacity,
             stop: bounded(1),
         })
@@ -95,7 +95,7 @@ impl Server {
         let Server {
             listeners,
             config,
-            machine,
+            system,
             capacity,
             stop: (_keeps_it_connected, stop),
         } = self;
@@ -106,41 +106,41 @@ impl Server {
         };
         log!(
             level,
-            "room for {capacity} clients: {} wanted, {machine}",
+            "room for {capacity} clients: {} wanted, {system}",
             config.max_clients
         );
 
         let grace = config.grace;
         let sessions = Sessions::new(capacity, config.max_per_address);
         // Nothing is ever sent on these two. Each ends what waits for it by being
-        // dropped: `stopping` the pauses of the accept threads; and the last
-        // clone of `leaving`, of which every reader has one, the shutdown.
-        let (stopping, stopped) = bounded(0);
-        let (leaving, left) = bounded(0);
-        let host = Arc::new(Host {
+        // dropped: `shutdown_tx` the pauses of the accept threads; and the last
+        // clone of `readers_tx`, of which every reader has one, the shutdown.
+        let (shutdown_tx, shutdown_rx) = bounded(0);
+        let (readers_tx, readers_rx) = bounded(0);
+        let context = Arc::new(AcceptContext {
             sessions: Arc::clone(&sessions),
-            hand_off: HandOff::start(config.hand_off)?,
+            direct_writes: DirectWrites::start(config.direct_writes)?,
             allowances: Allowances::new(config.rate, config.burst)
                 .map(|allowances| Arc::new(Mutex::new(allowances))),
             not_logged: Mutex::default(),
             config,
-            farewell: Farewell::start()?,
-            leaving,
-            stopped: stopped.clone(),
+            refuser: Refuser::start()?,
+            readers_tx,
+            shutdown_rx: shutdown_rx.clone(),
             last_number: AtomicU64::new(0),
         });
-        sweeper::start(&sessions, host.config.linger, &stopped)?;
+        sweeper::start(&sessions, context.config.linger, &shutdown_rx)?;
         // Last, when nothing else can fail: whoever is accepted is served.
-        let accepting = Accepting::start(listeners, &host, &stopped)?;
-        // It has a `leaving`, for whose end the shutdown would wait in vain.
-        drop(host);
+        let accept_threads = AcceptThreads::start(listeners, &context, &shutdown_rx)?;
+        // It has a `readers_tx`, for whose end the shutdown would wait in vain.
+        drop(context);
 
         // Fails only without a sender, and one is kept above.
         let _ = stop.recv();
         info!("shutting down");
-        drop(stopping);
-        accepting.end();
-        shutdown::close(&sessions, grace, &left);
+        drop(shutdown_tx);
+        accept_threads.end();
+        shutdown::shut_down_clients(&sessions, grace, &readers_rx);
         info!("ended");
         Ok(())
     }

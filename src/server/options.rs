@@ -37,7 +37,7 @@ pub struct Config {
     /// How many of them from one address, loopback excepted; `None` for any.
     pub max_per_address: Option<usize>,
     /// Bytes of deliveries that wait for one client, at least
-    /// [`limits::QUEUE_MIN`].
+    /// [`limits::MIN_QUEUE`].
     pub queue: usize,
     /// Requests a second of one client; 0 for any.
     pub rate: u32,
@@ -53,7 +53,7 @@ pub struct Config {
     pub grace: Duration,
     /// Whether a reader writes what it can to idle clients itself, instead of waking
     /// their writers.
-    pub hand_off: bool,
+    pub direct_writes: bool,
 }
 
 /// Reads the arguments, without the program's name.
@@ -104,7 +104,7 @@ fn table() -> Options {
     table
         .optflag(
             "",
-            "no-hand-off",
+            "no-direct-writes",
             "wake a writer for all there is: slower, for study",
         )
         .optflagmulti("v", "verbose", "log more; -vv logs each line on the wire")
@@ -150,7 +150,7 @@ impl Config {
             write_timeout: seconds(WRITE_TIMEOUT)?,
             linger: seconds(LINGER)?,
             grace: seconds(GRACE)?,
-            hand_off: !matches.opt_present("no-hand-off"),
+            direct_writes: !matches.opt_present("no-direct-writes"),
         })
     }
 }
@@ -200,7 +200,7 @@ const QUEUE: Number<usize> = Number {
     name: "queue",
     argument: "BYTES",
     meaning: "deliveries waiting for one client",
-    least: limits::QUEUE_MIN,
+    least: limits::MIN_QUEUE,
     most: limits::MAX_QUEUE,
     default: limits::DEFAULT_QUEUE,
 };
@@ -323,7 +323,7 @@ mod tests {
             write_timeout: seconds(30),
             linger: seconds(60),
             grace: seconds(5),
-            hand_off: true,
+            direct_writes: true,
         };
         assert_eq!(
             parse::<&str>([]),
@@ -358,7 +358,7 @@ mod tests {
             "0",
             "--grace",
             "3",
-            "--no-hand-off",
+            "--no-direct-writes",
         ]);
         let seconds = |s| Duration::from_secs(s);
         let expected = Config {
@@ -372,7 +372,7 @@ mod tests {
             write_timeout: seconds(2),
             linger: seconds(0),
             grace: seconds(3),
-            hand_off: false,
+            direct_writes: false,
         };
         assert_eq!(config, Ok(expected));
         let Ok(Operation::Run { verbosity: 3, .. }) = parse(["-vv", "--verbose"]) else {

@@ -17,7 +17,7 @@ use crate::server::allowance::Loan;
 /// what is left of the burst it keeps one instant, at which a client that keeps
 /// strictly to the rate would be allowed its next request.
 #[derive(Debug)]
-pub struct Rate {
+pub struct RateLimiter {
     /// The time a request costs; zero where there is no limit.
     interval: Duration,
     /// How far a client may run ahead of the strict rate.
@@ -30,14 +30,14 @@ pub struct Rate {
     loan: Option<Loan>,
 }
 
-impl Rate {
+impl RateLimiter {
     /// `per_second` requests a second, 0 for any number, after a burst of `burst`.
-    pub fn new(per_second: u32, burst: u32, now: Instant) -> Rate {
+    pub fn new(per_second: u32, burst: u32, now: Instant) -> RateLimiter {
         let interval = match per_second {
             0 => Duration::ZERO,
             _ => Duration::from_secs(1) / per_second,
         };
-        Rate {
+        RateLimiter {
             interval,
             ahead: interval * burst.saturating_sub(1),
             next: now,
@@ -47,8 +47,8 @@ impl Rate {
     }
 
     /// The same, with a first burst that the address lends as far as it has an allowance.
-    pub fn with_loan(self, loan: Loan) -> Rate {
-        Rate {
+    pub fn with_loan(self, loan: Loan) -> RateLimiter {
+        RateLimiter {
             next_earned: self.next + self.ahead + self.interval,
             loan: Some(loan),
             ..self
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_burst_passes_and_the_rest_comes_at_the_rate() {
         let mut now = Instant::now();
-        let mut rate = Rate::new(10, 50, now);
+        let mut rate = RateLimiter::new(10, 50, now);
         for _ in 0..50 {
             assert_eq!(rate.delay(now), Duration::ZERO);
         }
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn silence_earns_the_burst_back_and_no_more() {
         let start = Instant::now();
-        let mut rate = Rate::new(10, 5, start);
+        let mut rate = RateLimiter::new(10, 5, start);
         for _ in 0..5 {
             rate.delay(start);
         }
@@ -117,14 +117,14 @@ mod tests {
     #[test]
     fn without_a_rate_nobody_waits() {
         let now = Instant::now();
-        let mut rate = Rate::new(0, 1, now);
+        let mut rate = RateLimiter::new(0, 1, now);
         assert!((0..10_000).all(|_| rate.delay(now) == Duration::ZERO));
     }
 
     /// What makes connections of one address, with a rate of 10 and a burst of 50.
-    fn connections() -> impl Fn(Instant) -> Rate {
+    fn connections() -> impl Fn(Instant) -> RateLimiter {
         let allowances = Arc::new(Mutex::new(Allowances::new(10, 50).unwrap()));
-        move |now| Rate::new(10, 50, now).with_loan(Loan::new(Arc::clone(&allowances), None))
+        move |now| RateLimiter::new(10, 50, now).with_loan(Loan::new(Arc::clone(&allowances), None))
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
             let mut now = Instant::now();
             let mut others = connect(now);
             let mut rate = connect(now);
-            let mut unlent = Rate::new(10, 50, now);
+            let mut unlent = RateLimiter::new(10, 50, now);
             unlent.next_earned += Duration::from_secs(5);
             for pause in pauses {
                 now += Duration::from_millis(pause);

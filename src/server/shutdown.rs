@@ -26,7 +26,11 @@ impl ShutdownHandle {
 }
 
 /// Tells everyone, lets the writers write, and sees the threads off.
-pub(super) fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infallible>) {
+pub(super) fn shut_down_clients(
+    sessions: &Sessions,
+    grace: Duration,
+    readers_rx: &Receiver<Infallible>,
+) {
     let connections = sessions.close();
     for connection in &connections {
         connection.shut_down();
@@ -42,17 +46,17 @@ pub(super) fn close(sessions: &Sessions, grace: Duration, left: &Receiver<Infall
     }
     // Everyone has the last line before them; those who close their side now,
     // leave by the normal path.
-    if !all_dropped(left, limits::SHUTDOWN_CLOSING_TIME) {
+    if !disconnected_within(readers_rx, limits::SHUTDOWN_CLOSE_TIMEOUT) {
         for connection in &connections {
-            connection.cut();
+            connection.shutdown_socket();
         }
-        if !all_dropped(left, limits::LEAVE_TIME) {
+        if !disconnected_within(readers_rx, limits::THREAD_EXIT_TIMEOUT) {
             warn!("some threads did not leave");
         }
     }
 }
 
 /// Whether every sender of this channel is dropped within so long.
-pub(super) fn all_dropped(channel: &Receiver<Infallible>, time: Duration) -> bool {
+pub(super) fn disconnected_within(channel: &Receiver<Infallible>, time: Duration) -> bool {
     channel.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
 }

@@ -14,27 +14,27 @@ use log::info;
 use crate::sessions::Sessions;
 use crate::threads::spawn;
 
-/// Starts the thread. It ends when the last sender of `stopped` is dropped, and
+/// Starts the thread. It ends when the last sender of `shutdown_rx` is dropped, and
 /// nobody waits for it.
 pub(super) fn start(
     sessions: &Arc<Sessions>,
     linger: Duration,
-    stopped: &Receiver<Infallible>,
+    shutdown_rx: &Receiver<Infallible>,
 ) -> io::Result<()> {
-    let (sessions, stopped) = (Arc::clone(sessions), stopped.clone());
-    spawn("sweeper", move || sweep(&sessions, linger, &stopped))?;
+    let (sessions, shutdown_rx) = (Arc::clone(sessions), shutdown_rx.clone());
+    spawn("sweeper", move || sweep(&sessions, linger, &shutdown_rx))?;
     Ok(())
 }
 
-fn sweep(sessions: &Sessions, linger: Duration, stopped: &Receiver<Infallible>) {
+fn sweep(sessions: &Sessions, linger: Duration, shutdown_rx: &Receiver<Infallible>) {
     let mut due = never();
     loop {
         select! {
-            recv(stopped) -> _ => return,
-            recv(sessions.lingers()) -> _ => {}
+            recv(shutdown_rx) -> _ => return,
+            recv(sessions.expiry_signal()) -> _ => {}
             recv(due) -> _ => {}
         }
-        let (ended, next) = sessions.end_lingered_out(Instant::now(), linger);
+        let (ended, next) = sessions.expire_lingering(Instant::now(), linger);
         for session in ended {
             info!("expired lingering session of {}", session.name);
         }

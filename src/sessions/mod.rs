@@ -14,7 +14,7 @@
 //!
 //! Invariant, whenever the lock is free: *`names` and `members` refer to each other one to
 //! one, and so do `members` and `outboxes`. `snapshot`, if there is one, has the same outboxes.
-//! A member belongs to a connection or is in `lingering`. `origins` counts `connections` and
+//! A member belongs to a connection or is in `lingering`. `addresses` counts `connections` and
 //! `lingering`.* A name is claimed, changed and released in one write section each, so it
 //! belongs to one session at any instant. A connection ends or detaches a session only if the
 //! session still belongs to it. It checks its number, which no other connection ever has.
@@ -30,8 +30,8 @@ use parking_lot::RwLock;
 use crate::outbox::{Attachment, Outbox};
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
-pub use registration::Admission;
-use state::{Lingering, State};
+pub use registration::Registration;
+use state::{LingeringEntry, State};
 
 pub mod per_address;
 mod registration;
@@ -44,10 +44,10 @@ pub struct Sessions {
     state: RwLock<State>,
     /// The most clients: connections, and lingering sessions.
     capacity: usize,
-    /// The most clients of one origin.
-    per_origin: usize,
+    /// The most clients of one address.
+    per_address: usize,
     /// Wakes the sweeper when a session begins to linger. One token is as good as many.
-    lingers: (Sender<()>, Receiver<()>),
+    expiry_signal: (Sender<()>, Receiver<()>),
 }
 
 /// A session at the moment of its lookup.
@@ -75,13 +75,13 @@ pub enum NameError {
 }
 
 impl Sessions {
-    /// Room for `capacity` clients, and for `per_origin` of one origin (`None`: any number).
-    pub fn new(capacity: usize, per_origin: Option<usize>) -> Arc<Sessions> {
+    /// Room for `capacity` clients, and for `per_address` of one address (`None`: any number).
+    pub fn new(capacity: usize, per_address: Option<usize>) -> Arc<Sessions> {
         Arc::new(Sessions {
             state: RwLock::default(),
             capacity,
-            per_origin: per_origin.unwrap_or(usize::MAX),
-            lingers: bounded(1),
+            per_address: per_address.unwrap_or(usize::MAX),
+            expiry_signal: bounded(1),
         })
     }
 
@@ -157,31 +157,33 @@ impl Sessions {
     /// Ends the session of `token`, which belongs to another connection or lingers, and closes
     /// its outbox. Both happen under one lock: between them, that connection could still get
     /// `Set a name first`. False if the session had ended before.
-    pub fn end_and_finish(&self, token: Token) -> bool {
-        self.state.write().end_and_finish(token).is_some()
+    pub fn end_and_close_outbox(&self, token: Token) -> bool {
+        self.state.write().end_and_close_outbox(token).is_some()
     }
 
     /// Ends the sessions that have lingered for `time`. Returns them, and when the next one
     /// will have.
-    pub fn end_lingered_out(
+    pub fn expire_lingering(
         &self,
         now: Instant,
         time: Duration,
     ) -> (Vec<Session>, Option<Instant>) {
         let mut state = self.state.write();
         let mut ended = Vec::new();
-        while let Some((_, &Lingering { since, token, .. })) = state.lingering.first_key_value() {
+        while let Some((_, &LingeringEntry { since, token, .. })) =
+            state.lingering.first_key_value()
+        {
             if now < since + time {
                 return (ended, Some(since + time));
             }
-            ended.extend(state.end_and_finish(token));
+            ended.extend(state.end_and_close_outbox(token));
         }
         (ended, None)
     }
 
     /// Receives a token when a session begins to linger.
-    pub fn lingers(&self) -> &Receiver<()> {
-        &self.lingers.1
+    pub fn expiry_signal(&self) -> &Receiver<()> {
+        &self.expiry_signal.1
     }
 
     /// Admits no connection any more, and lets no session begin or be resumed. Returns all

@@ -11,25 +11,25 @@ use std::net::{IpAddr, Ipv6Addr};
 /// network of 64 bits, and whoever is in it as many addresses as it likes, so the
 /// network counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Origin(IpAddr);
+pub struct AddressKey(IpAddr);
 
-impl Origin {
-    /// The origin of a peer; `None` for this machine, of which any number may come: it is
+impl AddressKey {
+    /// The address of a peer; `None` for this machine, of which any number may come: it is
     /// trusted anyway, and a proxy or `ssh -L` makes everyone come from there.
-    pub fn of(address: IpAddr) -> Option<Origin> {
+    pub fn of(address: IpAddr) -> Option<AddressKey> {
         // A listener for IPv6 shows IPv4 clients as ::ffff:a.b.c.d.
         match address.to_canonical() {
             address if address.is_loopback() => None,
             IpAddr::V6(address) => {
                 let network = address.to_bits() & !u128::from(u64::MAX);
-                Some(Origin(Ipv6Addr::from_bits(network).into()))
+                Some(AddressKey(Ipv6Addr::from_bits(network).into()))
             }
-            address => Some(Origin(address)),
+            address => Some(AddressKey(address)),
         }
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for AddressKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             IpAddr::V4(address) => write!(f, "{address}"),
@@ -38,11 +38,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The clients of each origin; of those without one nothing is kept.
+/// The clients of each address; of those without one nothing is kept.
 #[derive(Debug, Default)]
-pub struct Origins(HashMap<Origin, Clients>);
+pub struct AddressCounts(HashMap<AddressKey, Clients>);
 
-/// The clients of one origin.
+/// The clients of one address.
 #[derive(Debug, Default)]
 pub struct Clients {
     /// How many connections come from there.
@@ -51,34 +51,34 @@ pub struct Clients {
     pub lingering: BTreeSet<u64>,
 }
 
-impl Origins {
+impl AddressCounts {
     /// How many connections come from there.
-    pub fn connections(&self, origin: Option<Origin>) -> usize {
-        self.clients(origin).map_or(0, |it| it.connections)
+    pub fn connections(&self, address: Option<AddressKey>) -> usize {
+        self.clients(address).map_or(0, |it| it.connections)
     }
 
     /// How many clients are from there: connections, and sessions that linger.
-    pub fn count(&self, origin: Option<Origin>) -> usize {
+    pub fn count(&self, address: Option<AddressKey>) -> usize {
         let count = |it: &Clients| it.connections + it.lingering.len();
-        self.clients(origin).map_or(0, count)
+        self.clients(address).map_or(0, count)
     }
 
     /// The key of the session from there that has lingered longest.
-    pub fn longest_lingering(&self, origin: Option<Origin>) -> Option<u64> {
-        self.clients(origin)?.lingering.first().copied()
+    pub fn longest_lingering(&self, address: Option<AddressKey>) -> Option<u64> {
+        self.clients(address)?.lingering.first().copied()
     }
 
-    fn clients(&self, origin: Option<Origin>) -> Option<&Clients> {
-        self.0.get(&origin?)
+    fn clients(&self, address: Option<AddressKey>) -> Option<&Clients> {
+        self.0.get(&address?)
     }
 
-    /// Changes what is counted of an origin. Keeps nothing of an origin without clients.
-    pub fn change(&mut self, origin: Option<Origin>, change: impl FnOnce(&mut Clients)) {
-        let Some(origin) = origin else { return };
-        let clients = self.0.entry(origin).or_default();
+    /// Changes what is counted of an address. Keeps nothing of an address without clients.
+    pub fn change(&mut self, address: Option<AddressKey>, change: impl FnOnce(&mut Clients)) {
+        let Some(address) = address else { return };
+        let clients = self.0.entry(address).or_default();
         change(clients);
         if clients.connections == 0 && clients.lingering.is_empty() {
-            self.0.remove(&origin);
+            self.0.remove(&address);
         }
     }
 }
@@ -87,8 +87,8 @@ impl Origins {
 mod tests {
     use super::*;
 
-    fn origin(address: &str) -> Option<Origin> {
-        Origin::of(address.parse().unwrap())
+    fn key(address: &str) -> Option<AddressKey> {
+        AddressKey::of(address.parse().unwrap())
     }
 
     #[test]
@@ -100,51 +100,51 @@ mod tests {
             "::ffff:127.0.0.1",
             "::ffff:127.9.9.9",
         ] {
-            assert_eq!(origin(address), None, "{address}");
+            assert_eq!(key(address), None, "{address}");
         }
     }
 
     #[test]
     fn an_ipv4_address_is_an_origin_also_where_ipv6_shows_it() {
-        assert_ne!(origin("192.0.2.1"), None);
-        assert_eq!(origin("192.0.2.1"), origin("::ffff:192.0.2.1"));
-        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
-        assert_ne!(origin("::ffff:192.0.2.1"), origin("::ffff:192.0.2.2"));
-        assert_eq!(origin("192.0.2.1").unwrap().to_string(), "192.0.2.1");
+        assert_ne!(key("192.0.2.1"), None);
+        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_ne!(key("::ffff:192.0.2.1"), key("::ffff:192.0.2.2"));
+        assert_eq!(key("192.0.2.1").unwrap().to_string(), "192.0.2.1");
     }
 
     #[test]
     fn an_ipv6_network_of_64_bits_is_an_origin() {
-        let here = origin("2001:db8:1:2:3:4:5:6");
-        assert_eq!(here, origin("2001:db8:1:2::1"));
-        assert_eq!(here, origin("2001:db8:1:2:ffff:ffff:ffff:ffff"));
-        assert_ne!(here, origin("2001:db8:1:3::1"));
-        assert_ne!(here, origin("2001:db9:1:2::1"));
+        let here = key("2001:db8:1:2:3:4:5:6");
+        assert_eq!(here, key("2001:db8:1:2::1"));
+        assert_eq!(here, key("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(here, key("2001:db8:1:3::1"));
+        assert_ne!(here, key("2001:db9:1:2::1"));
         assert_eq!(here.unwrap().to_string(), "2001:db8:1:2::/64");
         // Not the loopback address, although its network has the same bits.
-        assert_ne!(origin("::2"), None);
+        assert_ne!(key("::2"), None);
     }
 
     #[test]
     fn clients_are_counted_by_origin_and_forgotten_with_the_last() {
-        let mut origins = Origins::default();
-        let (one, two) = (origin("192.0.2.1"), origin("192.0.2.2"));
-        origins.change(one, |it| it.connections += 1);
-        origins.change(one, |it| it.connections += 1);
-        origins.change(two, |it| it.connections += 1);
-        origins.change(one, |it| it.connections -= 1);
-        origins.change(one, |it| it.lingering.extend([7, 8]));
-        assert_eq!((origins.connections(one), origins.count(one)), (1, 3));
-        assert_eq!((origins.connections(two), origins.count(two)), (1, 1));
-        assert_eq!(origins.longest_lingering(one), Some(7));
-        assert_eq!(origins.longest_lingering(two), None);
-        origins.change(one, |it| it.lingering.retain(|key| *key != 7));
-        assert_eq!(origins.longest_lingering(one), Some(8));
-        origins.change(one, |it| it.lingering.clear());
-        origins.change(one, |it| it.connections -= 1);
-        origins.change(two, |it| it.connections -= 1);
-        origins.change(None, |it| it.connections += 1);
-        assert!(origins.0.is_empty(), "{origins:?}");
-        assert_eq!(origins.count(None), 0);
+        let mut addresses = AddressCounts::default();
+        let (one, two) = (key("192.0.2.1"), key("192.0.2.2"));
+        addresses.change(one, |it| it.connections += 1);
+        addresses.change(one, |it| it.connections += 1);
+        addresses.change(two, |it| it.connections += 1);
+        addresses.change(one, |it| it.connections -= 1);
+        addresses.change(one, |it| it.lingering.extend([7, 8]));
+        assert_eq!((addresses.connections(one), addresses.count(one)), (1, 3));
+        assert_eq!((addresses.connections(two), addresses.count(two)), (1, 1));
+        assert_eq!(addresses.longest_lingering(one), Some(7));
+        assert_eq!(addresses.longest_lingering(two), None);
+        addresses.change(one, |it| it.lingering.retain(|key| *key != 7));
+        assert_eq!(addresses.longest_lingering(one), Some(8));
+        addresses.change(one, |it| it.lingering.clear());
+        addresses.change(one, |it| it.connections -= 1);
+        addresses.change(two, |it| it.connections -= 1);
+        addresses.change(None, |it| it.connections += 1);
+        assert!(addresses.0.is_empty(), "{addresses:?}");
+        assert_eq!(addresses.count(None), 0);
     }
 }

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::per_address::Origin;
-use super::state::{Holder, Lingering, Member, State};
+use super::per_address::AddressKey;
+use super::state::{LingeringEntry, Owner, SessionEntry, State};
 use super::{NameError, Session, Sessions};
-use crate::outbox::direct_write::Cork;
+use crate::outbox::direct_write::PendingWrites;
 use crate::outbox::writer::Writer;
-use crate::outbox::{Attachment, Duty, Evicted, Outbox};
+use crate::outbox::{Attachment, Evicted, MustDrain, Outbox};
 use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
@@ -20,9 +20,9 @@ use crate::protocol::username::Username;
 ///
 /// Dropping it ends the session and frees the slot, also after a panic. So no dead client
 /// keeps a name.
-pub struct Admission {
+pub struct Registration {
     sessions: Arc<Sessions>,
-    origin: Option<Origin>,
+    address: Option<AddressKey>,
     /// The thread is started before the connection's first name is claimed, outside all locks.
     /// If a name is refused, the thread stays for the next try. The reader thread ends it.
     pub writer: Writer,
@@ -33,18 +33,18 @@ impl Sessions {
     /// Admits a connection, or returns the notice with which it is refused.
     ///
     /// The connection may come to resume a lingering session. So no session is evicted to make
-    /// room before the connection [claims](Admission::claim) a name.
-    pub fn admit(
+    /// room before the connection [claims](Registration::claim) a name.
+    pub fn register(
         self: &Arc<Self>,
         attachment: Attachment,
-        origin: Option<Origin>,
-    ) -> Result<Admission, Notice> {
+        address: Option<AddressKey>,
+    ) -> Result<Registration, Notice> {
         let attachment = Arc::new(attachment);
         let mut state = self.state.write();
         if state.closing {
             return Err(Notice::ShuttingDown);
         }
-        if state.origins.connections(origin) >= self.per_origin {
+        if state.addresses.connections(address) >= self.per_address {
             return Err(Notice::TooManyFromAddress);
         }
         if state.connections.len() >= self.capacity {
@@ -52,10 +52,10 @@ impl Sessions {
         }
         let connection = Arc::clone(&attachment);
         state.connections.insert(attachment.number, connection);
-        state.origins.change(origin, |it| it.connections += 1);
-        Ok(Admission {
+        state.addresses.change(address, |it| it.connections += 1);
+        Ok(Registration {
             sessions: Arc::clone(self),
-            origin,
+            address,
             writer: Writer::new(attachment),
             session: None,
         })
@@ -63,9 +63,9 @@ impl Sessions {
 
     /// The session to evict so that there is room: if a limit is exceeded, the one that has
     /// lingered longest of all that count for the limit.
-    fn to_give_way(&self, state: &State, origin: Option<Origin>) -> Option<Token> {
-        let longest = if state.origins.count(origin) > self.per_origin {
-            state.origins.longest_lingering(origin)
+    fn eviction_candidate(&self, state: &State, address: Option<AddressKey>) -> Option<Token> {
+        let longest = if state.addresses.count(address) > self.per_address {
+            state.addresses.longest_lingering(address)
         } else if state.connections.len() + state.lingering.len() > self.capacity {
             state.lingering.keys().next().copied()
         } else {
@@ -75,7 +75,7 @@ impl Sessions {
     }
 }
 
-impl Admission {
+impl Registration {
     /// All sessions.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
@@ -101,7 +101,7 @@ impl Admission {
         &mut self,
         name: &Username,
         token: Token,
-        cork: &Cork,
+        pending: &PendingWrites,
     ) -> Result<Vec<Session>, NameError> {
         debug_assert!(self.session.is_none());
         self.writer.start().map_err(|_| NameError::NoThread)?;
@@ -123,23 +123,23 @@ impl Admission {
             return Err(NameError::Taken);
         }
         let mut ended = Vec::new();
-        while let Some(longest) = self.sessions.to_give_way(&state, self.origin) {
-            ended.extend(state.end_and_finish(longest));
+        while let Some(longest) = self.sessions.eviction_candidate(&state, self.address) {
+            ended.extend(state.end_and_close_outbox(longest));
         }
         let _ = attach(&mut self.writer, &outbox, response);
         state.names.insert(key, (name.clone(), token));
         state.outboxes.insert(number, Arc::clone(&outbox));
         state.snapshot = OnceLock::new();
-        let member = Member {
+        let member = SessionEntry {
             session,
-            holder: Holder::Connection(number),
+            owner: Owner::Connection(number),
             claimed_by: number,
             token_was_used: false.into(),
         };
         state.members.insert(token, member);
         drop(state);
         self.session = Some(token);
-        cork.take_up(Duty::Yours, &outbox);
+        pending.note(MustDrain::Soon, &outbox);
         Ok(ended)
     }
 
@@ -152,7 +152,7 @@ impl Admission {
         &mut self,
         token: Token,
         name: &Username,
-        cork: &Cork,
+        pending: &PendingWrites,
     ) -> Result<Option<Evicted>, NameError> {
         debug_assert!(self.session.is_none());
         self.writer.start().map_err(|_| NameError::NoThread)?;
@@ -162,7 +162,7 @@ impl Admission {
         }
         let renamed = state.check_name(token, name)?;
         state.set_name(token, name);
-        state.hand_over(token, self.writer.attachment.number);
+        state.reassign(token, self.writer.attachment.number);
         let member = state.members.get(&token).ok_or(NameError::Gone)?;
         let outbox = Arc::clone(&member.session.outbox);
         let response = match renamed {
@@ -172,7 +172,7 @@ impl Admission {
         let evicted = attach(&mut self.writer, &outbox, response);
         drop(state);
         self.session = Some(token);
-        cork.take_up(Duty::Yours, &outbox);
+        pending.note(MustDrain::Soon, &outbox);
         Ok(evicted)
     }
 
@@ -180,7 +180,7 @@ impl Admission {
     pub fn end_session(&mut self) -> Option<Session> {
         let token = self.session.take()?;
         let mut state = self.sessions.state.write();
-        if state.is_held_by(token, self.writer.attachment.number) {
+        if state.is_owned_by(token, self.writer.attachment.number) {
             state.end(token)
         } else {
             None
@@ -193,31 +193,31 @@ impl Admission {
         let number = self.writer.attachment.number;
         let token = self.session.take()?;
         let mut state = self.sessions.state.write();
-        if !state.is_held_by(token, number) {
+        if !state.is_owned_by(token, number) {
             return None;
         }
         let last = state.lingering.last_key_value();
         let key = last.map_or(0, |(last, _)| last + 1);
         let member = state.members.get_mut(&token)?;
         if !may_linger || !member.token_was_used.load(Ordering::Relaxed) {
-            return Some((state.end_and_finish(token)?, false));
+            return Some((state.end_and_close_outbox(token)?, false));
         }
-        member.holder = Holder::Lingering(key);
+        member.owner = Owner::Lingering(key);
         let session = member.session.clone();
-        let lingering = Lingering {
+        let lingering = LingeringEntry {
             since: Instant::now(),
             token,
-            origin: self.origin,
+            address: self.address,
         };
         state.lingering.insert(key, lingering);
-        state.origins.change(self.origin, |it| {
+        state.addresses.change(self.address, |it| {
             it.lingering.insert(key);
         });
         // Otherwise the connection and its session would count as two clients.
-        state.remove_connection(number, self.origin);
+        state.remove_connection(number, self.address);
         drop(state);
         // Fails if the sweeper has been woken before and has not looked yet.
-        let _ = self.sessions.lingers.0.try_send(());
+        let _ = self.sessions.expiry_signal.0.try_send(());
         Some((session, true))
     }
 }
@@ -228,10 +228,10 @@ fn attach(writer: &mut Writer, outbox: &Arc<Outbox>, response: Response) -> Opti
     writer.attach(outbox, &Reply { header, response })
 }
 
-impl Drop for Admission {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.end_session();
         let mut state = self.sessions.state.write();
-        state.remove_connection(self.writer.attachment.number, self.origin);
+        state.remove_connection(self.writer.attachment.number, self.address);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::per_address::{Origin, Origins};
+use super::per_address::{AddressCounts, AddressKey};
 use super::{NameError, Session};
 use crate::outbox::{Attachment, Outbox};
 use crate::protocol::token::Token;
@@ -20,7 +20,7 @@ pub(super) struct State {
     pub(super) closing: bool,
     /// All connections, with a session or without, by their numbers.
     pub(super) connections: HashMap<u64, Arc<Attachment>>,
-    pub(super) members: HashMap<Token, Member>,
+    pub(super) members: HashMap<Token, SessionEntry>,
     /// In the order in which names are listed, each as its owner spells it.
     pub(super) names: BTreeMap<NameKey, (Username, Token)>,
     /// The recipients of a broadcast, in the order in which their sessions were claimed. They
@@ -30,22 +30,22 @@ pub(super) struct State {
     /// The values of `outboxes`, for the next broadcast. Empty after a change.
     pub(super) snapshot: OnceLock<Arc<[Arc<Outbox>]>>,
     /// The sessions without a connection. A session that was lost later has a greater key.
-    pub(super) lingering: BTreeMap<u64, Lingering>,
-    pub(super) origins: Origins,
+    pub(super) lingering: BTreeMap<u64, LingeringEntry>,
+    pub(super) addresses: AddressCounts,
 }
 
 /// A session that lingers.
-pub(super) struct Lingering {
+pub(super) struct LingeringEntry {
     pub(super) since: Instant,
     pub(super) token: Token,
-    /// The origin of its last connection.
-    pub(super) origin: Option<Origin>,
+    /// The address of its last connection.
+    pub(super) address: Option<AddressKey>,
 }
 
 /// A session, with what only this module needs.
-pub(super) struct Member {
+pub(super) struct SessionEntry {
     pub(super) session: Session,
-    pub(super) holder: Holder,
+    pub(super) owner: Owner,
     /// Its key among the outboxes.
     pub(super) claimed_by: u64,
     /// A client has sent its token, so the client knows the token.
@@ -54,7 +54,7 @@ pub(super) struct Member {
 
 /// The owner of a session.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holder {
+pub(super) enum Owner {
     /// The connection of this number.
     Connection(u64),
     /// None. It lingers, under this key.
@@ -72,7 +72,7 @@ impl State {
     }
 
     pub(super) fn set_name(&mut self, token: Token, name: &Username) {
-        if let Some(Member { session, .. }) = self.members.get_mut(&token) {
+        if let Some(SessionEntry { session, .. }) = self.members.get_mut(&token) {
             self.names.remove(&session.name.key());
             self.names.insert(name.key(), (name.clone(), token));
             session.name = name.clone();
@@ -81,51 +81,51 @@ impl State {
 
     /// Ends a session: its name is free at once. Its outbox stays open, for a last message.
     pub(super) fn end(&mut self, token: Token) -> Option<Session> {
-        let Member {
+        let SessionEntry {
             session,
-            holder,
+            owner,
             claimed_by,
             ..
         } = self.members.remove(&token)?;
         self.names.remove(&session.name.key());
         self.outboxes.remove(&claimed_by);
         self.snapshot = OnceLock::new();
-        self.linger_no_more(holder);
+        self.remove_lingering(owner);
         Some(session)
     }
 
-    pub(super) fn end_and_finish(&mut self, token: Token) -> Option<Session> {
+    pub(super) fn end_and_close_outbox(&mut self, token: Token) -> Option<Session> {
         self.end(token).inspect(|session| session.outbox.finish())
     }
 
     /// Gives a session to a connection.
-    pub(super) fn hand_over(&mut self, token: Token, connection: u64) {
+    pub(super) fn reassign(&mut self, token: Token, connection: u64) {
         if let Some(member) = self.members.get_mut(&token) {
-            let before = std::mem::replace(&mut member.holder, Holder::Connection(connection));
-            self.linger_no_more(before);
+            let before = std::mem::replace(&mut member.owner, Owner::Connection(connection));
+            self.remove_lingering(before);
         }
     }
 
-    pub(super) fn linger_no_more(&mut self, holder: Holder) {
-        if let Holder::Lingering(key) = holder
-            && let Some(Lingering { origin, .. }) = self.lingering.remove(&key)
+    pub(super) fn remove_lingering(&mut self, owner: Owner) {
+        if let Owner::Lingering(key) = owner
+            && let Some(LingeringEntry { address, .. }) = self.lingering.remove(&key)
         {
-            self.origins.change(origin, |it| {
+            self.addresses.change(address, |it| {
                 it.lingering.remove(&key);
             });
         }
     }
 
-    pub(super) fn remove_connection(&mut self, connection: u64, origin: Option<Origin>) {
+    pub(super) fn remove_connection(&mut self, connection: u64, address: Option<AddressKey>) {
         if self.connections.remove(&connection).is_some() {
-            self.origins.change(origin, |it| {
+            self.addresses.change(address, |it| {
                 it.connections = it.connections.saturating_sub(1)
             });
         }
     }
 
-    pub(super) fn is_held_by(&self, token: Token, connection: u64) -> bool {
+    pub(super) fn is_owned_by(&self, token: Token, connection: u64) -> bool {
         let member = self.members.get(&token);
-        member.is_some_and(|member| member.holder == Holder::Connection(connection))
+        member.is_some_and(|member| member.owner == Owner::Connection(connection))
     }
 }

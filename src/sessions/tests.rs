@@ -1,10 +1,10 @@
 //! The session map on its own: no sockets but those that an attachment needs, no threads
 //! but those that race.
 
-use super::per_address::Origin;
+use super::per_address::AddressKey;
 use super::*;
 use crate::outbox::Evicted;
-use crate::outbox::direct_write::Cork;
+use crate::outbox::direct_write::PendingWrites;
 use crate::outbox::tests::next_number;
 use crate::protocol::literals::name;
 use crate::protocol::reply::Notice;
@@ -23,22 +23,26 @@ fn token(bits: u8) -> Token {
     Token::from_bits([bits; 16])
 }
 
-fn admit(sessions: &Arc<Sessions>, origin: Option<Origin>) -> Result<Admission, Notice> {
-    sessions.admit(Attachment::for_test(next_number()).0, origin)
+fn register(sessions: &Arc<Sessions>, address: Option<AddressKey>) -> Result<Registration, Notice> {
+    sessions.register(Attachment::for_test(next_number()).0, address)
 }
 
 fn names(sessions: &Sessions) -> Vec<Username> {
     sessions.names("", usize::MAX).0
 }
 
-fn connect(sessions: &Arc<Sessions>) -> Admission {
-    admit(sessions, None).expect("room")
+fn connect(sessions: &Arc<Sessions>) -> Registration {
+    register(sessions, None).expect("room")
 }
 
-impl Admission {
+impl Registration {
     /// A claim whose response is not drained.
     fn claim_for_test(&mut self, its_name: &str, bits: u8) -> Result<Vec<Session>, NameError> {
-        self.claim(&name(its_name), token(bits), &Cork::for_test(false))
+        self.claim(
+            &name(its_name),
+            token(bits),
+            &PendingWrites::for_test(false),
+        )
     }
 
     fn resume_for_test(
@@ -46,7 +50,7 @@ impl Admission {
         token: Token,
         its_name: &str,
     ) -> Result<Option<Evicted>, NameError> {
-        self.resume(token, &name(its_name), &Cork::for_test(false))
+        self.resume(token, &name(its_name), &PendingWrites::for_test(false))
     }
 }
 
@@ -124,10 +128,10 @@ fn of_many_who_race_for_a_name_one_gets_it() {
 fn there_is_room_for_so_many_and_again_when_one_leaves() {
     let sessions = Sessions::new(2, None);
     let (first, _second) = (connect(&sessions), connect(&sessions));
-    let full = admit(&sessions, None).err();
+    let full = register(&sessions, None).err();
     assert_eq!(full, Some(Notice::ServerIsFull));
     drop(first);
-    assert!(admit(&sessions, None).is_ok());
+    assert!(register(&sessions, None).is_ok());
 }
 
 #[test]
@@ -140,7 +144,7 @@ fn a_closed_server_admits_nobody_and_knows_who_is_there() {
         sessions.by_token(token(1)).is_some(),
         "until its connection ends"
     );
-    let refused = admit(&sessions, None).err();
+    let refused = register(&sessions, None).err();
     assert_eq!(refused, Some(Notice::ShuttingDown));
 }
 
@@ -161,7 +165,7 @@ fn outboxes_are_those_of_all_sessions() {
 
 /// Has this connection claim a name, and break when its token was used, so that the
 /// session lingers; its token.
-fn linger(mut connection: Admission, its_name: &str, bits: u8) -> Token {
+fn linger(mut connection: Registration, its_name: &str, bits: u8) -> Token {
     connection.claim_for_test(its_name, bits).unwrap();
     connection.sessions().use_token(token(bits));
     assert!(matches!(lose(&mut connection), Some((_, true))));
@@ -169,8 +173,8 @@ fn linger(mut connection: Admission, its_name: &str, bits: u8) -> Token {
 }
 
 /// What the reader thread does when its connection is lost.
-fn lose(connection: &mut Admission) -> Option<(Session, bool)> {
-    connection.attachment().break_off();
+fn lose(connection: &mut Registration) -> Option<(Session, bool)> {
+    connection.attachment().abort();
     connection.writer.end();
     connection.break_session(true)
 }
@@ -194,7 +198,7 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
         assert_eq!(matches!(broken, Some((_, true))), lingers);
         drop(connection);
         assert_eq!(sessions.by_name(&name("alice")).is_some(), lingers);
-        sessions.end_and_finish(token(1));
+        sessions.end_and_close_outbox(token(1));
     }
 }
 
@@ -204,7 +208,7 @@ fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
     let alice = token(1);
     let mut first = connect(&sessions);
     first
-        .claim(&name("alice"), alice, &Cork::for_test(false))
+        .claim(&name("alice"), alice, &PendingWrites::for_test(false))
         .unwrap();
     sessions.use_token(alice).unwrap();
     let mut second = connect(&sessions);
@@ -238,7 +242,7 @@ fn a_refused_resumption_changes_nothing() {
         Some(NameError::Gone)
     );
     assert_eq!(newcomer.token(), None);
-    let (ended, next) = sessions.end_lingered_out(Instant::now(), Duration::ZERO);
+    let (ended, next) = sessions.expire_lingering(Instant::now(), Duration::ZERO);
     assert_eq!(
         (ended[0].name.as_str(), ended.len(), next),
         ("alice", 1, None)
@@ -257,9 +261,9 @@ fn sessions_linger_out_in_the_order_in_which_they_broke() {
     assert!(resuming.resume_for_test(one, "one").is_ok());
     assert!(matches!(lose(&mut resuming), Some((_, true))));
     let minute = Duration::from_secs(60);
-    let (ended, next) = sessions.end_lingered_out(Instant::now(), minute);
+    let (ended, next) = sessions.expire_lingering(Instant::now(), minute);
     assert!(ended.is_empty() && next.is_some_and(|next| next > Instant::now()));
-    let (ended, _) = sessions.end_lingered_out(Instant::now() + 2 * minute, minute);
+    let (ended, _) = sessions.expire_lingering(Instant::now() + 2 * minute, minute);
     assert_eq!(
         ended.iter().map(|it| it.token).collect::<Vec<_>>(),
         [two, one]
@@ -273,8 +277,8 @@ fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
         linger(connect(&sessions), "one", 1),
         linger(connect(&sessions), "two", 2),
     );
-    let ended = |admission: &mut Admission, its_name: &str, bits: u8| {
-        let ended = admission
+    let ended = |registration: &mut Registration, its_name: &str, bits: u8| {
+        let ended = registration
             .claim_for_test(its_name, bits)
             .expect("a free name");
         ended
@@ -290,16 +294,16 @@ fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
     assert_eq!(ended(&mut second, "second", 4), [one]);
     let mut third = connect(&sessions);
     assert!(third.resume_for_test(two, "two").is_ok());
-    let full = admit(&sessions, None).err();
+    let full = register(&sessions, None).err();
     assert_eq!(full, Some(Notice::ServerIsFull));
 }
 
-fn origin(last: u8) -> Option<Origin> {
-    Origin::of([192, 0, 2, last].into())
+fn address(last: u8) -> Option<AddressKey> {
+    AddressKey::of([192, 0, 2, last].into())
 }
 
-fn connect_from(sessions: &Arc<Sessions>, last: u8) -> Result<Admission, Notice> {
-    admit(sessions, origin(last))
+fn connect_from(sessions: &Arc<Sessions>, last: u8) -> Result<Registration, Notice> {
+    register(sessions, address(last))
 }
 
 #[test]
@@ -308,7 +312,7 @@ fn there_is_room_for_so_many_of_one_origin_and_for_any_number_without_one() {
     let (first, _second) = (connect_from(&sessions, 1), connect_from(&sessions, 1));
     let refused = connect_from(&sessions, 1).err();
     assert_eq!(refused, Some(Notice::TooManyFromAddress));
-    let _others: Vec<Admission> = (0..5).map(|_| connect(&sessions)).collect();
+    let _others: Vec<Registration> = (0..5).map(|_| connect(&sessions)).collect();
     assert!(connect_from(&sessions, 2).is_ok());
     drop(first);
     assert!(connect_from(&sessions, 1).is_ok());
@@ -327,7 +331,7 @@ fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
     assert!(sessions.by_token(one).is_some());
     let ended = third.claim_for_test("third", 4).expect("a free name");
     let ended: Vec<Token> = ended.iter().map(|session| session.token).collect();
-    assert_eq!(ended, [one], "the longest lingering of this origin");
+    assert_eq!(ended, [one], "the longest lingering of this address");
     // Resumed from elsewhere, it counts there.
     let mut moved = connect_from(&sessions, 3).expect("room");
     assert!(moved.resume_for_test(two, "two").is_ok());
@@ -347,9 +351,9 @@ fn what_is_counted_of_an_origin_goes_when_its_clients_go() {
     let two = linger(connect_from(&sessions, 1).expect("room"), "two", 2);
     drop(connect_from(&sessions, 1));
     let later = Instant::now() + Duration::from_secs(60);
-    sessions.end_and_finish(two);
-    sessions.end_lingered_out(later, Duration::from_secs(60));
-    let counted = sessions.state.read().origins.count(origin(1));
+    sessions.end_and_close_outbox(two);
+    sessions.expire_lingering(later, Duration::from_secs(60));
+    let counted = sessions.state.read().addresses.count(address(1));
     assert_eq!(counted, 0);
 }
 
@@ -369,7 +373,7 @@ fn a_closing_server_lets_nobody_resume() {
 #[test]
 fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sessions() {
     let sessions = Sessions::new(10, None);
-    let mut connections: Vec<Admission> = (0..4).map(|_| connect(&sessions)).collect();
+    let mut connections: Vec<Registration> = (0..4).map(|_| connect(&sessions)).collect();
     // Whoever has them: the order is of the connections that claimed, not of the names.
     for (number, its_name) in [(2, "carol"), (0, "dora"), (3, "alice"), (1, "bob")] {
         let bits = u8::try_from(number).unwrap();
@@ -391,9 +395,9 @@ fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sess
     let lost = lose(&mut connections[0]);
     assert!(matches!(lost, Some((_, true))));
     assert!(are_same(&everyone(&sessions), &outboxes[1..]));
-    sessions.end_lingered_out(Instant::now(), Duration::ZERO);
+    sessions.expire_lingering(Instant::now(), Duration::ZERO);
     assert!(are_same(&everyone(&sessions), &outboxes[2..]));
-    assert!(sessions.end_and_finish(token(3)));
+    assert!(sessions.end_and_close_outbox(token(3)));
     assert!(are_same(&everyone(&sessions), &outboxes[2..3]));
 }
 
@@ -401,7 +405,7 @@ fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sess
 fn names_are_listed_in_order_as_far_as_there_is_room() {
     let sessions = Sessions::new(10, None);
     let spellings = ["bob", "Anna", "an", "AN-2", "Zed", "ant"];
-    let _members: Vec<Admission> = (0..)
+    let _members: Vec<Registration> = (0..)
         .zip(spellings)
         .map(|(bits, spelling)| {
             let mut member = connect(&sessions);

@@ -124,11 +124,11 @@ impl Seen {
 
 fn with_real_server(manner: &Manner) -> io::Result<Seen> {
     let server = Server::start(&[]);
-    let mut sender = server.named("sender");
+    let mut sender = server.log_in("sender");
     let mut seen = Seen::default();
     for number in 0..CLIENTS {
         let name = format!("user{number}");
-        let client = server.named(&name);
+        let client = server.log_in(&name);
         for waiting in 0..manner.waiting {
             let message = format!("Private-message {name} {}", filling(waiting));
             sender.ask(&message, "200 OK", &format!("Delivered to {name}"));

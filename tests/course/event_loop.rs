@@ -244,7 +244,7 @@ pub(super) fn experiment() -> io::Result<()> {
         let mut runs = [const { Vec::new() }; 3];
         // In turns, because the machine has its moods.
         for _ in 0..ROUNDS {
-            runs[0].push(measure(&format!("{arguments} -- --no-hand-off"))?);
+            runs[0].push(measure(&format!("{arguments} -- --no-direct-writes"))?);
             runs[1].push(measure(arguments)?);
             runs[2].push(measure_event_loop(arguments)?);
         }

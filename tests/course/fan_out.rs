@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chat::outbox::Attachment;
-use chat::outbox::direct_write::{Cork, HandOff};
+use chat::outbox::direct_write::{DirectWrites, PendingWrites};
 use chat::protocol::token::Token;
 use chat::protocol::username::Username;
 use chat::sessions::Sessions;
@@ -147,8 +147,8 @@ fn locked_by_naive() -> io::Result<Duration> {
 /// How long the session map holds it, to say who is to have a broadcast.
 fn locked_by_sessions() -> Duration {
     let sessions = Sessions::new(CLIENTS as usize, None);
-    let cork = Cork::new(HandOff::new(true));
-    let mut admissions = Vec::new();
+    let cork = PendingWrites::new(DirectWrites::new(true));
+    let mut registrations = Vec::new();
     // One socket for all: only the map matters here.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
@@ -156,11 +156,11 @@ fn locked_by_sessions() -> Duration {
     for number in 0..CLIENTS {
         let (id, socket) = (number as u64, Arc::clone(&socket));
         let attachment = Attachment::new(id, socket, usize::MAX, Duration::ZERO, never());
-        let mut admission = sessions.admit(attachment, None).expect("there is room");
+        let mut registration = sessions.register(attachment, None).expect("there is room");
         let name = Username::new(&format!("user{number}")).expect("a name");
         let token = Token::from_bits(number.to_be_bytes());
-        admission.claim(&name, token, &cork).expect("it is free");
-        admissions.push(admission);
+        registration.claim(&name, token, &cork).expect("it is free");
+        registrations.push(registration);
     }
     let times = (0..ROUNDS).map(|_| {
         let begin = Instant::now();

@@ -117,14 +117,14 @@ fn answers(server: &Server, pieces: impl Iterator<Item = Vec<u8>>) -> io::Result
 /// By how much a server's memory has grown, in KiB, when it has read a line that has not
 /// ended yet.
 fn memory_for_endless_line(server: &Server) -> io::Result<u64> {
-    let before = server.figure("VmRSS");
+    let before = server.proc_status("VmRSS");
     let socket = TcpStream::connect(server.address)?;
     let reader = read_all(&socket)?;
     let piece = vec![b'x'; 1024 * 1024];
     for _ in 0..ENDLESS / piece.len() {
         send(server, &socket, &piece)?;
     }
-    let after = server.figure("VmRSS");
+    let after = server.proc_status("VmRSS");
     socket.shutdown(Shutdown::Write)?;
     reader.join().expect("no panic");
     Ok(after.saturating_sub(before))

@@ -31,7 +31,7 @@ mod stopping;
 #[path = "../it/support.rs"]
 #[allow(dead_code)]
 mod support;
-/// Chapter 4: a thread's price in memory and in a wake-up; batching and the hand-off.
+/// Chapter 4: a thread's price in memory and in a wake-up; batching and direct writes.
 mod thread_cost;
 
 use std::env;

@@ -26,7 +26,7 @@ const BURST: usize = 50;
 type Names = RwLock<HashMap<String, Arc<TcpStream>>>;
 
 /// How a client gets its name; false if another has it.
-type LogIn = fn(&Names, &str, &Arc<TcpStream>) -> io::Result<bool>;
+type LoginOutcome = fn(&Names, &str, &Arc<TcpStream>) -> io::Result<bool>;
 
 fn answer_then_insert(names: &Names, name: &str, client: &Arc<TcpStream>) -> io::Result<bool> {
     if names.read().contains_key(name) {
@@ -96,7 +96,7 @@ fn log_in(server: SocketAddr) -> usize {
     let done = AtomicBool::new(false);
     let send_to_all = |sender: usize| {
         let mut sender = named(server, &format!("sender{sender}"));
-        sender.deaf = true;
+        sender.ignore_deliveries = true;
         while !done.load(Ordering::Relaxed) {
             sender.send_raw("\r\n\r\nBroadcast-message hello\r\n".repeat(BURST));
             (0..BURST).for_each(|_| drop(sender.next()));
@@ -129,7 +129,7 @@ fn named(server: SocketAddr, name: &str) -> Client {
 }
 
 /// A naive server: it reads lines, and writes to everyone's socket.
-fn start_naive(log_in: LogIn) -> io::Result<SocketAddr> {
+fn start_naive(log_in: LoginOutcome) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let names = Arc::new(Names::default());
@@ -142,7 +142,7 @@ fn start_naive(log_in: LogIn) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-fn serve(names: &Names, log_in: LogIn, client: &Arc<TcpStream>) -> io::Result<()> {
+fn serve(names: &Names, log_in: LoginOutcome, client: &Arc<TcpStream>) -> io::Result<()> {
     let mut own = None;
     for line in BufReader::new(&**client).lines() {
         let line = line?;

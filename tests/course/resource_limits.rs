@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use chat::limits::RESERVED_DESCRIPTORS;
 use rustix::process::geteuid;
 
-use crate::support::{ForOthers, Server};
+use crate::support::{ExecutableCopy, Server};
 use crate::{BE, process};
 
 /// How many connect, of whom only some find room.
@@ -143,7 +143,7 @@ fn with_few_threads(program: &str, options: &[&str]) -> Server {
         let limit = format!("--nproc={}", own_threads() + THREADS);
         return Server::start_limited(&limit, program, options, without_backtrace);
     }
-    let program = ForOthers::copy(program);
+    let program = ExecutableCopy::copy(program);
     let user = 60_000 + std::process::id() % 5_000;
     let limit = format!("--nproc={THREADS}");
     Server::start_limited(&limit, program.path(), options, |command| {

@@ -8,7 +8,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use chat::limits::SEND_BUFFER;
+use chat::limits::SEND_BUFFER_SIZE;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -111,10 +111,10 @@ pub(super) fn experiment() -> io::Result<()> {
     print("this server", with_this_server)
 }
 
-fn print(name: &str, mut come_back: impl FnMut() -> io::Result<[Vec<u8>; 2]>) -> io::Result<()> {
+fn print(name: &str, mut reconnect: impl FnMut() -> io::Result<[Vec<u8>; 2]>) -> io::Result<()> {
     let (mut read, mut twice, mut torn) = (0, 0, 0);
     for _ in 0..ROUNDS {
-        let [before, after] = come_back()?;
+        let [before, after] = reconnect()?;
         let (before, _) = messages(&before);
         let (after, strays) = messages(&after);
         let numbers: Vec<usize> = before.into_iter().chain(after).collect();
@@ -175,7 +175,7 @@ fn naively(writer: Writer, keeps_mailbox: bool) -> io::Result<[Vec<u8>; 2]> {
 /// The same with the real server.
 fn with_this_server() -> io::Result<[Vec<u8>; 2]> {
     let server = Server::start(&["--queue", "4194304"]);
-    let (mut bob, mut client) = (server.named("bob"), server.named("alice"));
+    let (mut bob, mut client) = (server.log_in("bob"), server.log_in("alice"));
     client.use_token();
     let mut send = |text: &str| {
         let request = format!("Private-message alice {text}");
@@ -196,7 +196,7 @@ fn connection() -> io::Result<(Arc<TcpStream>, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let client = TcpStream::connect(listener.local_addr()?)?;
     let (server, _) = listener.accept()?;
-    set_socket_send_buffer_size(&server, SEND_BUFFER)?;
+    set_socket_send_buffer_size(&server, SEND_BUFFER_SIZE)?;
     Ok((Arc::new(server), client))
 }
 

@@ -130,7 +130,7 @@ fn write_to_all(server: &Server, dialect: Dialect) -> io::Result<Seen> {
     let mut bob = Chatter::join(server, dialect, "bob")?;
     let carol = Chatter::join(server, dialect, "carol")?;
     let (mut answered, mut bob_has) = (0, 0);
-    let before = server.figure("VmRSS");
+    let before = server.proc_status("VmRSS");
     let result = (0..MESSAGES).try_for_each(|_| {
         alice.say(&"x".repeat(LENGTH))?;
         answered += 1;
@@ -142,7 +142,7 @@ fn write_to_all(server: &Server, dialect: Dialect) -> io::Result<Seen> {
         Err(e) if !is_timeout(&e) => return Err(e),
         _ => {}
     }
-    let memory = server.figure("VmRSS").saturating_sub(before);
+    let memory = server.proc_status("VmRSS").saturating_sub(before);
     Ok(Seen {
         answered,
         bob_has,

@@ -122,8 +122,8 @@ fn stop_this_server(one_is_stuck: bool) -> io::Result<()> {
     let clients: io::Result<Vec<Chatter>> = (0..CLIENTS).map(join).collect();
     let clients = clients?;
     let stuck = one_is_stuck.then(|| {
-        let carol = server.named("carol");
-        server.named("alice").fill("carol");
+        let carol = server.log_in("carol");
+        server.log_in("alice").fill_queue("carol");
         carol
     });
     let begin = Instant::now();

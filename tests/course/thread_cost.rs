@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use chat::limits::STACK;
+use chat::limits::STACK_SIZE;
 use crossbeam_channel::{Receiver, RecvError, Sender, bounded, unbounded};
 
 use crate::chat::{Chatter, OURS};
@@ -83,14 +83,14 @@ pub(super) fn default_threads() -> io::Result<()> {
 
 pub(super) fn small_threads() -> io::Result<()> {
     show_memory("with 256 KiB of stack", |waiting| {
-        let builder = thread::Builder::new().stack_size(STACK);
+        let builder = thread::Builder::new().stack_size(STACK_SIZE);
         builder.spawn(move || wait(&waiting)).map(drop)
     })
 }
 
 pub(super) fn threads_with_buffer() -> io::Result<()> {
     show_memory("and a buffer on it", |waiting| {
-        let builder = thread::Builder::new().stack_size(STACK);
+        let builder = thread::Builder::new().stack_size(STACK_SIZE);
         builder.spawn(move || wait_with_buffer(&waiting)).map(drop)
     })
 }
@@ -266,11 +266,15 @@ fn per_delivery(used: Duration, deliveries: usize) -> f64 {
     used.as_secs_f64() * 1e6 / deliveries as f64
 }
 
-/// This server with the hand-off and without, in turns.
+/// This server with direct writes and without, in turns.
 fn compare_servers() -> io::Result<()> {
     println!("this server, {CLIENTS} clients, one message after the other, in µs a delivery:");
     let mut rooms = [
-        ("--no-hand-off", Room::open(&["--no-hand-off"])?, Vec::new()),
+        (
+            "--no-direct-writes",
+            Room::open(&["--no-direct-writes"])?,
+            Vec::new(),
+        ),
         ("default", Room::open(&[])?, Vec::new()),
     ];
     for _ in 0..ROUNDS {

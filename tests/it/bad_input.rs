@@ -7,7 +7,7 @@ const STRAY: &str = "A request is an empty line, a token line and a request line
 #[test]
 fn a_line_that_should_be_empty_is_answered_at_once_and_costs_only_itself() {
     let server = Server::start(&[]);
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     // Nothing but its length and the HTTP ending is looked at.
     for line in ["Set-name bob", " ", "\u{7}", "GET / HTTP/2", "HTTP/1.1"] {
         client.send_raw(format!("{line}\r\n"));
@@ -32,7 +32,7 @@ fn http_is_answered_418_and_closed() {
         );
         client.expect_end();
     }
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     client.send_raw("\x07\u{80} HTTP/1.1\n");
     client.expect(
         "418 I'm a tea pocket",
@@ -40,7 +40,7 @@ fn http_is_answered_418_and_closed() {
     );
     client.expect_end();
     // Its session is gone with it.
-    server.named("alice");
+    server.log_in("alice");
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn http_as_a_header_or_a_body_is_not_http() {
 #[test]
 fn each_malformed_request_gets_its_answer() {
     let server = Server::start(&[]);
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     let name = "A name is 2 to 63 of A-Z a-z 0-9 _ -";
     let long = "я".repeat(2_048);
     for (body, data) in [
@@ -129,7 +129,7 @@ fn each_malformed_request_gets_its_answer() {
 #[test]
 fn a_text_of_the_greatest_length_is_taken() {
     let server = Server::start(&[]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let text = "🙂".repeat(2_047);
     alice.ask(
         &format!("Broadcast-message {text}"),
@@ -138,7 +138,7 @@ fn a_text_of_the_greatest_length_is_taken() {
     );
     bob.expect_delivery("broadcast", "alice", &text);
     let longest = "n".repeat(63);
-    let mut other = server.named(&longest);
+    let mut other = server.log_in(&longest);
     alice.ask(
         &format!("Private-message {longest} {text}"),
         "200 OK",
@@ -157,7 +157,7 @@ fn ask_with(client: &mut Client, lines: (&[u8], &[u8]), answer: (&str, &str), he
 #[test]
 fn the_first_thing_wrong_names_the_answer() {
     let server = Server::start(&[]);
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     let own = client.token.clone();
     let long = vec![b'x'; 8_513];
     let bad = "400 Bad Request";
@@ -206,7 +206,7 @@ fn the_first_thing_wrong_names_the_answer() {
 #[test]
 fn a_400_carries_the_header_that_the_request_would_have_had() {
     let server = Server::start(&[]);
-    let (mut alice, bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, bob) = (server.log_in("alice"), server.log_in("bob"));
     let mut nobody = server.connect();
     let (own, other) = (alice.token.clone(), bob.token.clone());
     let long = vec![b'x'; 8_513];
@@ -225,7 +225,7 @@ fn a_400_carries_the_header_that_the_request_would_have_had() {
 #[test]
 fn the_twentieth_400_in_a_row_is_the_last() {
     let server = Server::start(&[]);
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     for _ in 0..3 {
         for _ in 0..19 {
             client.send_raw("x\n");
@@ -250,13 +250,13 @@ fn the_twentieth_400_in_a_row_is_the_last() {
         client.expect("400 Bad Request", data);
     }
     client.expect_end();
-    server.named("alice");
+    server.log_in("alice");
 }
 
 #[test]
 fn any_other_answer_ends_a_row_of_400s() {
     let server = Server::start(&[]);
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     for (header, body, status) in [
         ("", "Ping", "200 OK"),
         ("", "Set-name alice", "304 Not Modified"),
@@ -277,7 +277,7 @@ fn any_other_answer_ends_a_row_of_400s() {
 #[test]
 fn bad_input_is_never_relayed_in_part() {
     let server = Server::start(&[]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let long = "x".repeat(8_513);
     for body in [
         &format!("Broadcast-message {long}")[..],
@@ -334,7 +334,7 @@ fn who_is_faster_than_the_rate_is_answered_later_and_loses_nothing() {
 #[test]
 fn a_pasted_block_of_lines_passes_at_once_by_default() {
     let server = Server::start_with(&["-v"], |_| {});
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     for n in 0..40 {
         client.send(&format!("Broadcast-message line {n}"));
     }
@@ -347,14 +347,14 @@ fn a_pasted_block_of_lines_passes_at_once_by_default() {
 #[test]
 fn who_waits_for_the_rate_delays_nobody() {
     let server = Server::start_with(&["--rate", "1", "--burst", "2"], |_| {});
-    let mut slow = server.named("slow");
+    let mut slow = server.log_in("slow");
     for n in 0..3 {
         slow.send(&format!("Ping {n}"));
     }
     slow.expect("200 OK", "Pong 0");
     // The slow one has two seconds to wait for the other two answers, in which
     // another comes, speaks to it, and is heard.
-    let mut other = server.named("other");
+    let mut other = server.log_in("other");
     other.ask("Private-message slow hi", "200 OK", "Delivered to slow");
     slow.expect_delivery("private", "other", "hi");
     slow.expect("200 OK", "Pong 1");

@@ -75,7 +75,7 @@ fn many_listeners_leave_descriptors_for_all_clients() {
     server.expect_log(&format!("room for {room} clients: "));
     let others: Vec<_> = (1..listeners).map(|_| server.next_address()).collect();
     let mut clients: Vec<_> = (0..room)
-        .map(|n| server.named(&format!("user{n}")))
+        .map(|n| server.log_in(&format!("user{n}")))
         .collect();
     // Each listener has a descriptor for a refusal, although all clients are there.
     let mut refused: Vec<_> = others

@@ -16,7 +16,7 @@ fn after_the_end_of_input_all_is_answered_and_the_rest_dropped() {
     client.token = client.next().header;
     client.expect("200 OK", "Delivered to 0");
     client.expect_end();
-    server.named("bot");
+    server.log_in("bot");
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn an_unfinished_request_is_dropped_wherever_it_ends() {
 #[track_caller]
 fn check_sent_requests_are_executed(close: fn(Client)) {
     let server = Server::start(&["--queue", "1048576"]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     for round in 0..20 {
         let mut sender = server.connect();
         let message = |n| format!("\n\nBroadcast-message {round} {n} {}\n", "x".repeat(100));
@@ -62,7 +62,7 @@ fn requests_received_before_a_reset_are_executed() {
 #[test]
 fn requests_before_a_close_are_executed_without_a_session_too() {
     let server = Server::start(&["--queue", "1048576"]);
-    let (alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let request = |n| format!("\n{}\nPrivate-message bob {n}\n", alice.token);
     for _ in 0..20 {
         let mut sender = server.connect();
@@ -78,7 +78,7 @@ fn requests_before_a_close_are_executed_without_a_session_too() {
 fn reset_client_keeps_to_the_rate() {
     let options = ["--rate", "20", "--burst", "5"];
     let server = Server::start_with(&options, |_| {});
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let mut sender = server.connect();
     let message = |n| format!("\n\nBroadcast-message {n}\n");
     let messages: String = (0..24).map(message).collect();
@@ -146,7 +146,7 @@ fn a_break_without_a_session_is_told_as_one() {
 fn the_name_is_free_before_the_close_can_be_seen() {
     let server = Server::start(&[]);
     for _ in 0..100 {
-        let mut client = server.named("alice");
+        let mut client = server.log_in("alice");
         client.close_input();
         client.expect_end();
     }
@@ -209,7 +209,7 @@ fn last_messages_survive_megabytes_of_unread_input() {
 #[test]
 fn refusal_survives_megabytes_of_unread_input() {
     let server = Server::start(&["--max-clients", "1"]);
-    let _alice = server.named("alice");
+    let _alice = server.log_in("alice");
     let mut refused = server.connect();
     let junk = vec![b'z'; 6 << 20];
     refused
@@ -225,8 +225,8 @@ fn a_slow_reader_gets_all_that_is_queued_although_more_was_on_its_way() {
     let server = Server::start(&["--queue", "16384"]);
     for unread in [60_000, 200_000] {
         for last in ["\n\nQuit\n".to_owned(), "x\n".repeat(20)] {
-            let (mut slow, mut alice) = (server.named("slow"), server.named("alice"));
-            let taken = alice.fill("slow").taken.len();
+            let (mut slow, mut alice) = (server.log_in("slow"), server.log_in("alice"));
+            let taken = alice.fill_queue("slow").taken.len();
             let mut writer = slow.stream().try_clone().expect("a second handle");
             let sender = thread::spawn(move || {
                 writer.write_all(last.as_bytes())?;
@@ -260,14 +260,14 @@ fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
     client.expect_end();
     server.expect_log_of("disconnected ", ": answered 200 OK, Goodbye");
     wait_for("its thread to end", || {
-        server.figure("Threads") == server_threads()
+        server.proc_status("Threads") == server_threads()
     });
 }
 
 #[test]
 fn a_full_server_says_so_and_has_room_again_when_one_leaves() {
     let server = Server::start(&["--max-clients", "2"]);
-    let (mut alice, bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, bob) = (server.log_in("alice"), server.log_in("bob"));
     for _ in 0..50 {
         server.expect_refusal(server.address, "The server is full");
     }
@@ -283,7 +283,7 @@ fn a_full_server_says_so_and_has_room_again_when_one_leaves() {
 #[test]
 fn more_are_refused_at_once_than_are_seen_off() {
     let server = Server::start(&["--max-clients", "1"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let refused: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     for mut client in refused {
         client.expect("403 Forbidden", "The server is full");

@@ -78,7 +78,7 @@ fn help_and_version_go_to_stdout() {
 #[test]
 fn it_listens_on_every_address_and_says_so() {
     let mut server = Server::start(&["-l", "127.0.0.1:0", "-l", "localhost:0"]);
-    let mut clients = vec![server.named("user0")];
+    let mut clients = vec![server.log_in("user0")];
     for n in 1..3 {
         let mut client = Client::connect(server.next_address());
         client.set_name(&format!("user{n}"));
@@ -143,7 +143,7 @@ fn longest_times_and_largest_numbers_do_what_they_say() {
         "2000000",
     ];
     let mut server = Server::start_with(&options, |_| {});
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     alice.use_token();
     let token = alice.token.clone();
     alice.reset();

@@ -5,7 +5,7 @@ use crate::support::Server;
 #[test]
 fn set_name_makes_a_session_and_changes_its_name() {
     let server = Server::start(&[]);
-    let mut client = server.named("bob");
+    let mut client = server.log_in("bob");
     client.ask("Set-name bob", "304 Not Modified", "You are already bob");
     client.ask("Set-name Bob", "200 OK", "You are Bob");
     server
@@ -16,7 +16,7 @@ fn set_name_makes_a_session_and_changes_its_name() {
     client.expect("200 OK", "Delivered to Bob");
     client.ask("Set-name carol", "200 OK", "You are carol");
     // The old name is free, whatever the case, and the new one is not.
-    server.named("BOB");
+    server.log_in("BOB");
     server
         .connect()
         .ask("Set-name CAROL", "403 Forbidden", "CAROL is taken");
@@ -25,8 +25,8 @@ fn set_name_makes_a_session_and_changes_its_name() {
 #[test]
 fn a_name_is_taken_whatever_the_case_and_refused_as_it_was_asked_for() {
     let server = Server::start(&[]);
-    let mut alice = server.named("Alice");
-    let mut bob = server.named("bob");
+    let mut alice = server.log_in("Alice");
+    let mut bob = server.log_in("bob");
     bob.ask("Set-name aLICE", "403 Forbidden", "aLICE is taken");
     let mut nobody = server.connect();
     nobody.ask("Set-name alice", "403 Forbidden", "alice is taken");
@@ -38,9 +38,9 @@ fn a_name_is_taken_whatever_the_case_and_refused_as_it_was_asked_for() {
 fn a_private_message_reaches_one() {
     let server = Server::start(&[]);
     let (mut alice, mut bob, mut carol) = (
-        server.named("alice"),
-        server.named("Bob"),
-        server.named("carol"),
+        server.log_in("alice"),
+        server.log_in("Bob"),
+        server.log_in("carol"),
     );
     alice.ask(
         "Private-message bOB  two  spaces ",
@@ -64,7 +64,7 @@ fn a_private_message_reaches_one() {
 #[test]
 fn a_private_message_to_oneself_comes_before_its_answer() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     alice.send("Private-message ALICE note");
     alice.expect_delivery("private", "alice", "note");
     alice.expect("200 OK", "Delivered to alice");
@@ -73,9 +73,9 @@ fn a_private_message_to_oneself_comes_before_its_answer() {
 #[test]
 fn a_broadcast_reaches_every_session_but_the_senders() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     alice.ask("Broadcast-message anyone?", "200 OK", "Delivered to 0");
-    let (mut bob, mut carol) = (server.named("bob"), server.named("carol"));
+    let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
     let mut nobody = server.connect();
     alice.ask(
         "broadcast-MESSAGE приве́т 🙂\tall",
@@ -91,7 +91,7 @@ fn a_broadcast_reaches_every_session_but_the_senders() {
 #[test]
 fn a_message_shows_the_name_that_its_sender_had() {
     let server = Server::start(&[]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     alice.ask("Broadcast-message one", "200 OK", "Delivered to 1");
     alice.ask("Set-name Alice2", "200 OK", "You are Alice2");
     alice.ask("Broadcast-message two", "200 OK", "Delivered to 1");
@@ -102,9 +102,9 @@ fn a_message_shows_the_name_that_its_sender_had() {
 #[test]
 fn list_names_tells_who_is_here() {
     let server = Server::start(&[]);
-    let mut client = server.named("bob");
+    let mut client = server.log_in("bob");
     client.ask("List-names", "200 OK", "1 online: bob");
-    let _others = ["Bo", "alice", "BOBBY", "a-1", "Zoe"].map(|name| server.named(name));
+    let _others = ["Bo", "alice", "BOBBY", "a-1", "Zoe"].map(|name| server.log_in(name));
     client.ask(
         "List-names",
         "200 OK",
@@ -125,8 +125,8 @@ fn list_names_tells_who_is_here() {
 fn names_that_do_not_fit_into_a_line_are_counted() {
     let server = Server::start(&[]);
     let name = |n: usize| format!("{n:063}");
-    let _others: Vec<_> = (0..140).map(|n| server.named(&name(n))).collect();
-    let mut client = server.named("zz");
+    let _others: Vec<_> = (0..140).map(|n| server.log_in(&name(n))).collect();
+    let mut client = server.log_in("zz");
     client.send("List-names");
     let data = client.next().data;
     assert!(
@@ -164,13 +164,13 @@ fn help_lists_all_commands_with_their_arguments_in_one_line() {
 #[test]
 fn quit_says_goodbye_and_nothing_follows() {
     let server = Server::start(&[]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     alice.send_raw("\n\nQuit\n\n\nPing\n\n\nBroadcast-message never\n");
     alice.expect("200 OK", "Goodbye");
     alice.expect_end();
     bob.barrier();
     // The name was free before the end could be seen.
-    server.named("alice");
+    server.log_in("alice");
     let mut nobody = server.connect();
     nobody.ask("Quit", "200 OK", "Goodbye");
     nobody.expect_end();

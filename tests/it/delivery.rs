@@ -39,9 +39,9 @@ fn read_flood(client: &mut Client, total: usize) -> (Vec<usize>, usize) {
 #[test]
 fn a_full_queue_is_told_to_both_sides_exactly() {
     let server = Server::start(&["--queue", "16384"]);
-    let mut slow = server.named("slow");
-    let mut flood = server.named("flood");
-    let mut other = server.named("other");
+    let mut slow = server.log_in("slow");
+    let mut flood = server.log_in("flood");
+    let mut other = server.log_in("other");
     let filling = "x".repeat(1_900);
     let (mut taken, mut refused) = (Vec::new(), 0);
     // Until the kernel's buffers are full, then the queue, then some more.
@@ -80,8 +80,8 @@ fn a_full_queue_is_told_to_both_sides_exactly() {
 #[test]
 fn a_notice_of_a_gap_stands_in_the_gap() {
     let server = Server::start(&["--queue", "16384"]);
-    let mut slow = server.named("slow");
-    let mut flood = server.named("flood");
+    let mut slow = server.log_in("slow");
+    let mut flood = server.log_in("flood");
     let (long, mut n) = ("x".repeat(1_900), 0);
     loop {
         flood.send(&format!("Private-message slow {n} {long}"));
@@ -108,9 +108,9 @@ fn a_notice_of_a_gap_stands_in_the_gap() {
 fn who_reads_nothing_delays_nobody() {
     let server = Server::start(&["--queue", "16384"]);
     let _stalled: Vec<Client> = (0..10)
-        .map(|n| server.named(&format!("stalled{n}")))
+        .map(|n| server.log_in(&format!("stalled{n}")))
         .collect();
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let text = "x".repeat(2_000);
     let mut full = false;
     for n in 0..2_000 {
@@ -120,14 +120,14 @@ fn who_reads_nothing_delays_nobody() {
     }
     assert!(full, "the stalled ones have never been full");
     // Neither can they keep others from coming and going.
-    server.named("carol").ask("Quit", "200 OK", "Goodbye");
+    server.log_in("carol").ask("Quit", "200 OK", "Goodbye");
 }
 
 #[test]
 fn who_does_not_take_its_answers_is_not_read_on() {
     let server = Server::start(&[]);
     let mut client = server.connect();
-    let before = server.figure("VmHWM");
+    let before = server.proc_status("VmHWM");
     client
         .stream()
         .set_write_timeout(Some(Duration::from_secs(1)))
@@ -144,7 +144,7 @@ fn who_does_not_take_its_answers_is_not_read_on() {
         }
     }
     assert!(sent < 10_000, "all was read, and nothing of the answers");
-    let grown = server.figure("VmHWM").saturating_sub(before);
+    let grown = server.proc_status("VmHWM").saturating_sub(before);
     assert!(grown < 4_096, "the process grew by {grown} kB");
     // Others are served; and once it reads, every request is answered.
     server.connect().barrier();
@@ -160,10 +160,10 @@ fn who_does_not_take_its_answers_is_not_read_on() {
 fn many_requests_of_one_read_do_not_have_their_answers_piled_up() {
     let server = Server::start(&[]);
     let _others: Vec<Client> = (0..140)
-        .map(|n| server.named(&format!("{n:063}")))
+        .map(|n| server.log_in(&format!("{n:063}")))
         .collect();
-    let client = server.named("alice");
-    let before = server.figure("VmHWM");
+    let client = server.log_in("alice");
+    let before = server.proc_status("VmHWM");
     client
         .stream()
         .set_write_timeout(Some(Duration::from_secs(1)))
@@ -175,7 +175,7 @@ fn many_requests_of_one_read_do_not_have_their_answers_piled_up() {
         .write(&b"\n\nList-names\n".repeat(100))
         .is_ok()
     {}
-    let grown = server.figure("VmHWM") - before;
+    let grown = server.proc_status("VmHWM") - before;
     assert!(grown < 1_024, "the process grew by {grown} kB");
     server.connect().barrier();
 }
@@ -183,7 +183,7 @@ fn many_requests_of_one_read_do_not_have_their_answers_piled_up() {
 #[test]
 fn an_answer_follows_every_delivery_that_its_request_caused() {
     let server = Server::start(&["--queue", "4194304"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let all: String = (0..1_000)
         .map(|n| format!("\n\nPrivate-message alice {n}\n"))
         .collect();
@@ -199,7 +199,7 @@ fn an_answer_follows_every_delivery_that_its_request_caused() {
 #[test]
 fn private_and_broadcast_of_one_sender_keep_their_order() {
     let server = Server::start(&["--queue", "4194304"]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     for n in 0..500 {
         alice.send(&format!("Private-message bob {n}"));
         alice.send(&format!("Broadcast-message {n}"));
@@ -213,7 +213,7 @@ fn private_and_broadcast_of_one_sender_keep_their_order() {
 #[test]
 fn the_answer_to_the_first_name_stands_before_the_first_delivery() {
     let server = Server::start(&["--queue", "4194304"]);
-    let mut talker = server.named("talker");
+    let mut talker = server.log_in("talker");
     let mut writer = talker.stream().try_clone().expect("a second handle");
     thread::scope(|scope| {
         // A flood to a name that comes and goes.
@@ -229,7 +229,7 @@ fn the_answer_to_the_first_name_stands_before_the_first_delivery() {
         scope.spawn(move || while talker.next().data != "Goodbye" {});
         for _ in 0..200 {
             // It checks that the first thing to come is the answer.
-            let mut newcomer = server.named("newcomer");
+            let mut newcomer = server.log_in("newcomer");
             newcomer.send("Quit");
             loop {
                 let message = newcomer.next();
@@ -251,7 +251,7 @@ fn two_hundred_clients_get_all_they_should_in_order_and_nothing_twice() {
     const BROADCASTS: usize = 20;
     let server = Server::start(&["--queue", "4194304"]);
     let clients: Vec<Client> = (0..CLIENTS)
-        .map(|n| server.named(&format!("user{n}")))
+        .map(|n| server.log_in(&format!("user{n}")))
         .collect();
     thread::scope(|scope| {
         for (own, mut client) in clients.into_iter().enumerate() {
@@ -297,11 +297,13 @@ fn who_leaves_leaves_no_thread_and_no_descriptor() {
     wait_for("the first client's threads to end", || {
         server.log().contains("disconnected")
     });
-    let baseline = || (server.figure("Threads"), server.descriptors());
+    let baseline = || (server.proc_status("Threads"), server.descriptors());
     wait_for("the baseline", || baseline().1 <= 10);
     let before = baseline();
     for _ in 0..3 {
-        let clients: Vec<Client> = (0..50).map(|n| server.named(&format!("user{n}"))).collect();
+        let clients: Vec<Client> = (0..50)
+            .map(|n| server.log_in(&format!("user{n}")))
+            .collect();
         for (n, mut client) in clients.into_iter().enumerate() {
             match n % 3 {
                 0 => client.close_input(),

@@ -196,7 +196,7 @@ const UNCERTAIN: [&str; 16] = [
 /// text assumes, and expects that none begins a row.
 #[track_caller]
 fn expect_no_forged_row(emulator: &impl Emulator, server: &Server) {
-    let mut mallory = server.named("mallory");
+    let mut mallory = server.log_in("mallory");
     let before = "14:02 mallory: ".len();
     for filler in UNCERTAIN {
         for width in [1, 2, 3] {
@@ -247,7 +247,7 @@ fn long_address_can_be_copied_from_tmux() {
     }
     let server = Server::start(&[]);
     let alice = Tmux::start(server.address, "alice", 60);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let address = format!("https://example.org/{}end", "part/".repeat(20));
     for text in [format!("see {address} and this"), address.clone()] {
         bob.ask(
@@ -274,7 +274,7 @@ fn resized_window_loses_no_message() {
     }
     let server = Server::start(&[]);
     let alice = Tmux::start(server.address, "alice", 50);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let mut sent = 0;
     let mut say = |count: usize| {
         for _ in 0..count {

@@ -49,10 +49,10 @@ impl Fault {
     /// Does it, under this name where it takes one. Whatever has an answer has the right
     /// one.
     #[track_caller]
-    pub(crate) fn strike(self, server: SocketAddr, name: &str) {
+    pub(crate) fn run(self, server: SocketAddr, name: &str) {
         let _told_on_failure = Told(self);
         let mut client = Client::connect(server);
-        client.deaf = true;
+        client.ignore_deliveries = true;
         match self {
             Fault::ByteByByte => {
                 for byte in format!("\n\nSet-name {name}\n\n\nQuit\n").bytes() {

@@ -6,11 +6,11 @@ use crate::support::{Server, wait_for};
 #[test]
 fn two_thousand_bad_clients_leave_everything_as_it_was() {
     let server = Server::start(&["--linger", "1"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let begin = server.usage();
     let mut strike = |numbers: std::ops::Range<u64>| {
         for number in numbers {
-            Fault::nth(number).strike(server.address, &format!("bad{number}"));
+            Fault::nth(number).run(server.address, &format!("bad{number}"));
         }
         // The last of them that could be resumed have lingered out.
         wait_for("the names to be free", || {
@@ -32,7 +32,7 @@ fn two_thousand_bad_clients_leave_everything_as_it_was() {
 #[test]
 fn who_is_silent_is_gone_at_the_login_deadline() {
     let server = Server::start(&["--login-timeout", "1"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let begin = server.usage();
     let mut silent: Vec<_> = (0..100).map(|_| server.connect()).collect();
     for client in &mut silent {

@@ -100,7 +100,7 @@ fn a_line_of_the_full_length_is_taken_and_answered_with_one() {
 #[test]
 fn a_line_that_is_too_long_counts_as_the_line_it_stands_for() {
     let server = Server::start(&[]);
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     let long = "x".repeat(LINE + 1);
     // As a status line it is answered at once, and the next is a status line.
     client.send_raw(format!("{long}\r\n"));
@@ -122,7 +122,7 @@ fn a_line_without_an_end_costs_no_memory() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.barrier();
-    let before = server.figure("VmHWM");
+    let before = server.proc_status("VmHWM");
     let mebibyte = vec![b'x'; 1 << 20];
     for _ in 0..50 {
         client.stream().write_all(&mebibyte).expect("it is read");
@@ -130,15 +130,15 @@ fn a_line_without_an_end_costs_no_memory() {
     client.send_raw("\r\n");
     client.expect("400 Bad Request", "Line too long");
     client.barrier();
-    let grown = server.figure("VmHWM").saturating_sub(before);
+    let grown = server.proc_status("VmHWM").saturating_sub(before);
     assert!(grown < 1_024, "the process grew by {grown} kB");
 }
 
 #[test]
 fn answers_and_deliveries_never_stand_inside_one_another() {
     let server = Server::start(&["--queue", "4194304"]);
-    let mut alice = server.named("alice");
-    let mut bob = server.named("bob");
+    let mut alice = server.log_in("alice");
+    let mut bob = server.log_in("bob");
     let count = 2_000;
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -12,7 +12,7 @@ mod generator;
 
 use generator::floor::serve;
 use generator::message::{Ledger, Texts, name};
-use generator::protocol::{Protocol, Said};
+use generator::protocol::{Protocol, ServerEvent};
 use generator::run;
 
 /// What a run prints, or why it fails.
@@ -557,37 +557,46 @@ fn a_text_tells_whose_it_is_and_the_how_manieth() {
 #[test]
 fn what_a_server_of_irc_says_is_understood() {
     let message = b":c00001!c00001@127.0.0.1 PRIVMSG #load :00001 text\r\n:next";
-    let said = Said::Message {
+    let said = ServerEvent::Message {
         sender: b"c00001",
         text: b"00001 text",
     };
     assert_eq!(Protocol::Irc.read(message), Some((said, message.len() - 5)));
     assert_eq!(Protocol::Irc.read(b":c00001!c00001@127.0.0.1 PRIV"), None);
     for (line, said) in [
-        ("PING :bench.invalid", Said::Question(b":bench.invalid")),
-        (":bench.invalid PONG bench.invalid :load", Said::Alive),
+        (
+            "PING :bench.invalid",
+            ServerEvent::Question(b":bench.invalid"),
+        ),
+        (
+            ":bench.invalid PONG bench.invalid :load",
+            ServerEvent::Alive,
+        ),
         (
             ":bench.invalid 376 c00001 :End of MOTD command",
-            Said::LoggedIn,
+            ServerEvent::LoggedIn,
         ),
         (
             ":bench.invalid 422 c00001 :MOTD file is missing",
-            Said::LoggedIn,
+            ServerEvent::LoggedIn,
         ),
         (
             ":bench.invalid 366 c00001 #load :End of NAMES list",
-            Said::Entered,
+            ServerEvent::Entered,
         ),
-        (":c00002!c00002@127.0.0.1 JOIN :#load", Said::Aside),
-        (":bench.invalid CAP * ACK :echo-message", Said::Aside),
+        (":c00002!c00002@127.0.0.1 JOIN :#load", ServerEvent::Aside),
+        (":bench.invalid CAP * ACK :echo-message", ServerEvent::Aside),
         (
             ":bench.invalid CAP * NAK :echo-message",
-            Said::Refusal(b":bench.invalid CAP * NAK :echo-message"),
+            ServerEvent::Refusal(b":bench.invalid CAP * NAK :echo-message"),
         ),
-        ("ERROR :Closing link", Said::Refusal(b"ERROR :Closing link")),
+        (
+            "ERROR :Closing link",
+            ServerEvent::Refusal(b"ERROR :Closing link"),
+        ),
         (
             ":bench.invalid 433 * a :In use",
-            Said::Refusal(b":bench.invalid 433 * a :In use"),
+            ServerEvent::Refusal(b":bench.invalid 433 * a :In use"),
         ),
     ] {
         let line = format!("{line}\r\n");

@@ -47,7 +47,7 @@ fn a_byte_now_and_then_does_not_prolong_it() {
 #[test]
 fn no_other_answer_prolongs_it() {
     let server = Server::start(&["--login-timeout", "1"]);
-    let _alice = server.named("alice");
+    let _alice = server.log_in("alice");
     let mut client = server.connect();
     let last = loop {
         client.send("Set-name alice");
@@ -75,7 +75,7 @@ fn who_waits_for_the_rate_is_not_spared() {
 #[test]
 fn who_has_a_name_in_time_has_all_the_time_there_is() {
     let server = Server::start(&["--login-timeout", "2"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let token = alice.token.clone();
     let mut resumed = server.connect();
     resumed.send_as(&token, "Set-name alice");
@@ -83,7 +83,7 @@ fn who_has_a_name_in_time_has_all_the_time_there_is() {
     resumed.token = token;
     // Its notice is best effort: the answer to the name may still be in its writer's hands.
     alice.rest_or_reset();
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     // It came after the others, so their time is up with its own.
     expect_too_slow(&mut server.connect(), 2);
     resumed.barrier();
@@ -96,28 +96,28 @@ fn connection_without_a_name_has_one_thread() {
     let mut first = server.connect();
     first.ask("Ping", "200 OK", "Pong");
     // All threads of the server have started by now.
-    let before = server.figure("Threads");
+    let before = server.proc_status("Threads");
     let mut clients: Vec<Client> = (0..5).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.ask("Ping", "200 OK", "Pong");
     }
-    assert_eq!(server.figure("Threads"), before + 5);
+    assert_eq!(server.proc_status("Threads"), before + 5);
     clients[0].ask(
         "Set-name a",
         "400 Bad Request",
         "A name is 2 to 63 of A-Z a-z 0-9 _ -",
     );
-    assert_eq!(server.figure("Threads"), before + 5);
-    let alice = server.named("alice");
-    assert_eq!(server.figure("Threads"), before + 7);
+    assert_eq!(server.proc_status("Threads"), before + 5);
+    let alice = server.log_in("alice");
+    assert_eq!(server.proc_status("Threads"), before + 7);
     // A refused name keeps its thread for the next try.
     clients[0].ask("Set-name alice", "403 Forbidden", "alice is taken");
-    assert_eq!(server.figure("Threads"), before + 8);
+    assert_eq!(server.proc_status("Threads"), before + 8);
     clients[0].ask("Set-name alice", "403 Forbidden", "alice is taken");
-    assert_eq!(server.figure("Threads"), before + 8);
+    assert_eq!(server.proc_status("Threads"), before + 8);
     drop((alice, clients));
     wait_for("the end of all threads", || {
-        server.figure("Threads") == before
+        server.proc_status("Threads") == before
     });
 }
 

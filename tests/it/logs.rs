@@ -45,7 +45,7 @@ fn who_came_took_which_name_and_left_why_is_logged() {
 #[test]
 fn the_wire_is_logged_at_trace_escaped_and_without_tokens() {
     let server = Server::start(&["-vv"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let token = alice.token.clone();
     alice.send_as(&token, &format!("Ping {token} приве́т"));
     alice.expect("200 OK", &format!("Pong {token} приве́т"));
@@ -92,14 +92,14 @@ fn the_environment_rules_over_the_options() {
     let server = Server::start_with(&["-vv"], |command| {
         command.env("RUST_LOG", "chat=error");
     });
-    server.named("alice").barrier();
+    server.log_in("alice").barrier();
     assert_eq!(server.log(), "");
 }
 
 #[test]
 fn nothing_but_the_address_goes_to_stdout() {
     let mut server = Server::start(&["-vv"]);
-    server.named("alice").barrier();
+    server.log_in("alice").barrier();
     server.signal(Signal::TERM);
     server.expect_exit();
     assert_eq!(server.rest_of_stdout(), "");
@@ -136,7 +136,7 @@ fn a_stderr_that_nobody_reads_stops_nobody_nor_the_end() {
     for requests in [SOME, MANY] {
         let (mut server, _stopped) = logging_into_a_pipe();
         ask(&mut server.connect(), requests);
-        server.named("alice").barrier();
+        server.log_in("alice").barrier();
         server.signal(Signal::TERM);
         assert_eq!(server.expect_exit().code(), Some(0));
     }

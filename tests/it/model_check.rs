@@ -15,7 +15,8 @@ fn seeds(others: impl IntoIterator<Item = u64>) -> Vec<u64> {
 
 #[test]
 fn the_server_does_what_its_model_does() {
-    for seed in seeds(1..=6) {
+    // The last one has a reset client whose line was no request: it uses no token.
+    for seed in seeds((1..=6).chain([617_034_880])) {
         eprintln!("seed {seed}: {:?}", model::run(seed));
     }
 }

@@ -126,7 +126,7 @@ fn who_was_in_a_netcat_that_was_killed_comes_back_in_another() {
         return;
     }
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let mut dora = Tool::nc(&server);
     dora.types("\n\nSet-name dora\n");
     dora.shows("200 OK\r\n");

@@ -12,7 +12,7 @@ fn message_without_answer_does_not_look_sent() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     server.stop();
     alice.types("frozen\r");
     alice.shows("--:-- alice: frozen", "alice> ");
@@ -69,7 +69,7 @@ fn session_after_a_new_login_survives_another_reset() {
     let server = Server::start(&["-l", &address.to_string()]);
     let new = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
     alice.shows(new, "alice> ");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     bob.ask(
         "Private-message alice seen?",
         "200 OK",
@@ -102,7 +102,7 @@ fn taken_name_is_asked_for_again_after_an_outage() {
     });
     // From the first moment on, another client has the name.
     let server = Server::start(&["-l", &address.to_string()]);
-    let mut thief = server.named("Alice");
+    let mut thief = server.log_in("Alice");
     alice.shows(
         "hh:mm ! alice is taken; trying again now and then, /name NEW takes another name",
         "alice> ",
@@ -135,7 +135,7 @@ fn message_of_an_outage_waits_for_others_to_come_back() {
     let server = Server::start(&["-l", &address.to_string()]);
     let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
     alice.shows(back, "alice> ");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     bob.expect_delivery("broadcast", "alice", "meanwhile");
     alice.shows("hh:mm alice: meanwhile", "alice> ");
     // Alone, it is sent in the end, and told.
@@ -157,7 +157,7 @@ fn fresh_start_can_wait_for_its_own_ghost() {
         return;
     }
     let server = Server::start(&["--linger", "3"]);
-    let mut ghost = server.named("alice");
+    let mut ghost = server.log_in("alice");
     ghost.use_token();
     ghost.reset();
     wait_for("the ghost", || server.log().contains("session lingers"));
@@ -184,7 +184,7 @@ fn block_to_a_frozen_server_can_be_stopped() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     server.stop();
     alice.types("\x1B[200~one\ntwo\nthree\x1B[201~\r");
     wait_for("the first message", || has_unread(server.address.port()));

@@ -1,6 +1,8 @@
 //! Where the machine ends: descriptors, threads, memory maps.
 
-use crate::support::{Client, ForOthers, Server, has_tool, is_skipped, server_threads, wait_for};
+use crate::support::{
+    Client, ExecutableCopy, Server, has_tool, is_skipped, server_threads, wait_for,
+};
 use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -96,7 +98,7 @@ fn few_threads_are_few_clients_and_a_polite_refusal() {
     if !geteuid().is_root() {
         return is_skipped("only root can start a server whose user has no other threads");
     }
-    let program = ForOthers::copy(env!("CARGO_BIN_EXE_chat-server"));
+    let program = ExecutableCopy::copy(env!("CARGO_BIN_EXE_chat-server"));
     let server = with_few_threads(&program, server_threads() + 14, 0);
     let clients = fill(&server);
     assert_eq!(clients.len(), 7);
@@ -105,7 +107,7 @@ fn few_threads_are_few_clients_and_a_polite_refusal() {
 
 /// A server with this limit, which counts all threads of a user. So its user has no others.
 #[track_caller]
-fn with_few_threads(program: &ForOthers, limit: u64, number: u32) -> Server {
+fn with_few_threads(program: &ExecutableCopy, limit: u64, number: u32) -> Server {
     let user = 50_000 + (std::process::id() * 2 + number) % 10_000;
     limited(&format!("--nproc={limit}"), program.path(), |command| {
         command.uid(user).gid(user);
@@ -120,10 +122,10 @@ fn set_name_without_a_thread_is_refused_and_changes_nothing() {
     if !geteuid().is_root() {
         return is_skipped("only root can start a server whose user has no other threads");
     }
-    let program = ForOthers::copy(env!("CARGO_BIN_EXE_chat-server"));
+    let program = ExecutableCopy::copy(env!("CARGO_BIN_EXE_chat-server"));
     // Seven clients have two threads each. One is left for a reader.
     let server = with_few_threads(&program, server_threads() + 15, 1);
-    let mut clients: Vec<Client> = (0..7).map(|n| server.named(&format!("user{n}"))).collect();
+    let mut clients: Vec<Client> = (0..7).map(|n| server.log_in(&format!("user{n}"))).collect();
     let mut late = server.connect();
     for _ in 0..3 {
         late.ask("Set-name late", "403 Forbidden", FULL);
@@ -182,7 +184,7 @@ fn limit_descriptors(server: &Server, limit: Rlimit) {
 #[test]
 fn while_accepting_fails_the_server_waits_and_then_goes_on() {
     let mut server = Server::start(&[]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let ours = getrlimit(Resource::Nofile);
     let no_more = Rlimit {
         current: Some(0),

@@ -13,7 +13,7 @@ const TAKEN_OVER: &str = "This session was resumed from another connection";
 /// A client whose token has stood in a header, so that its session outlives a break.
 #[track_caller]
 fn known(server: &Server, name: &str) -> Client {
-    let mut client = server.named(name);
+    let mut client = server.log_in(name);
     client.use_token();
     client
 }
@@ -45,7 +45,7 @@ fn resume(server: &Server, token: &str, name: &str) -> Client {
 #[test]
 fn a_broken_session_keeps_its_name_and_what_it_is_sent() {
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let token = break_and_wait(&server, known(&server, "alice"), "alice");
     server
         .connect()
@@ -73,7 +73,7 @@ fn a_broken_session_keeps_its_name_and_what_it_is_sent() {
 #[test]
 fn a_session_whose_token_was_never_used_ends_with_its_break() {
     let server = Server::start(&[]);
-    let client = server.named("alice");
+    let client = server.log_in("alice");
     let token = client.token.clone();
     client.reset();
     server.expect_log_of("lost alice (", "session ended");
@@ -86,7 +86,7 @@ fn a_session_whose_token_was_never_used_ends_with_its_break() {
 #[test]
 fn a_token_that_another_connection_has_used_is_known() {
     let server = Server::start(&[]);
-    let (alice, mut script) = (server.named("alice"), server.connect());
+    let (alice, mut script) = (server.log_in("alice"), server.connect());
     // An answer of 400 to it will do.
     script.send_as(&alice.token, "");
     script.expect_with(&alice.token, "400 Bad Request", "Empty request");
@@ -111,7 +111,7 @@ fn an_orderly_end_ends_the_session_at_once_although_its_token_is_known() {
     );
     http.expect_end();
     for name in ["quits", "closes", "http"] {
-        server.named(name);
+        server.log_in(name);
     }
     assert!(!server.log().contains("lingers"));
 }
@@ -125,13 +125,13 @@ fn twenty_bad_requests_end_a_session_although_its_token_is_known() {
         assert_eq!(client.next().status, "400 Bad Request");
     }
     client.expect_end();
-    server.named("alice");
+    server.log_in("alice");
 }
 
 #[test]
 fn a_token_acts_for_a_session_that_lingers() {
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let token = break_and_wait(&server, known(&server, "alice"), "alice");
     let mut script = server.connect();
     script.send_as(&token, "Private-message bob hi");
@@ -146,7 +146,7 @@ fn a_token_acts_for_a_session_that_lingers() {
 fn who_was_taken_over_from_does_not_keep_the_server_from_ending() {
     let shutdown = || {
         let mut server = Server::start(&[]);
-        let mut old = server.named("alice");
+        let mut old = server.log_in("alice");
         let _new = resume(&server, &old.token, "alice");
         // Its side stays open.
         while old.next_or_end().is_some() {}
@@ -163,7 +163,7 @@ fn who_was_taken_over_from_does_not_keep_the_server_from_ending() {
 #[test]
 fn who_comes_back_to_a_full_server_finds_its_session() {
     let server = Server::start(&["--max-clients", "2"]);
-    let (mut bob, alice) = (server.named("bob"), known(&server, "alice"));
+    let (mut bob, alice) = (server.log_in("bob"), known(&server, "alice"));
     let token = break_and_wait(&server, alice, "alice");
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
     resume(&server, &token, "alice").expect_delivery("private", "bob", "hi");
@@ -172,7 +172,7 @@ fn who_comes_back_to_a_full_server_finds_its_session() {
 #[test]
 fn who_closes_while_being_written_to_has_closed_in_good_order() {
     let server = Server::start(&["--queue", "4194304"]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -203,7 +203,7 @@ fn who_closes_while_being_written_to_has_closed_in_good_order() {
 /// As [`known`], where deliveries may stand between the answers.
 #[track_caller]
 fn known_amid_deliveries(server: &Server, name: &str) -> Client {
-    let mut client = server.named(name);
+    let mut client = server.log_in(name);
     let token = client.token.clone();
     client.send_as(&token, "Ping known");
     while client.next().data != "Pong known" {}
@@ -252,7 +252,7 @@ fn sessions_linger_out_one_after_the_other() {
         server.expect_log(&format!("expired lingering session of {name}"));
     }
     server
-        .named("x1")
+        .log_in("x1")
         .ask("List-names", "200 OK", "1 online: x1");
 }
 
@@ -261,13 +261,13 @@ fn nothing_lingers_where_that_is_turned_off() {
     let server = Server::start(&["--linger", "0"]);
     known(&server, "alice").reset();
     server.expect_log_of("lost alice (", "session ended");
-    server.named("alice");
+    server.log_in("alice");
 }
 
 #[test]
 fn resuming_under_another_name_is_a_rename_and_attaches_only_where_it_succeeds() {
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let token = break_and_wait(&server, known(&server, "alice"), "alice");
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
     let mut client = server.connect();
@@ -280,7 +280,7 @@ fn resuming_under_another_name_is_a_rename_and_attaches_only_where_it_succeeds()
     client.expect("200 OK", "You are Alice2");
     client.expect_delivery("private", "bob", "hi");
     bob.ask("List-names", "200 OK", "2 online: Alice2 bob");
-    server.named("alice");
+    server.log_in("alice");
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn a_resumed_session_keeps_its_name_through_a_rename_on_the_way() {
     script.expect_with(&token, "200 OK", "1 online: carol");
     let token = break_and_wait(&server, alice, "carol");
     resume(&server, &token, "carol").barrier();
-    server.named("alice");
+    server.log_in("alice");
 }
 
 /// Expects a connection to close whose session was taken over, and says whether it was
@@ -319,7 +319,7 @@ fn expect_taken_over(old: &mut Client) -> bool {
 #[test]
 fn taking_over_from_a_connection_that_is_alive_tells_and_closes_it() {
     let server = Server::start(&[]);
-    let (mut old, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut old, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let mut new = resume(&server, &old.token, "alice");
     let mut is_told = expect_taken_over(&mut old);
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
@@ -347,7 +347,7 @@ fn taking_over_from_a_connection_that_is_alive_tells_and_closes_it() {
 #[test]
 fn requests_before_and_after_a_resumption_are_answered_in_order() {
     let server = Server::start(&[]);
-    let (old, mut bob) = (known(&server, "alice"), server.named("bob"));
+    let (old, mut bob) = (known(&server, "alice"), server.log_in("bob"));
     let token = break_and_wait(&server, old, "alice");
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
     let mut new = server.connect();
@@ -382,8 +382,8 @@ fn numbers(client: &mut Client) -> (Vec<usize>, usize) {
 #[test]
 fn taking_over_from_a_connection_that_is_blocked_in_a_write_loses_nothing_unwritten() {
     let server = Server::start(&["--queue", "1048576"]);
-    let (mut old, mut bob) = (server.named("alice"), server.named("bob"));
-    let Filled { taken, refused } = bob.fill("alice");
+    let (mut old, mut bob) = (server.log_in("alice"), server.log_in("bob"));
+    let Filled { taken, refused } = bob.fill_queue("alice");
     // In its place at once, though it has taken nothing for a while.
     let mut new = resume(&server, &old.token, "alice");
     let (second, missed) = numbers(&mut new);
@@ -418,8 +418,8 @@ fn check_parts(first: &str, second: &[usize], missed: usize, taken: &[usize], re
 #[test]
 fn unwritten_answers_die_with_the_connection_that_asked() {
     let server = Server::start(&["--queue", "1048576", "-vv"]);
-    let (mut old, mut bob) = (server.named("alice"), server.named("bob"));
-    let Filled { taken, .. } = bob.fill("alice");
+    let (mut old, mut bob) = (server.log_in("alice"), server.log_in("bob"));
+    let Filled { taken, .. } = bob.fill_queue("alice");
     // These stand behind what it does not read.
     for n in 0..20 {
         old.send(&format!("Ping never {n}"));
@@ -434,7 +434,7 @@ fn unwritten_answers_die_with_the_connection_that_asked() {
 #[test]
 fn taking_over_from_a_connection_that_waits_for_the_rate_is_done_at_once() {
     let server = Server::start_with(&["--rate", "1", "--burst", "2"], |_| {});
-    let mut old = server.named("alice");
+    let mut old = server.log_in("alice");
     // A minute's worth of requests.
     old.send_raw("\n\nPing\n".repeat(60));
     old.expect("200 OK", "Pong");
@@ -452,7 +452,7 @@ fn taking_over_from_a_connection_that_waits_for_the_rate_is_done_at_once() {
 fn a_break_in_the_middle_of_a_backlog_loses_only_what_the_kernel_had_taken() {
     const MESSAGES: usize = 1_500;
     let server = Server::start(&["--queue", "4194304"]);
-    let (mut alice, mut bob) = (known(&server, "alice"), server.named("bob"));
+    let (mut alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
     let filling = "x".repeat(1_000);
     for n in 0..MESSAGES {
         bob.ask(
@@ -479,9 +479,9 @@ fn a_break_in_the_middle_of_a_backlog_loses_only_what_the_kernel_had_taken() {
 #[test]
 fn what_was_missed_while_detached_is_told_on_resuming() {
     let server = Server::start(&["--queue", "16384"]);
-    let (alice, mut bob) = (known(&server, "alice"), server.named("bob"));
+    let (alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
     let token = break_and_wait(&server, alice, "alice");
-    let Filled { taken, refused } = bob.fill("alice");
+    let Filled { taken, refused } = bob.fill_queue("alice");
     let broadcast = format!("Broadcast-message {}", "x".repeat(1_900));
     bob.ask(&broadcast, "200 OK", "Delivered to 0");
     let mut alice = resume(&server, &token, "alice");
@@ -496,7 +496,7 @@ fn quit_with_its_token_ends_a_session_that_lingers() {
     script.send_as(&token, "Quit");
     script.expect_with(&token, "200 OK", "Goodbye");
     script.expect_end();
-    server.named("alice");
+    server.log_in("alice");
 }
 
 #[test]
@@ -506,13 +506,13 @@ fn lingering_sessions_count_as_clients_and_the_longest_lingering_gives_way() {
     let one = break_and_wait(&server, one, "one");
     let two = break_and_wait(&server, two, "two");
     // Room is needed for one more client, and the first gives way.
-    let mut newcomer = server.named("newcomer");
+    let mut newcomer = server.log_in("newcomer");
     newcomer.ask("List-names", "200 OK", "3 online: newcomer three two");
     server.expect_log("evicted lingering session of one to make room");
     newcomer.send_as(&one, "Ping");
     newcomer.expect_with("", "401 Unauthorized", "Unknown token");
     // And the second; then there is nobody left to give way.
-    let _another = server.named("another");
+    let _another = server.log_in("another");
     newcomer.send_as(&two, "Ping");
     newcomer.expect_with("", "401 Unauthorized", "Unknown token");
     let mut refused = server.connect();
@@ -525,7 +525,7 @@ fn lingering_sessions_count_as_clients_and_the_longest_lingering_gives_way() {
 fn resumption_ends_the_execution_for_a_reset_client() {
     let options = ["--rate", "2", "--burst", "3"];
     let server = Server::start_with(&options, |_| {});
-    let (alice, mut bob) = (known(&server, "alice"), server.named("bob"));
+    let (alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
     let token = alice.token.clone();
     let mut sender = alice;
     let message = |n| format!("\n\nBroadcast-message {n}\n");
@@ -547,8 +547,8 @@ fn resumption_ends_the_execution_for_a_reset_client() {
 #[test]
 fn who_takes_nothing_for_the_write_timeout_is_broken_and_can_resume() {
     let server = Server::start(&["--queue", "1048576", "--write-timeout", "1"]);
-    let (mut alice, mut bob) = (known(&server, "alice"), server.named("bob"));
-    let Filled { taken, refused } = bob.fill("alice");
+    let (mut alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
+    let Filled { taken, refused } = bob.fill_queue("alice");
     server.expect_log_of("lost alice (", "session lingers: write timeout");
     let mut new = resume(&server, &alice.token, "alice");
     let (second, missed) = numbers(&mut new);
@@ -558,7 +558,7 @@ fn who_takes_nothing_for_the_write_timeout_is_broken_and_can_resume() {
 #[test]
 fn who_reads_a_trickle_is_told_that_it_reads_too_slowly_and_broken() {
     let server = Server::start(&["--queue", "4194304", "--write-timeout", "1"]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let filling = "x".repeat(1_900);
     let message = |n| format!("\n\nPrivate-message alice {n} {filling}\n");
     bob.send_raw((0..1_000).map(message).collect::<String>());
@@ -586,7 +586,7 @@ fn of_sixteen_that_race_for_a_token_one_has_it_and_nothing_is_lost() {
     const RACERS: usize = 16;
     let server = Server::start(&["--queue", "4194304"]);
     for round in 0..20 {
-        let (alice, mut bob) = (known(&server, "alice"), server.named("bob"));
+        let (alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
         let token = alice.token.clone();
         let begun = Barrier::new(RACERS + 1);
         let mut results: Vec<(Client, Vec<usize>, bool)> = thread::scope(|scope| {
@@ -673,7 +673,7 @@ fn race(racer: &mut Client) -> (Vec<usize>, bool) {
 fn two_hundred_breaks_under_load_lose_only_what_the_kernel_had_taken() {
     let server = Server::start(&["--queue", "67108864"]);
     let alice = known(&server, "alice");
-    let baseline = (server.figure("Threads"), server.descriptors());
+    let baseline = (server.proc_status("Threads"), server.descriptors());
     let token = alice.token.clone();
     let stop = AtomicBool::new(false);
     let mut next_of: HashMap<String, usize> = HashMap::new();
@@ -682,7 +682,7 @@ fn two_hundred_breaks_under_load_lose_only_what_the_kernel_had_taken() {
         for name in ["bob", "carol"] {
             let (server, stop) = (&server, &stop);
             scope.spawn(move || {
-                let mut sender = server.named(name);
+                let mut sender = server.log_in(name);
                 let mut n = 0;
                 while !stop.load(Ordering::Relaxed) {
                     sender.ask(
@@ -737,7 +737,7 @@ fn two_hundred_breaks_under_load_lose_only_what_the_kernel_had_taken() {
     });
     alice.barrier();
     wait_for("the baseline", || {
-        (server.figure("Threads"), server.descriptors()) <= baseline
+        (server.proc_status("Threads"), server.descriptors()) <= baseline
     });
     alice.ask("List-names", "200 OK", "1 online: alice");
 }

@@ -116,7 +116,7 @@ fn server_that_says(bytes: &'static str) -> SocketAddr {
 #[test]
 fn each_line_is_a_broadcast() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let input = "build 42 is green\n\n  \n/quit\r\nпривет 🙂\n no end";
     Script::run(server.address, &["-n", "bot"], input).expect(0, "");
     for line in ["build 42 is green", "/quit", "привет 🙂", " no end"] {
@@ -133,7 +133,7 @@ fn each_line_is_a_broadcast() {
 #[test]
 fn one_message_is_sent_without_reading_the_input() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let mut script = Script::start(server.address, &["-n", "bot", "-m", "hi"]);
     let _open = script.stdin();
     script.ends().expect(0, "");
@@ -147,8 +147,8 @@ fn one_message_is_sent_without_reading_the_input() {
 #[test]
 fn lines_can_be_private_and_what_is_refused_is_told() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
-    let mut bob = server.named("bob");
+    let mut alice = server.log_in("alice");
+    let mut bob = server.log_in("bob");
     Script::run(
         server.address,
         &["-n", "bot", "--to", "alice"],
@@ -184,7 +184,7 @@ fn lines_can_be_private_and_what_is_refused_is_told() {
 #[test]
 fn twenty_thousand_lines_arrive_in_order_and_a_long_one_as_two_messages() {
     let server = Server::start(&["--queue", "16777216"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let mut input: String = (0..20_000)
         .map(|number| format!("{number} {number}\n"))
         .collect();
@@ -208,7 +208,7 @@ fn text_of(client: &mut Client) -> String {
 #[test]
 fn a_listener_prints_a_line_for_each_message_and_ends_with_sigint() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let mut script = Script::start(server.address, &["-n", "logger", "--listen"]);
     let mut stdout = BufReader::new(script.child.stdout.take().expect("a pipe"));
     server.expect_log("logged in as logger");
@@ -249,7 +249,7 @@ fn a_listener_ends_with_the_server_and_quietly_with_its_reader() {
         return;
     }
     let mut server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let command = format!(
         "{{ {} -n logger --listen {}; echo \"code $?\" >&2; }} | head -n 1",
         env!("CARGO_BIN_EXE_chat-client"),
@@ -357,7 +357,7 @@ fn bot_that_has_said_one(server: &Server, alice: &mut Client) -> (Script, ChildS
 #[test]
 fn who_only_sends_reads_over_what_arrives() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let (script, mut stdin) = bot_that_has_said_one(&server, &mut alice);
     alice.ask("Broadcast-message hi, bot", "200 OK", "Delivered to 1");
     stdin.write_all(b"two\n").expect("it reads");
@@ -370,7 +370,7 @@ fn who_only_sends_reads_over_what_arrives() {
 fn a_reset_is_exit_code_1() {
     let server = Server::start(&[]);
     let network = Network::to(server.address);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let mut script = Script::start(network.address, &["-n", "bot"]);
     let mut stdin = script.stdin();
     stdin.write_all(b"one\n").expect("it reads");
@@ -395,7 +395,7 @@ fn a_reset_is_exit_code_1() {
 #[test]
 fn a_second_sigint_ends_a_listener_whose_output_nobody_reads() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let mut script = Script::start(server.address, &["-n", "logger", "--listen"]);
     server.expect_log("logged in as logger");
     let line = "x".repeat(1_950);
@@ -423,7 +423,7 @@ fn a_second_sigint_ends_a_listener_whose_output_nobody_reads() {
 #[test]
 fn a_script_that_is_ended_leaves_its_name_free() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let (script, _stdin) = bot_that_has_said_one(&server, &mut alice);
     // With something unread in it, so that its end is a reset.
     support::stop(script.child.id());
@@ -437,7 +437,7 @@ fn a_script_that_is_ended_leaves_its_name_free() {
 #[test]
 fn a_full_disk_is_not_a_reader_that_has_had_enough() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     let listener = Command::new(env!("CARGO_BIN_EXE_chat-client"))
         .args(["-n", "logger", "--listen", &server.address.to_string()])
@@ -510,7 +510,7 @@ fn listener_ends_with_the_reader_of_its_output() {
         .spawn()
         .expect("a shell");
     wait_for("its name", || server.log().contains("once"));
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     bob.ask(
         "Broadcast-message the one message",
         "200 OK",
@@ -519,7 +519,7 @@ fn listener_ends_with_the_reader_of_its_output() {
     // No other message comes, and it ends.
     let printed = output_of(shell);
     assert!(printed.ends_with("\tbob\tthe one message\n"), "{printed:?}");
-    server.named("once");
+    server.log_in("once");
 }
 
 #[test]
@@ -533,7 +533,7 @@ fn message_to_an_empty_room_is_told_on_stderr() {
             "chat-client: delivered to no other user: \"hi\"\n"
         );
     }
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let ended = Script::run(server.address, &["-n", "bot"], "hi\n");
     assert_eq!(ended.stderr, "");
     bob.expect_delivery("broadcast", "bot", "hi");
@@ -542,7 +542,7 @@ fn message_to_an_empty_room_is_told_on_stderr() {
 #[test]
 fn byte_order_mark_is_no_part_of_the_input() {
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let ended = Script::run(server.address, &["-n", "bot"], "\u{FEFF}one\n\u{FEFF}two\n");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     bob.expect_delivery("broadcast", "bot", "one");
@@ -552,7 +552,7 @@ fn byte_order_mark_is_no_part_of_the_input() {
 #[test]
 fn server_is_found_by_a_port_alone() {
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     for typed in [
         format!(":{}", server.address.port()),
         server.address.port().to_string(),

@@ -15,8 +15,11 @@ const SHUTDOWN: &str = "The server is shutting down";
 fn sigterm_and_sigint_tell_everyone_and_end_with_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = Server::start(&[]);
-        let (mut alice, mut bob, mut nobody) =
-            (server.named("alice"), server.named("bob"), server.connect());
+        let (mut alice, mut bob, mut nobody) = (
+            server.log_in("alice"),
+            server.log_in("bob"),
+            server.connect(),
+        );
         nobody.barrier();
         alice.ask("Private-message bob bye", "200 OK", "Delivered to bob");
         server.signal(signal);
@@ -43,7 +46,7 @@ fn who_keeps_its_side_open_does_not_keep_the_server() {
     // than the second that a client has at other times.
     let shutdown = || {
         let mut server = Server::start(&[]);
-        let clients = ["alice", "bob"].map(|name| server.named(name));
+        let clients = ["alice", "bob"].map(|name| server.log_in(name));
         let begun = Instant::now();
         server.signal(Signal::TERM);
         assert_eq!(server.expect_exit().code(), Some(0));
@@ -57,7 +60,7 @@ fn who_keeps_its_side_open_does_not_keep_the_server() {
 #[test]
 fn what_is_queued_is_written_within_the_grace() {
     let mut server = Server::start(&["--grace", "60", "--queue", "4194304"]);
-    let (mut alice, mut slow) = (server.named("alice"), server.named("slow"));
+    let (mut alice, mut slow) = (server.log_in("alice"), server.log_in("slow"));
     let text = "x".repeat(2_000);
     for n in 0..1_000 {
         alice.ask(
@@ -78,8 +81,8 @@ fn what_is_queued_is_written_within_the_grace() {
 
 /// A client for which more is queued than the kernel takes.
 fn stalled(server: &Server, alice: &mut Client) -> Client {
-    let stalled = server.named("stalled");
-    alice.fill("stalled");
+    let stalled = server.log_in("stalled");
+    alice.fill_queue("stalled");
     stalled
 }
 
@@ -87,7 +90,7 @@ fn stalled(server: &Server, alice: &mut Client) -> Client {
 fn at_shutdown_nobody_is_answered_as_if_it_had_no_session() {
     for _ in 0..5 {
         let mut server = Server::start(&["--queue", "4194304"]);
-        let mut clients: Vec<Client> = (0..7).map(|n| server.named(&format!("user{n}"))).collect();
+        let mut clients: Vec<Client> = (0..7).map(|n| server.log_in(&format!("user{n}"))).collect();
         let begun = Barrier::new(clients.len() + 1);
         thread::scope(|scope| {
             for client in &mut clients {
@@ -119,7 +122,7 @@ fn at_shutdown_nobody_is_answered_as_if_it_had_no_session() {
 #[test]
 fn who_takes_nothing_keeps_the_server_for_the_grace_and_no_longer() {
     let mut server = Server::start(&["--grace", "1"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let _stalled = stalled(&server, &mut alice);
     server.signal(Signal::TERM);
     alice.expect("502 Bad Gateway", SHUTDOWN);
@@ -153,7 +156,7 @@ fn shutdown_waits_for_a_slow_client_without_a_name() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let mut server = Server::start(&["--grace", "3600"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let _stalled = stalled(&server, &mut alice);
     server.signal(Signal::TERM);
     alice.expect("502 Bad Gateway", SHUTDOWN);
@@ -164,7 +167,7 @@ fn a_second_signal_ends_it_at_once() {
 #[test]
 fn the_port_is_free_while_the_last_words_are_said() {
     let server = Server::start(&["--grace", "3600"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let _stalled = stalled(&server, &mut alice);
     server.signal(Signal::TERM);
     alice.expect("502 Bad Gateway", SHUTDOWN);

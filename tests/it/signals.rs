@@ -10,7 +10,7 @@ const SHUTTING_DOWN: &str = "The server is shutting down";
 #[test]
 fn sighup_shuts_down_gracefully() {
     let mut server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     server.signal(Signal::HUP);
     alice.expect("502 Bad Gateway", SHUTTING_DOWN);
     // A terminal that closes sends SIGHUP twice: the shell does, and then the kernel. The
@@ -30,10 +30,10 @@ fn sighup_shuts_down_gracefully() {
 #[test]
 fn sigterm_after_sighup_ends_the_process_at_once() {
     let mut server = Server::start(&["--grace", "3600"]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     // Its unread messages keep the shutdown waiting for the whole grace period.
-    let _stalled = server.named("stalled");
-    alice.fill("stalled");
+    let _stalled = server.log_in("stalled");
+    alice.fill_queue("stalled");
     server.signal(Signal::HUP);
     alice.expect("502 Bad Gateway", SHUTTING_DOWN);
     server.signal(Signal::HUP);
@@ -48,7 +48,7 @@ fn ignored_sighup_stays_ignored() {
     command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
     command.arg(env!("CARGO_BIN_EXE_chat-server"));
     let mut server = Server::start_by(command, &["--rate", "0"], |_| {});
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     server.signal(Signal::HUP);
     alice.barrier();
     server.signal(Signal::TERM);

@@ -29,10 +29,10 @@ pub(crate) struct Server {
     log: PathBuf,
 }
 
-/// The threads of a server without clients: main, logger, signals, farewell, accept, sweeper,
+/// The threads of a server without clients: main, logger, signals, refuser, accept, sweeper,
 /// and with direct writes the broadcaster.
 pub(crate) fn server_threads() -> u64 {
-    match std::env::var_os("PLAIN_FORM") {
+    match std::env::var_os("WRITER_THREADS_ONLY") {
         Some(_) => 6,
         None => 7,
     }
@@ -64,7 +64,7 @@ impl Server {
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("server-{}-{number}.log", std::process::id()));
         // All tests hold for both forms of writing; `make test` runs them in both.
-        let form = std::env::var_os("PLAIN_FORM").map(|_| "--no-hand-off");
+        let form = std::env::var_os("WRITER_THREADS_ONLY").map(|_| "--no-direct-writes");
         command
             .args(["-l", "127.0.0.1:0"])
             .args(form)
@@ -138,7 +138,7 @@ impl Server {
 
     /// A client with a session.
     #[track_caller]
-    pub(crate) fn named(&self, name: &str) -> Client {
+    pub(crate) fn log_in(&self, name: &str) -> Client {
         let mut client = self.connect();
         client.set_name(name);
         client
@@ -182,7 +182,7 @@ impl Server {
 
     /// A figure of /proc/PID/status: kB, or a count.
     #[track_caller]
-    pub(crate) fn figure(&self, name: &str) -> u64 {
+    pub(crate) fn proc_status(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(path).expect("Linux");
         let line = status
@@ -237,9 +237,9 @@ impl Server {
     /// What it holds now.
     pub(crate) fn usage(&self) -> Usage {
         Usage {
-            threads: self.figure("Threads"),
+            threads: self.proc_status("Threads"),
             descriptors: self.descriptors(),
-            memory: self.figure("VmRSS"),
+            memory: self.proc_status("VmRSS"),
         }
     }
 
@@ -272,11 +272,11 @@ impl Drop for Server {
 }
 
 /// A program where every user can execute it.
-pub(crate) struct ForOthers(PathBuf);
+pub(crate) struct ExecutableCopy(PathBuf);
 
-impl ForOthers {
+impl ExecutableCopy {
     #[track_caller]
-    pub(crate) fn copy(program: &str) -> ForOthers {
+    pub(crate) fn copy(program: &str) -> ExecutableCopy {
         let name = Path::new(program).file_name().expect("a file");
         // Tests of one process run at the same time.
         static LAST: AtomicUsize = AtomicUsize::new(0);
@@ -290,7 +290,7 @@ impl ForOthers {
             .arg(&path)
             .status();
         assert!(copied.is_ok_and(|status| status.success()), "a copy");
-        ForOthers(path)
+        ExecutableCopy(path)
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -298,7 +298,7 @@ impl ForOthers {
     }
 }
 
-impl Drop for ForOthers {
+impl Drop for ExecutableCopy {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
@@ -325,7 +325,7 @@ pub(crate) struct Client {
     /// The token that it was given.
     pub(crate) token: String,
     /// It reads over what others send.
-    pub(crate) deaf: bool,
+    pub(crate) ignore_deliveries: bool,
     dialogue: String,
     pings: u32,
 }
@@ -340,7 +340,7 @@ impl Client {
         Client {
             socket: BufReader::new(socket),
             token: String::new(),
-            deaf: false,
+            ignore_deliveries: false,
             dialogue: String::new(),
             pings: 0,
         }
@@ -407,7 +407,7 @@ impl Client {
     pub(crate) fn next(&mut self) -> Message {
         loop {
             let [status, header, data] = [(); 3].map(|()| self.next_line());
-            if self.deaf && data.starts_with("Incoming-message ") {
+            if self.ignore_deliveries && data.starts_with("Incoming-message ") {
                 continue;
             }
             return Message {
@@ -483,7 +483,7 @@ impl Client {
     /// more and the queue has filled up behind it. The kernel may take some more later,
     /// when it probes the window, but not another MiB.
     #[track_caller]
-    pub(crate) fn fill(&mut self, name: &str) -> Filled {
+    pub(crate) fn fill_queue(&mut self, name: &str) -> Filled {
         let (mut taken, mut refused) = (Vec::new(), 0);
         let mut full_since = Instant::now();
         for number in 0.. {
@@ -514,7 +514,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn expect_end(&mut self) {
         match self.rest() {
-            Ok(rest) if rest.is_empty() || self.deaf && are_deliveries(&rest) => {}
+            Ok(rest) if rest.is_empty() || self.ignore_deliveries && are_deliveries(&rest) => {}
             Ok(rest) => self.fail(&format!("expected the end, got {}", rest.escape_ascii())),
             Err(e) => self.fail(&format!("expected the end, got {e}")),
         }

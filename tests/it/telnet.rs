@@ -26,7 +26,7 @@ fn what_putty_opens_with_leaves_a_usable_session() {
 #[test]
 fn ctrl_c_in_telnet_is_answered_and_leaves_a_usable_session() {
     let server = Server::start(&[]);
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     client.send_raw(b"\r\n\r\nPing he\xFF\xF4\xFF\xFD\x06llo\r\n");
     let mut answer = [0; 3];
     client.stream().read_exact(&mut answer).expect("the answer");
@@ -38,7 +38,7 @@ fn ctrl_c_in_telnet_is_answered_and_leaves_a_usable_session() {
 #[test]
 fn urgent_bytes_stay_in_the_stream() {
     let server = Server::start(&[]);
-    let mut client = server.named("alice");
+    let mut client = server.log_in("alice");
     let send_urgent = |client: &Client, byte: u8| {
         let sent = rustix::net::send(client.stream(), &[byte], SendFlags::OOB);
         assert_eq!(sent, Ok(1));
@@ -118,7 +118,7 @@ fn telnet_answers_that_nobody_reads_stop_the_reading() {
     stream
         .set_write_timeout(Some(Duration::from_secs(1)))
         .expect("a timeout");
-    let before = server.figure("VmHWM");
+    let before = server.proc_status("VmHWM");
     let flood = b"\xFF\xFD\x01".repeat(20_000);
     let mut sent = 0;
     let mut stuck = false;
@@ -129,7 +129,7 @@ fn telnet_answers_that_nobody_reads_stop_the_reading() {
         }
     }
     assert!(stuck, "{sent} bytes were read and nothing of the answers");
-    let grown = server.figure("VmHWM").saturating_sub(before);
+    let grown = server.proc_status("VmHWM").saturating_sub(before);
     assert!(grown < 4_096, "the process grew by {grown} kB");
     // Every question is answered once the client reads.
     let mut answers = vec![0; sent / 3 * 3];

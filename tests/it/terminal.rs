@@ -49,7 +49,7 @@ fn mistakes_are_told_and_never_sent() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     alice.types("/etc\r");
     alice.shows(
         "hh:mm ! /etc is not a command; /help lists them, and // sends a slash",
@@ -82,7 +82,7 @@ fn what_arrives_while_one_types_stands_above_the_line() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     alice.types("half of ");
     alice.shows("", "alice> half of ");
     for number in 1..=20 {
@@ -122,8 +122,8 @@ fn tab_completes_commands_and_names() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("Bobby");
-    let _others = [server.named("carol"), server.named("carola")];
+    let mut bob = server.log_in("Bobby");
+    let _others = [server.log_in("carol"), server.log_in("carola")];
     alice.types("/ms\t");
     alice.shows("", "alice> /msg ");
     alice.types("bo\t");
@@ -155,7 +155,7 @@ fn tab_does_not_list_a_crowd() {
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
     let name = |number| format!("Member{number}");
-    let _crowd: Vec<Client> = (10..=31).map(|n| server.named(&name(n))).collect();
+    let _crowd: Vec<Client> = (10..=31).map(|n| server.log_in(&name(n))).collect();
     alice.types("/names m\t");
     alice.shows("", "alice> /names Member");
     alice.types("3\t");
@@ -174,7 +174,7 @@ fn long_typed_message_is_replaced_by_wrapped_rows() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let text = "word ".repeat(20) + "end";
     bob.ask("Private-message alice psst", "200 OK", "Delivered to alice");
     alice.shows("hh:mm bob (to you): psst", "alice> ");
@@ -196,7 +196,7 @@ fn a_line_of_3000_characters_is_sent_as_two_messages() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let line = "слово ".repeat(500);
     alice.types(&line);
     alice.types("\r");
@@ -213,7 +213,7 @@ fn a_pasted_block_arrives_as_its_lines_and_the_rate_only_slows_it() {
     }
     let server = Server::start_with(&["--rate", "100", "--burst", "20"], |_| {});
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let block: Vec<String> = (1..=60).map(|n| format!("line {n} of a block")).collect();
     // As a terminal pastes that marks it, and as one that does not.
     alice.types(&format!("\x1B[200~{}\x1B[201~\r", block[..30].join("\n")));
@@ -238,7 +238,7 @@ fn ctrl_c_clears_the_line_and_leaves_when_it_is_pressed_twice_on_an_empty_one() 
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     alice.types("regretted");
     alice.shows("", "alice> regretted");
     alice.types("\x03");
@@ -265,7 +265,7 @@ fn ctrl_d_leaves_when_everything_has_been_sent() {
     }
     let server = Server::start_with(&["--rate", "20", "--burst", "1"], |_| {});
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let lines: Vec<String> = (1..=30).map(|n| format!("line {n}\r")).collect();
     alice.types(&lines.concat());
     alice.types("\x04");
@@ -297,7 +297,7 @@ fn when_the_server_was_killed_and_is_back_what_was_typed_meanwhile_is_sent() {
     alice.types("/name alix\r/name Alice\r");
     alice.shows("hh:mm * You will be Alice when you are back", "alice> ");
     let server = Server::start(&["-l", &address.to_string()]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     alice.shows("hh:mm Alice: meanwhile", "alice> ");
     alice.shows("hh:mm Alice: and more", "alice> ");
     bob.expect_delivery("broadcast", "Alice", "meanwhile");
@@ -319,7 +319,7 @@ fn while_there_is_no_server_names_are_remembered_and_what_was_private_is_told() 
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bobby");
+    let mut bob = server.log_in("bobby");
     bob.ask("Broadcast-message hi", "200 OK", "Delivered to 1");
     alice.shows("hh:mm bobby: hi", "alice> ");
     server.stop();
@@ -346,7 +346,7 @@ fn after_a_reset_the_session_is_resumed() {
     let server = Server::start(&[]);
     let network = Network::to(server.address);
     let mut alice = Terminal::named_at(network.address, "alice", "");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     alice.types("before\r");
     bob.expect_delivery("broadcast", "alice", "before");
     // Behind the answer to hers, without which it would be unknown whether it was sent.
@@ -446,7 +446,7 @@ fn a_name_that_is_none_or_taken_is_asked_for_again() {
         return;
     }
     let server = Server::start(&[]);
-    let _bob = server.named("bob");
+    let _bob = server.log_in("bob");
     let mut terminal = Terminal::start(server.address, "-n 'bob smith'", |_| {});
     terminal.shows(
         "A name is 2 to 63 of A-Z a-z 0-9 _ -",
@@ -477,7 +477,7 @@ fn a_block_behind_a_command_goes_where_the_command_says() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let (mut bob, mut carol) = (server.named("bob"), server.named("carol"));
+    let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
     alice.types("/msg bob ");
     alice.shows("", "/msg bob ");
     alice.types("\x1B[200~secret one\n/quit\n\n  secret two\n\x1B[201~\r");
@@ -501,7 +501,7 @@ fn a_reply_goes_to_whoever_wrote_privately_last() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let (mut bob, mut carol) = (server.named("bob"), server.named("carol"));
+    let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
     bob.ask("Private-message alice psst", "200 OK", "Delivered to alice");
     alice.shows("hh:mm bob (to you): psst", "alice> ");
     carol.ask("Broadcast-message all", "200 OK", "Delivered to 2");
@@ -525,7 +525,7 @@ fn bytes_that_are_not_utf_8_cost_the_line_and_no_more() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     alice.types("hello ");
     alice.shows("", "alice> hello ");
     alice.program.types(b"\xFF");
@@ -567,7 +567,7 @@ fn colours_and_the_bell_are_there_for_who_wants_them() {
         return;
     }
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let say = |bob: &mut Client, request: &str| {
         bob.send(request);
         bob.next();
@@ -644,7 +644,7 @@ fn a_terminal_that_cannot_move_its_cursor_will_do() {
         return;
     }
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let mut alice = Terminal::start(server.address, "-n alice", |command| {
         command.env("TERM", "dumb");
     });

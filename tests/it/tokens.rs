@@ -8,7 +8,9 @@ use std::thread;
 #[test]
 fn tokens_differ() {
     let server = Server::start(&[]);
-    let clients: Vec<_> = (0..50).map(|n| server.named(&format!("user{n}"))).collect();
+    let clients: Vec<_> = (0..50)
+        .map(|n| server.log_in(&format!("user{n}")))
+        .collect();
     let tokens: HashSet<&str> = clients.iter().map(|client| &*client.token).collect();
     assert_eq!(tokens.len(), 50);
     // Nor is one half of them the same, as it would be with a counter or a clock.
@@ -21,7 +23,7 @@ fn tokens_differ() {
 #[test]
 fn an_empty_header_and_the_own_token_are_the_same() {
     let server = Server::start(&[]);
-    let mut alice = server.named("alice");
+    let mut alice = server.log_in("alice");
     let token = alice.token.clone();
     alice.send_as(&token, "Set-name alice2");
     alice.expect("200 OK", "You are alice2");
@@ -32,7 +34,7 @@ fn an_empty_header_and_the_own_token_are_the_same() {
 #[test]
 fn a_token_acts_for_its_session_from_any_connection() {
     let server = Server::start(&[]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let (token, mut script) = (alice.token.clone(), server.connect());
     // The answer comes back on the connection that asked, the delivery goes where
     // the session is.
@@ -66,7 +68,7 @@ fn a_token_acts_for_its_session_from_any_connection() {
 #[test]
 fn an_unknown_token_is_401_and_nothing_is_carried_out() {
     let server = Server::start(&[]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let upper = alice.token.to_uppercase();
     let zeros = "0".repeat(32);
     for header in [
@@ -90,7 +92,7 @@ fn an_unknown_token_is_401_and_nothing_is_carried_out() {
 #[test]
 fn a_token_dies_with_its_session() {
     let server = Server::start(&[]);
-    let (mut alice, bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, bob) = (server.log_in("alice"), server.log_in("bob"));
     let token = bob.token.clone();
     alice.send_as(&token, "Ping");
     alice.expect_with(&token, "200 OK", "Pong");
@@ -103,7 +105,7 @@ fn a_token_dies_with_its_session() {
 #[test]
 fn a_connection_with_a_session_cannot_take_anothers() {
     let server = Server::start(&[]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let token = bob.token.clone();
     alice.send_as(&token, "Set-name bob");
     alice.expect("403 Forbidden", "This connection is alice");
@@ -120,7 +122,7 @@ fn a_connection_with_a_session_cannot_take_anothers() {
 #[test]
 fn quit_with_anothers_token_ends_both_connections() {
     let server = Server::start(&[]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let token = bob.token.clone();
     alice.ask(
         "Private-message bob last words",
@@ -133,14 +135,14 @@ fn quit_with_anothers_token_ends_both_connections() {
     // What was queued for bob is written first, and nothing after it.
     bob.expect_delivery("private", "alice", "last words");
     bob.expect_end();
-    server.named("alice");
-    server.named("bob");
+    server.log_in("alice");
+    server.log_in("bob");
 }
 
 #[test]
 fn quit_with_anothers_token_writes_out_what_was_queued_for_it() {
     let server = Server::start(&["--queue", "16384"]);
-    let (mut alice, mut bob) = (server.named("alice"), server.named("bob"));
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let text = "x".repeat(2_000);
     let mut taken = 0;
     loop {
@@ -163,7 +165,7 @@ fn quit_with_anothers_token_writes_out_what_was_queued_for_it() {
 #[test]
 fn quit_with_anothers_token_closes_a_connection_without_a_session_too() {
     let server = Server::start(&[]);
-    let (mut bob, mut nobody) = (server.named("bob"), server.connect());
+    let (mut bob, mut nobody) = (server.log_in("bob"), server.connect());
     let token = bob.token.clone();
     nobody.send_as(&token, "Quit");
     nobody.expect_with(&token, "200 OK", "Goodbye");
@@ -174,7 +176,7 @@ fn quit_with_anothers_token_closes_a_connection_without_a_session_too() {
 #[test]
 fn the_own_token_quits_as_an_empty_header_does() {
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let token = bob.token.clone();
     bob.send_as(&token, "Quit");
     bob.expect("200 OK", "Goodbye");
@@ -185,7 +187,7 @@ fn the_own_token_quits_as_an_empty_header_does() {
 fn who_is_ended_from_elsewhere_is_not_answered_as_if_it_had_never_been() {
     let server = Server::start(&["--queue", "4194304"]);
     for _ in 0..50 {
-        let (mut bob, mut nobody) = (server.named("bob"), server.connect());
+        let (mut bob, mut nobody) = (server.log_in("bob"), server.connect());
         let token = bob.token.clone();
         let mut writer = bob.stream().try_clone().expect("a second handle");
         thread::scope(|scope| {

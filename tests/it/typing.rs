@@ -31,7 +31,7 @@ fn stopped_client_gives_terminal_back_and_shows_all_after_fg() {
         return;
     }
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let shell = format!("stty rows {ROWS} cols {COLUMNS}; exec dash -i");
     let mut alice = Terminal::run(&shell, |command| {
         command.env("PS1", "shell: ");
@@ -100,7 +100,7 @@ fn command_behind_blanks_is_told_and_not_sent() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let (mut bob, mut carol) = (server.named("bob"), server.named("carol"));
+    let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
     let problem = "hh:mm ! Not sent: a command begins with its slash, and // sends a slash";
     alice.types(" /msg bob secret\r");
     alice.shows(problem, "alice> ");
@@ -129,7 +129,7 @@ fn reply_has_the_addressee_of_the_moment_it_was_typed() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let (mut bob, mut carol) = (server.named("bob"), server.named("carol"));
+    let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
     bob.ask("Private-message alice psst", "200 OK", "Delivered to alice");
     alice.shows("hh:mm bob (to you): psst", "alice> ");
     alice.types("/reply sec");
@@ -159,7 +159,7 @@ fn paste_without_end_mark_ends_with_ctrl_c_or_a_pause() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     alice.types(&format!("{PASTE}hello more\r"));
     bob.ask("Broadcast-message seen?", "200 OK", "Delivered to 1");
     alice.shows("hh:mm bob: seen?", "alice> ");
@@ -182,7 +182,7 @@ fn reports_of_the_terminal_leave_nothing_in_the_line() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     for report in [
         "\x1B[<0;10;5M",
         "\x1B[<0;10;5m",
@@ -209,7 +209,7 @@ fn tab_completes_behind_punctuation_and_leaves_no_list() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let _others = ["Bobby", "carol", "carola"].map(|name| server.named(name));
+    let _others = ["Bobby", "carol", "carola"].map(|name| server.log_in(name));
     alice.types("@bo\t");
     alice.shows("", "alice> @Bobby ");
     alice.types("(bo\t");
@@ -222,7 +222,7 @@ fn tab_completes_behind_punctuation_and_leaves_no_list() {
             && alice.rows().iter().all(|row| row != "carol   carola")
     });
     let name = |number| format!("Member{number}");
-    let _crowd: Vec<Client> = (10..=31).map(|n| server.named(&name(n))).collect();
+    let _crowd: Vec<Client> = (10..=31).map(|n| server.log_in(&name(n))).collect();
     alice.types(" m\t");
     alice.shows("22 names begin so", " Member");
 }
@@ -234,7 +234,7 @@ fn long_paste_is_sent_after_a_question_and_can_be_stopped() {
     }
     let server = Server::start_with(&["--rate", "5", "--burst", "20"], |_| {});
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let block = |lines| -> String {
         let lines: Vec<String> = (1..=lines).map(|n| format!("line {n}")).collect();
         format!("{PASTE}{}{END}", lines.join("\n"))
@@ -287,7 +287,7 @@ fn paste_taller_than_window_hides_nothing_and_leaves_no_copy() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     bob.ask("Broadcast-message before", "200 OK", "Delivered to 1");
     alice.shows("hh:mm bob: before", "alice> ");
     let lines: Vec<String> = (1..=15)
@@ -319,7 +319,7 @@ fn ctrl_r_finds_typed_lines_while_messages_are_shown() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     for line in ["first tea", "second cake", "third tea"] {
         alice.types(&format!("{line}\r"));
         bob.expect_delivery("broadcast", "alice", line);
@@ -340,7 +340,7 @@ fn message_begins_a_row_on_a_dumb_terminal() {
         return;
     }
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let mut alice = Terminal::start(server.address, "-n alice", |command| {
         command.env("TERM", "dumb");
     });
@@ -360,7 +360,7 @@ fn ignored_user_is_not_shown_until_unignored() {
     }
     let server = Server::start(&[]);
     let mut alice = Terminal::named(&server, "alice");
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     alice.types("/ignore BOB\r");
     alice.shows(
         "hh:mm * What BOB sends is hidden; /unignore BOB shows it again",
@@ -369,7 +369,7 @@ fn ignored_user_is_not_shown_until_unignored() {
     bob.ask("Broadcast-message one", "200 OK", "Delivered to 1");
     bob.ask("Private-message alice two", "200 OK", "Delivered to alice");
     // What comes behind it, from another user.
-    let mut carol = server.named("carol");
+    let mut carol = server.log_in("carol");
     carol.ask("Broadcast-message behind", "200 OK", "Delivered to 2");
     bob.expect_delivery("broadcast", "carol", "behind");
     alice.shows("hh:mm carol: behind", "alice> ");
@@ -391,7 +391,7 @@ fn history_file_keeps_typed_lines_for_its_owner() {
         return;
     }
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let file = file.join(format!("history-{}", std::process::id()));
     let _ = fs::remove_file(&file);
@@ -431,7 +431,7 @@ fn typed_lines_without_terminal_on_stdout_are_no_commands() {
         return;
     }
     let server = Server::start(&[]);
-    let mut bob = server.named("bob");
+    let mut bob = server.log_in("bob");
     let pipe = format!("{} -n tina {} | cat", client(), server.address);
     let mut tina = Terminal::run(
         &format!("stty rows {ROWS} cols {COLUMNS} -echo; {pipe}"),

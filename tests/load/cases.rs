@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use super::engine::{Engine, Failure};
 use super::fanout::{Fanout, Pace};
-use super::idle::{FEWEST, Hold};
-use super::metrics::Figure;
+use super::idle::{FEWEST, IdleCase};
+use super::metrics::Metric;
 use super::ping::Ping;
 use super::process::Process;
 
-/// How many clients a `fanout` or a `hold` has, where nothing else is said.
+/// How many clients a `fanout` or a `hold` has, where nothing else is event.
 pub(crate) const CLIENTS: usize = 100;
 
-/// How many messages a `fanout` or a `ping` sends in all, where nothing else is said.
+/// How many messages a `fanout` or a `ping` sends in all, where nothing else is event.
 pub(crate) const MESSAGES: u64 = 1_000;
 
-/// Bytes of a text, where nothing else is said.
+/// Bytes of a text, where nothing else is event.
 pub(crate) const TEXT: usize = 100;
 
-/// How long the clients of a `hold` stay, where nothing else is said.
+/// How long the clients of a `hold` stay, where nothing else is event.
 pub(crate) const STAY: Duration = Duration::from_secs(3);
 
 /// One load.
@@ -26,7 +26,7 @@ pub(crate) const STAY: Duration = Duration::from_secs(3);
 pub(crate) enum Case {
     Fanout(Fanout),
     Ping(Ping),
-    Hold(Hold),
+    IdleCase(IdleCase),
 }
 
 impl Case {
@@ -35,7 +35,7 @@ impl Case {
         match self {
             Case::Fanout(_) => "fanout",
             Case::Ping(_) => "ping",
-            Case::Hold(_) => "hold",
+            Case::IdleCase(_) => "hold",
         }
     }
 
@@ -56,7 +56,7 @@ impl Case {
                 Pace::PerSecond(rate) => format!("{kind}-{clients}-{senders}-at-{rate}"),
             },
             Case::Ping(ping) => format!("{kind}-{}", ping.pairs),
-            Case::Hold(hold) => format!("{kind}-{}", hold.clients),
+            Case::IdleCase(hold) => format!("{kind}-{}", hold.clients),
         }
     }
 
@@ -68,7 +68,7 @@ impl Case {
                 Pace::Deliveries(_) => "deliveries",
                 Pace::PerSecond(_) => "rate",
             }),
-            Case::Ping(_) | Case::Hold(_) => None,
+            Case::Ping(_) | Case::IdleCase(_) => None,
         }
     }
 
@@ -77,7 +77,7 @@ impl Case {
         match self {
             Case::Fanout(fanout) => fanout.clients,
             Case::Ping(ping) => 2 * ping.pairs,
-            Case::Hold(hold) => hold.clients,
+            Case::IdleCase(hold) => hold.clients,
         }
     }
 
@@ -88,7 +88,7 @@ impl Case {
         match &mut self {
             Case::Fanout(fanout) => fanout.broadcasts = fanout.broadcasts.div_ceil(FRACTION),
             Case::Ping(ping) => ping.messages = ping.messages.div_ceil(FRACTION),
-            Case::Hold(hold) => hold.stay = hold.stay.min(Duration::from_secs(1)),
+            Case::IdleCase(hold) => hold.stay = hold.stay.min(Duration::from_secs(1)),
         }
         self
     }
@@ -98,16 +98,16 @@ impl Case {
         &self,
         engine: &mut Engine,
         process: Option<&Process>,
-    ) -> Result<Vec<Figure>, Failure> {
+    ) -> Result<Vec<Metric>, Failure> {
         match self {
             Case::Fanout(fanout) => fanout.run(engine, process),
             Case::Ping(ping) => ping.run(engine, process),
-            Case::Hold(hold) => hold.run(engine, process),
+            Case::IdleCase(hold) => hold.run(engine, process),
         }
     }
 
     /// What makes it impossible, if anything does.
-    pub(crate) fn flaw(&self) -> Option<String> {
+    pub(crate) fn validate(&self) -> Option<String> {
         match self {
             Case::Fanout(fanout) => match fanout.pace {
                 _ if fanout.clients < 2 => Some("a fanout needs two clients".to_owned()),
@@ -124,7 +124,7 @@ impl Case {
                 _ => None,
             },
             Case::Ping(ping) => (ping.pairs == 0).then(|| "a ping needs a pair".to_owned()),
-            Case::Hold(hold) => {
+            Case::IdleCase(hold) => {
                 (hold.clients < FEWEST).then(|| format!("a hold needs {FEWEST} clients"))
             }
         }
@@ -177,7 +177,7 @@ pub(crate) fn standard() -> Vec<Case> {
         by_deliveries(4_000, 1, 8, 300),
         ping(1, 40_000),
         ping(50, 200_000),
-        Case::Hold(Hold {
+        Case::IdleCase(IdleCase {
             clients: 8_000,
             stay: STAY,
         }),

@@ -21,7 +21,7 @@ use rustix::time::{
 };
 
 use super::progress::Progress;
-use super::protocol::{Protocol, Said};
+use super::protocol::{Protocol, ServerEvent};
 
 /// What one read takes: some thousand deliveries, so that who is behind catches up fast.
 const BUFFER: usize = 256 * 1024;
@@ -32,20 +32,25 @@ const BATCH: usize = 256;
 
 /// How often the loop looks up while nothing comes: to see that nothing comes, and to move
 /// the progress line.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The token of the timer; clients count from 0.
 const TIMER: Token = Token(usize::MAX);
 
 /// What is done with the connections. It hears, and notes what is to be done; it acts
-/// after each batch of what was heard.
+/// after each batch of what was on_event.
 pub(crate) trait Load {
     /// Sends what is to be sent by now; the time that it gives is when to be asked again
-    /// even if nothing is heard.
-    fn act(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure>;
+    /// even if nothing is on_event.
+    fn send_due(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure>;
 
     /// A client has been told something.
-    fn heard(&mut self, client: usize, said: &Said<'_>, now: Instant) -> Result<(), Failure>;
+    fn on_event(
+        &mut self,
+        client: usize,
+        event: &ServerEvent<'_>,
+        now: Instant,
+    ) -> Result<(), Failure>;
 
     /// The server has closed a client's connection.
     fn closed(&mut self, client: usize) -> Result<(), Failure> {
@@ -82,7 +87,7 @@ impl From<io::Error> for Failure {
 
 /// How a server is treated, whatever the load.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manners {
+pub(crate) struct LoadSettings {
     /// A run fails when nothing has come for so long.
     pub(crate) patience: Duration,
     /// How many log in at the same time.
@@ -99,7 +104,7 @@ pub(crate) struct Engine {
     timer: Timer,
     progress: Progress,
     /// How the server is treated.
-    pub(crate) manners: Manners,
+    pub(crate) settings: LoadSettings,
     /// The connections.
     pub(crate) wire: Wire,
 }
@@ -109,7 +114,7 @@ impl Engine {
     pub(crate) fn new(
         address: SocketAddr,
         protocol: Protocol,
-        manners: Manners,
+        settings: LoadSettings,
         progress: Progress,
     ) -> Result<Engine, Failure> {
         let poll = Poll::new()?;
@@ -128,7 +133,7 @@ impl Engine {
             buffer: vec![0; BUFFER],
             timer,
             progress,
-            manners,
+            settings,
             wire,
         })
     }
@@ -137,7 +142,7 @@ impl Engine {
     pub(crate) fn run(&mut self, load: &mut impl Load) -> Result<(), Failure> {
         let mut last = Instant::now();
         loop {
-            let next = load.act(Instant::now(), &mut self.wire)?;
+            let next = load.send_due(Instant::now(), &mut self.wire)?;
             self.wire.send_all()?;
             if load.is_done() {
                 return Ok(());
@@ -147,8 +152,8 @@ impl Engine {
             }
             if self.turn(load)? {
                 last = Instant::now();
-            } else if last.elapsed() > self.manners.patience {
-                let time = self.manners.patience.as_secs_f32();
+            } else if last.elapsed() > self.settings.patience {
+                let time = self.settings.patience.as_secs_f32();
                 return Err(Failure(format!(
                     "nothing has come for {time} s: {}",
                     load.missing()
@@ -160,17 +165,17 @@ impl Engine {
 
     /// Goes on hearing for a load that is done, until nothing has come for a moment. What
     /// comes is too much, or belongs to what went before.
-    pub(crate) fn settle(&mut self, load: &mut impl Load) -> Result<(), Failure> {
+    pub(crate) fn drain_until_quiet(&mut self, load: &mut impl Load) -> Result<(), Failure> {
         while self.turn(load)? {
             self.wire.send_all()?;
         }
         Ok(())
     }
 
-    /// Waits for something to come, at most for a [`LOOK`], and has it heard. Whether
+    /// Waits for something to come, at most for a [`POLL_INTERVAL`], and has it on_event. Whether
     /// anything has come.
     fn turn(&mut self, load: &mut impl Load) -> Result<bool, Failure> {
-        match self.poll.poll(&mut self.events, Some(LOOK)) {
+        match self.poll.poll(&mut self.events, Some(POLL_INTERVAL)) {
             Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(true),
             result => result?,
         }
@@ -235,7 +240,7 @@ impl Wire {
     }
 
     /// Has a client say something, written by `say` in the protocol that is spoken. It is
-    /// sent together with all else that is said before the next batch is heard.
+    /// sent together with all else that is event before the next batch is on_event.
     pub(crate) fn say<T>(
         &mut self,
         client: usize,
@@ -264,7 +269,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Reads all that a socket has, and has it heard.
+    /// Reads all that a socket has, and has it on_event.
     fn read(
         &mut self,
         event: &Event,
@@ -295,12 +300,12 @@ impl Wire {
             };
             let now = Instant::now();
             let mut bytes = &buffer[..begun + count];
-            while let Some((said, length)) = self.protocol.read(bytes) {
+            while let Some((event, length)) = self.protocol.read(bytes) {
                 self.messages += 1;
-                if let Said::Question(question) = said {
+                if let ServerEvent::Question(question) = event {
                     self.say(client, |protocol, out| protocol.answer(question, out));
                 } else {
-                    load.heard(client, &said, now)?;
+                    load.on_event(client, &event, now)?;
                 }
                 bytes = &bytes[length..];
             }

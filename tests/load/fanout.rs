@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Failure, Load, Wire};
 use super::message::{Ledger, Texts};
-use super::metrics::{self, Figure, Latencies, Meter};
+use super::metrics::{self, Latencies, Meter, Metric};
 use super::process::Process;
-use super::protocol::Said;
-use super::ramp_up::{all_come, unexpected};
+use super::protocol::ServerEvent;
+use super::ramp_up::{ramp_up, unexpected};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -49,25 +49,25 @@ impl Fanout {
         &self,
         engine: &mut Engine,
         process: Option<&Process>,
-    ) -> Result<Vec<Figure>, Failure> {
+    ) -> Result<Vec<Metric>, Failure> {
         let empty = metrics::size(process)?;
-        all_come(engine, self.clients)?;
+        ramp_up(engine, self.clients)?;
         let full = metrics::size(process)?;
         let mut broadcasting = Broadcasting::new(self, engine.wire.protocol().answers());
 
-        let max_duration = engine.manners.max_duration;
+        let max_duration = engine.settings.max_duration;
         broadcasting.begin(
             self.broadcasts.div_ceil(WARM_UP),
             max_duration.map(|it| it / WARM_UP as u32),
         );
         engine.run(&mut broadcasting)?;
-        engine.settle(&mut broadcasting)?;
+        engine.drain_until_quiet(&mut broadcasting)?;
 
         let meter = Meter::start(process, &engine.wire)?;
         broadcasting.begin(self.broadcasts, max_duration);
         engine.run(&mut broadcasting)?;
         let spent = meter.stop(&engine.wire)?;
-        engine.settle(&mut broadcasting)?;
+        engine.drain_until_quiet(&mut broadcasting)?;
 
         let deliveries = broadcasting.count * (self.clients as u64 - 1);
         let mut figures = metrics::of_traffic(deliveries, &broadcasting.latencies, &spent);
@@ -190,7 +190,10 @@ impl Broadcasting {
         let read = self.texts.read(sender, text);
         let known = read.filter(|&(sender, _)| sender < self.senders.len() && sender != recipient);
         let Some((sender, number)) = known else {
-            return Err(unexpected(recipient, &Said::Message { sender, text }));
+            return Err(unexpected(
+                recipient,
+                &ServerEvent::Message { sender, text },
+            ));
         };
         self.ledger
             .enter(recipient, sender, number)
@@ -223,7 +226,7 @@ impl Broadcasting {
 }
 
 impl Load for Broadcasting {
-    fn act(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
+    fn send_due(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             // At least one, because the figures are divided by it.
             self.count = self.sent.max(1);
@@ -257,24 +260,29 @@ impl Load for Broadcasting {
         Ok(None)
     }
 
-    fn heard(&mut self, client: usize, said: &Said<'_>, now: Instant) -> Result<(), Failure> {
-        match *said {
-            Said::Message { sender, text } => self.arrive(client, sender, text, now),
-            Said::Sent { to } if to == self.recipients => {
+    fn on_event(
+        &mut self,
+        client: usize,
+        event: &ServerEvent<'_>,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        match *event {
+            ServerEvent::Message { sender, text } => self.arrive(client, sender, text, now),
+            ServerEvent::Sent { to } if to == self.recipients => {
                 let sender = self.senders.get_mut(client);
                 match sender.map(|sender| &mut sender.unanswered) {
                     Some(unanswered) if *unanswered > 0 => *unanswered -= 1,
-                    _ => return Err(unexpected(client, said)),
+                    _ => return Err(unexpected(client, event)),
                 }
                 Ok(())
             }
-            Said::Sent { to } => Err(Failure(format!(
+            ServerEvent::Sent { to } => Err(Failure(format!(
                 "client {client}: a broadcast was queued for {} and not for {}",
                 to.escape_ascii(),
                 self.recipients.escape_ascii()
             ))),
-            Said::Aside => Ok(()),
-            _ => Err(unexpected(client, said)),
+            ServerEvent::Aside => Ok(()),
+            _ => Err(unexpected(client, event)),
         }
     }
 

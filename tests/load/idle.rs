@@ -4,14 +4,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Failure, Load, Wire};
-use super::metrics::{self, Figure, Meter, figure, known};
+use super::metrics::{self, Meter, Metric, figure, known};
 use super::process::Process;
-use super::protocol::Said;
+use super::protocol::ServerEvent;
 use super::ramp_up::{log_in, unexpected};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
-pub(crate) struct Hold {
+pub(crate) struct IdleCase {
     /// At least [`FEWEST`].
     pub(crate) clients: usize,
     /// How long they stay.
@@ -29,21 +29,25 @@ const SAMPLE: usize = 80;
 /// finishes logins once a second.
 const SAMPLED_AT_ONCE: usize = 16;
 
-impl Hold {
+impl IdleCase {
     /// Runs the case.
     pub(crate) fn run(
         &self,
         engine: &mut Engine,
         process: Option<&Process>,
-    ) -> Result<Vec<Figure>, Failure> {
+    ) -> Result<Vec<Metric>, Failure> {
         let sample = SAMPLE.min(self.clients / 4);
         let empty = metrics::size(process)?;
 
-        log_in(engine, sample / 2, engine.manners.logins_at_once)?;
+        log_in(engine, sample / 2, engine.settings.logins_at_once)?;
         let early = Cost::of_next(sample, engine, process)?;
         let before = engine.wire.clients();
         let meter = Meter::start(None, &engine.wire)?;
-        log_in(engine, self.clients - sample, engine.manners.logins_at_once)?;
+        log_in(
+            engine,
+            self.clients - sample,
+            engine.settings.logins_at_once,
+        )?;
         let crowd = meter.stop(&engine.wire)?;
         let logins = engine.wire.clients() - before;
         let late = Cost::of_next(sample, engine, process)?;
@@ -54,7 +58,7 @@ impl Hold {
         let idle = meter.stop(&engine.wire)?;
         let mut asking = Each::new(engine, Act::Ask);
         engine.run(&mut asking)?;
-        engine.settle(&mut asking)?;
+        engine.drain_until_quiet(&mut asking)?;
 
         let meter = Meter::start(None, &engine.wire)?;
         engine.run(&mut Each::new(engine, Act::Quit))?;
@@ -101,15 +105,15 @@ impl Cost {
         process: Option<&Process>,
     ) -> Result<Cost, Failure> {
         let mut nothing = Each::new(engine, Act::Nothing);
-        engine.settle(&mut nothing)?;
+        engine.drain_until_quiet(&mut nothing)?;
         let meter = Meter::start(process, &engine.wire)?;
         let clients = engine.wire.clients() + sample;
         let latencies = log_in(
             engine,
             clients,
-            SAMPLED_AT_ONCE.min(engine.manners.logins_at_once),
+            SAMPLED_AT_ONCE.min(engine.settings.logins_at_once),
         )?;
-        engine.settle(&mut nothing)?;
+        engine.drain_until_quiet(&mut nothing)?;
         let spent = meter.stop(&engine.wire)?;
         let cpu = spent.cpu.map(|cpu| 1e6 * cpu.as_secs_f64() / sample as f64);
         Ok(Cost {
@@ -149,7 +153,7 @@ impl Each {
 }
 
 impl Load for Each {
-    fn act(&mut self, _: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
+    fn send_due(&mut self, _: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
         while self.asked < self.clients {
             wire.say(self.asked, |protocol, out| match self.what {
                 Act::Nothing => {}
@@ -161,12 +165,17 @@ impl Load for Each {
         Ok(None)
     }
 
-    fn heard(&mut self, client: usize, said: &Said<'_>, _: Instant) -> Result<(), Failure> {
-        match said {
-            Said::Alive if self.what == Act::Ask => self.done += 1,
-            Said::Aside => {}
+    fn on_event(
+        &mut self,
+        client: usize,
+        event: &ServerEvent<'_>,
+        _: Instant,
+    ) -> Result<(), Failure> {
+        match event {
+            ServerEvent::Alive if self.what == Act::Ask => self.done += 1,
+            ServerEvent::Aside => {}
             // IRC's last line is an error.
-            Said::Refusal(_) if self.what == Act::Quit => {}
+            ServerEvent::Refusal(_) if self.what == Act::Quit => {}
             other => return Err(unexpected(client, other)),
         }
         Ok(())

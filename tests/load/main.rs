@@ -52,10 +52,10 @@ use getopts::{Matches, Options};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use cases::Case;
-use engine::{Engine, Failure, Manners};
+use engine::{Engine, Failure, LoadSettings};
 use fanout::{Fanout, Pace};
 use floor::FLOOR_SERVER;
-use idle::Hold;
+use idle::IdleCase;
 use ping::Ping;
 use progress::Progress;
 use protocol::Protocol;
@@ -65,11 +65,11 @@ use server::Server;
 /// Our server of the same build, unless another is named.
 const OURS: &str = env!("CARGO_BIN_EXE_chat-server");
 
-/// How long nothing may come, unless something else is said: longer than a server takes
+/// How long nothing may come, unless something else is event: longer than a server takes
 /// to tell 4,000 clients of each other.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many log in at the same time, unless something else is said: enough to keep a server
+/// How many log in at the same time, unless something else is event: enough to keep a server
 /// busy, few enough for its backlog of connections.
 const LOGINS_AT_ONCE: usize = 64;
 
@@ -121,7 +121,7 @@ pub(crate) fn run(arguments: &[String], out: &mut impl Write) -> Result<(), Erro
     raise_descriptor_limit(&plan.cases)?;
     let mut outcomes = Vec::new();
     for case in plan.cases {
-        let figures = run_case(&case, &plan.target, plan.manners)
+        let figures = run_case(&case, &plan.target, plan.settings)
             .map_err(|failure| Failure(format!("{}: {failure}", case.name())))?;
         let outcome = Outcome {
             case,
@@ -229,7 +229,7 @@ fn options() -> Options {
 struct Plan {
     cases: Vec<Case>,
     target: Target,
-    manners: Manners,
+    settings: LoadSettings,
 }
 
 /// Which server.
@@ -273,7 +273,7 @@ impl Plan {
         Ok(Plan {
             cases,
             target,
-            manners: Manners {
+            settings: LoadSettings {
                 patience: patience.map_or(PATIENCE, Duration::from_secs_f64),
                 logins_at_once: value(matches, "logins-at-once")?.unwrap_or(LOGINS_AT_ONCE),
                 max_duration: max_duration(matches)?,
@@ -336,13 +336,13 @@ fn case_of(kind: &str, matches: &Matches) -> Result<Case, Error> {
             messages,
             text,
         }),
-        _ => Case::Hold(Hold {
+        _ => Case::IdleCase(IdleCase {
             clients,
             stay: value(matches, "stay")?.map_or(cases::STAY, Duration::from_secs),
         }),
     };
-    match case.flaw() {
-        Some(flaw) => Err(Error::Usage(flaw)),
+    match case.validate() {
+        Some(validate) => Err(Error::Usage(validate)),
         None => Ok(case),
     }
 }
@@ -410,11 +410,11 @@ fn value<T: FromStr>(matches: &Matches, name: &str) -> Result<Option<T>, Error> 
 fn run_case(
     case: &Case,
     target: &Target,
-    manners: Manners,
-) -> Result<Vec<metrics::Figure>, Failure> {
+    settings: LoadSettings,
+) -> Result<Vec<metrics::Metric>, Failure> {
     let server = target.server()?;
     let progress = Progress::of(format!("{} on {}", case.name(), target.protocol()));
-    let mut engine = Engine::new(server.address, target.protocol(), manners, progress)?;
+    let mut engine = Engine::new(server.address, target.protocol(), settings, progress)?;
     case.run(&mut engine, server.process.as_ref())
 }
 

@@ -16,7 +16,7 @@ const DIGITS: u8 = 3;
 
 /// One number of a report.
 #[derive(Clone, Debug)]
-pub(crate) struct Figure {
+pub(crate) struct Metric {
     /// Its name for programs, with its unit.
     pub(crate) key: &'static str,
     /// Its name for people, short, because many stand in a row; empty where only programs
@@ -27,13 +27,13 @@ pub(crate) struct Figure {
 }
 
 /// A figure that is known.
-pub(crate) fn known(key: &'static str, title: &'static str, value: f64) -> Figure {
+pub(crate) fn known(key: &'static str, title: &'static str, value: f64) -> Metric {
     figure(key, title, Some(value))
 }
 
 /// A figure that may not be known.
-pub(crate) fn figure(key: &'static str, title: &'static str, value: Option<f64>) -> Figure {
-    Figure { key, title, value }
+pub(crate) fn figure(key: &'static str, title: &'static str, value: Option<f64>) -> Metric {
+    Metric { key, title, value }
 }
 
 /// How long things took, each of them counted.
@@ -63,7 +63,7 @@ impl Latencies {
         self.0.value_at_quantile(quantile) as f64 / 1e3
     }
 
-    fn figures(&self) -> [Figure; 4] {
+    fn figures(&self) -> [Metric; 4] {
         [
             known("latency_p50_us", "p50 µs", self.median()),
             known("latency_p99_us", "p99 µs", self.quantile(0.99)),
@@ -130,7 +130,7 @@ pub(crate) fn size(process: Option<&Process>) -> Result<Option<Size>, Failure> {
 }
 
 /// What a client costs in memory and threads: what so many have added.
-pub(crate) fn per_client(empty: Option<Size>, full: Option<Size>, clients: usize) -> [Figure; 2] {
+pub(crate) fn per_client(empty: Option<Size>, full: Option<Size>, clients: usize) -> [Metric; 2] {
     let added = |part: fn(Size) -> u64| {
         let (empty, full) = (part(empty?) as f64, part(full?) as f64);
         Some((full - empty) / clients as f64)
@@ -142,7 +142,7 @@ pub(crate) fn per_client(empty: Option<Size>, full: Option<Size>, clients: usize
 }
 
 /// The figures of a case in which messages are sent and delivered.
-pub(crate) fn of_traffic(deliveries: u64, latencies: &Latencies, spent: &Spent) -> Vec<Figure> {
+pub(crate) fn of_traffic(deliveries: u64, latencies: &Latencies, spent: &Spent) -> Vec<Metric> {
     let seconds = spent.time.as_secs_f64();
     let cpu = spent.cpu.map(|cpu| cpu.as_secs_f64() * 1e6);
     let per_delivery = |total: f64| total / deliveries as f64;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Failure, Load, Wire};
 use super::message::{Ledger, Texts, name};
-use super::metrics::{self, Figure, Latencies, Meter};
+use super::metrics::{self, Latencies, Meter, Metric};
 use super::process::Process;
-use super::protocol::{Protocol, Said};
+use super::protocol::{Protocol, ServerEvent};
 use super::ramp_up::{log_in, unexpected};
 
 /// What is to be done.
@@ -29,13 +29,13 @@ impl Ping {
         &self,
         engine: &mut Engine,
         process: Option<&Process>,
-    ) -> Result<Vec<Figure>, Failure> {
+    ) -> Result<Vec<Metric>, Failure> {
         let clients = 2 * self.pairs;
         let empty = metrics::size(process)?;
-        log_in(engine, clients, engine.manners.logins_at_once)?;
-        let max_duration = engine.manners.max_duration;
+        log_in(engine, clients, engine.settings.logins_at_once)?;
+        let max_duration = engine.settings.max_duration;
         let mut bouncing = Bouncing::new(self, engine.wire.protocol());
-        engine.settle(&mut bouncing)?;
+        engine.drain_until_quiet(&mut bouncing)?;
         let full = metrics::size(process)?;
 
         bouncing.begin(
@@ -43,13 +43,13 @@ impl Ping {
             max_duration.map(|it| it / WARM_UP as u32),
         );
         engine.run(&mut bouncing)?;
-        engine.settle(&mut bouncing)?;
+        engine.drain_until_quiet(&mut bouncing)?;
 
         let meter = Meter::start(process, &engine.wire)?;
         bouncing.begin(self.messages, max_duration);
         engine.run(&mut bouncing)?;
         let spent = meter.stop(&engine.wire)?;
-        engine.settle(&mut bouncing)?;
+        engine.drain_until_quiet(&mut bouncing)?;
 
         let mut figures = metrics::of_traffic(bouncing.count, &bouncing.latencies, &spent);
         figures.extend(metrics::per_client(empty, full, clients));
@@ -156,7 +156,7 @@ impl Bouncing {
             Some((sender, number)) if self.is_echoed && sender == player => {
                 return self.enter_echo(player, number);
             }
-            _ => return Err(unexpected(player, &Said::Message { sender, text })),
+            _ => return Err(unexpected(player, &ServerEvent::Message { sender, text })),
         };
         self.ledger.enter(player, 0, number).map_err(|disorder| {
             let sender = other(player);
@@ -187,7 +187,7 @@ impl Bouncing {
 }
 
 impl Load for Bouncing {
-    fn act(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
+    fn send_due(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             // At least one, because the figures are divided by it.
             self.count = self.sent.max(1);
@@ -200,18 +200,23 @@ impl Load for Bouncing {
         Ok(None)
     }
 
-    fn heard(&mut self, client: usize, said: &Said<'_>, now: Instant) -> Result<(), Failure> {
-        match *said {
-            Said::Message { sender, text } => self.arrive(client, sender, text, now),
-            Said::Sent { to }
+    fn on_event(
+        &mut self,
+        client: usize,
+        event: &ServerEvent<'_>,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        match *event {
+            ServerEvent::Message { sender, text } => self.arrive(client, sender, text, now),
+            ServerEvent::Sent { to }
                 if self.answered < self.sent
                     && to == self.players[other(client)].name.as_bytes() =>
             {
                 self.answered += 1;
                 Ok(())
             }
-            Said::Aside => Ok(()),
-            _ => Err(unexpected(client, said)),
+            ServerEvent::Aside => Ok(()),
+            _ => Err(unexpected(client, event)),
         }
     }
 

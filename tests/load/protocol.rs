@@ -22,7 +22,7 @@ pub(crate) enum Protocol {
 
 /// One message of a server, as far as a load cares.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Said<'a> {
+pub(crate) enum ServerEvent<'a> {
     /// Somebody's message.
     Message { sender: &'a [u8], text: &'a [u8] },
     /// A message has been sent on, to this name or to this many (CP only).
@@ -46,7 +46,7 @@ const CHANNEL: &str = "#load";
 
 impl Protocol {
     /// The first message in these bytes and its length, or `None` if it is not whole yet.
-    pub(crate) fn read(self, bytes: &[u8]) -> Option<(Said<'_>, usize)> {
+    pub(crate) fn read(self, bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
         match self {
             Protocol::Cp => read_cp(bytes),
             Protocol::Irc | Protocol::IrcEcho => read_irc(bytes),
@@ -71,8 +71,8 @@ impl Protocol {
         }
     }
 
-    /// Goes where broadcasts are heard, if that is anywhere but here: then it says so,
-    /// and [`Said::Entered`] is the answer.
+    /// Goes where broadcasts are on_event, if that is anywhere but here: then it says so,
+    /// and [`ServerEvent::Entered`] is the answer.
     pub(crate) fn enter(self, out: &mut Vec<u8>) -> bool {
         match self {
             Protocol::Cp => false,
@@ -129,32 +129,32 @@ impl Protocol {
 }
 
 /// Three lines: status, header, data.
-fn read_cp(bytes: &[u8]) -> Option<(Said<'_>, usize)> {
+fn read_cp(bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
     let (status, rest) = split_line(bytes)?;
     let (_, rest) = split_line(rest)?;
     let (data, rest) = split_line(rest)?;
     let length = bytes.len() - rest.len();
     if status != b"200 OK" {
-        return Some((Said::Refusal(&bytes[..length]), length));
+        return Some((ServerEvent::Refusal(&bytes[..length]), length));
     }
-    let said = if let Some(message) = data.strip_prefix(b"Incoming-message ") {
+    let event = if let Some(message) = data.strip_prefix(b"Incoming-message ") {
         let (_scope, message) = split_word(message);
         let (sender, text) = split_word(message);
-        Said::Message { sender, text }
+        ServerEvent::Message { sender, text }
     } else if let Some(to) = data.strip_prefix(b"Delivered to ") {
-        Said::Sent { to }
+        ServerEvent::Sent { to }
     } else if data.starts_with(b"You are ") {
-        Said::LoggedIn
+        ServerEvent::LoggedIn
     } else if data == b"Pong" {
-        Said::Alive
+        ServerEvent::Alive
     } else {
-        Said::Aside
+        ServerEvent::Aside
     };
-    Some((said, length))
+    Some((event, length))
 }
 
 /// One line: `[:source] command parameters`.
-fn read_irc(bytes: &[u8]) -> Option<(Said<'_>, usize)> {
+fn read_irc(bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
     let (line, rest) = split_line(bytes)?;
     let length = bytes.len() - rest.len();
     let (source, line_without) = match line.strip_prefix(b":") {
@@ -162,7 +162,7 @@ fn read_irc(bytes: &[u8]) -> Option<(Said<'_>, usize)> {
         None => (&line[..0], line),
     };
     let (command, parameters) = split_word(line_without);
-    let said = match command {
+    let event = match command {
         b"PRIVMSG" => {
             let sender = match memchr(b'!', source) {
                 Some(end) => &source[..end],
@@ -170,23 +170,23 @@ fn read_irc(bytes: &[u8]) -> Option<(Said<'_>, usize)> {
             };
             let (_target, text) = split_word(parameters);
             let text = text.strip_prefix(b":").unwrap_or(text);
-            Said::Message { sender, text }
+            ServerEvent::Message { sender, text }
         }
-        b"PING" => Said::Question(parameters),
-        b"PONG" => Said::Alive,
-        b"ERROR" => Said::Refusal(line),
+        b"PING" => ServerEvent::Question(parameters),
+        b"PONG" => ServerEvent::Alive,
+        b"ERROR" => ServerEvent::Refusal(line),
         // A refused capability: `CAP name NAK :echo-message`. Without it the load would wait
         // for echoes that never come.
-        b"CAP" if split_word(split_word(parameters).1).0 == b"NAK" => Said::Refusal(line),
+        b"CAP" if split_word(split_word(parameters).1).0 == b"NAK" => ServerEvent::Refusal(line),
         // The end of the message of the day, or that there is none: the login's last line.
-        b"376" | b"422" => Said::LoggedIn,
+        b"376" | b"422" => ServerEvent::LoggedIn,
         // The end of the channel's names: the joining's last line.
-        b"366" => Said::Entered,
+        b"366" => ServerEvent::Entered,
         // The numbers of errors.
-        [b'4' | b'5', _, _] => Said::Refusal(line),
-        _ => Said::Aside,
+        [b'4' | b'5', _, _] => ServerEvent::Refusal(line),
+        _ => ServerEvent::Aside,
     };
-    Some((said, length))
+    Some((event, length))
 }
 
 /// A line without its end, and what follows it.

@@ -1,23 +1,23 @@
 //! How the clients of every case come: connecting, taking a name, going where broadcasts
-//! are heard.
+//! are on_event.
 
 use std::time::Instant;
 
 use super::engine::{Engine, Failure, Load, Wire};
 use super::message::name;
 use super::metrics::Latencies;
-use super::protocol::Said;
+use super::protocol::ServerEvent;
 
 /// How many join an IRC channel at the same time. All who are there are told of each, and
 /// ngIRCd closes a connection for which more than 32 KiB wait.
 const JOINS_AT_ONCE: usize = 16;
 
 /// Has this many clients log in and hear broadcasts.
-pub(crate) fn all_come(engine: &mut Engine, clients: usize) -> Result<(), Failure> {
-    log_in(engine, clients, engine.manners.logins_at_once)?;
+pub(crate) fn ramp_up(engine: &mut Engine, clients: usize) -> Result<(), Failure> {
+    log_in(engine, clients, engine.settings.logins_at_once)?;
     let mut entering = Entering::default();
     engine.run(&mut entering)?;
-    engine.settle(&mut entering)
+    engine.drain_until_quiet(&mut entering)
 }
 
 /// Has clients log in, so many at a time, until there are `clients`; gives the time that
@@ -52,7 +52,7 @@ struct Logins {
 }
 
 impl Load for Logins {
-    fn act(&mut self, _: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
+    fn send_due(&mut self, _: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
         while wire.clients() < self.clients && self.began.len() - self.done < self.at_once {
             self.began.push(Instant::now());
             let client = wire.connect()?;
@@ -61,15 +61,20 @@ impl Load for Logins {
         Ok(None)
     }
 
-    fn heard(&mut self, client: usize, said: &Said<'_>, now: Instant) -> Result<(), Failure> {
-        match said {
-            Said::LoggedIn => {
+    fn on_event(
+        &mut self,
+        client: usize,
+        event: &ServerEvent<'_>,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        match event {
+            ServerEvent::LoggedIn => {
                 let began = self.began[client - self.first];
                 self.latencies.record(now.saturating_duration_since(began));
                 self.done += 1;
                 Ok(())
             }
-            Said::Aside => Ok(()),
+            ServerEvent::Aside => Ok(()),
             other => Err(unexpected(client, other)),
         }
     }
@@ -97,7 +102,7 @@ struct Entering {
 }
 
 impl Load for Entering {
-    fn act(&mut self, _: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
+    fn send_due(&mut self, _: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
         self.clients = wire.clients();
         while self.asked < self.clients && self.asked - self.done < JOINS_AT_ONCE {
             if !wire.say(self.asked, |protocol, out| protocol.enter(out)) {
@@ -108,10 +113,15 @@ impl Load for Entering {
         Ok(None)
     }
 
-    fn heard(&mut self, client: usize, said: &Said<'_>, _: Instant) -> Result<(), Failure> {
-        match said {
-            Said::Entered => self.done += 1,
-            Said::Aside => {}
+    fn on_event(
+        &mut self,
+        client: usize,
+        event: &ServerEvent<'_>,
+        _: Instant,
+    ) -> Result<(), Failure> {
+        match event {
+            ServerEvent::Entered => self.done += 1,
+            ServerEvent::Aside => {}
             other => return Err(unexpected(client, other)),
         }
         Ok(())
@@ -132,15 +142,15 @@ impl Load for Entering {
 }
 
 /// A server says what it must not say now.
-pub(crate) fn unexpected(client: usize, said: &Said<'_>) -> Failure {
-    Failure(match said {
-        Said::Refusal(text) => {
+pub(crate) fn unexpected(client: usize, event: &ServerEvent<'_>) -> Failure {
+    Failure(match event {
+        ServerEvent::Refusal(text) => {
             format!(
                 "client {client} is told \"{}\"",
                 text.trim_ascii().escape_ascii()
             )
         }
-        Said::Message { sender, text } => format!(
+        ServerEvent::Message { sender, text } => format!(
             "client {client} gets a message that is not for it: \"{}\" from \"{}\"",
             text.escape_ascii(),
             sender.escape_ascii()

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::cases::Case;
-use super::metrics::Figure;
+use super::metrics::Metric;
 use super::protocol::Protocol;
 
 /// What came of one case.
@@ -11,7 +11,7 @@ use super::protocol::Protocol;
 pub(crate) struct Outcome {
     pub(crate) case: Case,
     pub(crate) protocol: Protocol,
-    pub(crate) figures: Vec<Figure>,
+    pub(crate) figures: Vec<Metric>,
 }
 
 /// A row for each outcome, a table for each kind of case, and what its columns mean.
@@ -42,7 +42,7 @@ fn legend(case: &Case) -> &'static str {
   and preemptions of its threads: per message; RSS, threads: per client
 "
         }
-        Case::Hold(_) => {
+        Case::IdleCase(_) => {
             "  hold-CLIENTS; early: around the 80th login, late: the last ones; idle: CPU of the
   server while all stay; RSS, threads: per client
 "
@@ -57,7 +57,7 @@ pub(crate) fn json(outcomes: &[Outcome]) -> String {
     format!("[\n{}\n]\n", objects.join(",\n"))
 }
 
-fn shown(outcome: &Outcome) -> impl Iterator<Item = &Figure> {
+fn shown(outcome: &Outcome) -> impl Iterator<Item = &Metric> {
     let figures = outcome.figures.iter();
     figures.filter(|figure| !figure.title.is_empty())
 }

@@ -8,7 +8,7 @@ use super::engine::Failure;
 use super::floor::FLOOR_SERVER;
 use super::process::Process;
 
-/// Options of ours under a load, where nothing else is said: nothing that slows a client
+/// Options of ours under a load, where nothing else is event: nothing that slows a client
 /// down or turns one away. A queue of 64 MiB holds what an open loop piles up; a closed one
 /// needs none of it.
 const UNLIMITED: [(&str, &str); 4] = [

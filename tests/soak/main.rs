@@ -104,7 +104,10 @@ fn soak(server: &Server, time: Duration) -> Result<(), String> {
     run(server, time, &done)?;
     let after = quiet(server);
     show("at the end", after);
-    println!("the most memory there was: {} kB", server.figure("VmHWM"));
+    println!(
+        "the most memory there was: {} kB",
+        server.proc_status("VmHWM")
+    );
     println!("{done:?}");
     let same = (before.threads, before.descriptors) == (after.threads, after.descriptors);
     if !same || after.memory > before.memory + MEMORY_NOISE {
@@ -212,7 +215,7 @@ fn quiet(server: &Server) -> Usage {
 /// A person, who says something now and then to one or to all.
 fn chat(server: &Server, number: u64, end: Instant, done: &Done) {
     let mut random = Random::new(number);
-    let mut client = server.named(&format!("chat{number}"));
+    let mut client = server.log_in(&format!("chat{number}"));
     while Instant::now() < end {
         let text = "x".repeat(1 + random.below(200) as usize);
         if random.below(10) == 0 {
@@ -237,7 +240,7 @@ fn chat(server: &Server, number: u64, end: Instant, done: &Done) {
 fn break_and_resume(server: &Server, number: u64, end: Instant, done: &Done) {
     let mut random = Random::new(number);
     let name = format!("break{number}");
-    let mut client = server.named(&name);
+    let mut client = server.log_in(&name);
     while Instant::now() < end {
         client.send_as(&client.token.clone(), "Ping");
         assert_eq!(answer(&mut client, done).data, "Pong");
@@ -283,7 +286,7 @@ fn resume(client: &mut Client, token: &str, name: &str, done: &Done) {
 
 /// A program that asks as fast as it can, and is slowed down.
 fn flood(server: &Server, number: u64, end: Instant, done: &Done) {
-    let mut client = server.named(&format!("flood{number}"));
+    let mut client = server.log_in(&format!("flood{number}"));
     while Instant::now() < end {
         client.send_raw("\n\nPing\n".repeat(60));
         for _ in 0..60 {
@@ -303,7 +306,7 @@ fn babble(server: &Server, number: u64, end: Instant, done: &Done) {
             return;
         }
         let fault = Fault::nth(random.next());
-        fault.strike(server.address, &format!("bad{number}-{round}"));
+        fault.run(server.address, &format!("bad{number}-{round}"));
         count(&done.faults);
         pause(&mut random, 400);
     }

@@ -35,11 +35,11 @@ fn main() {
     let begin = Instant::now();
     let readers: Vec<JoinHandle<Times>> = (0..READERS)
         .map(|number| {
-            let reader = server.named(&format!("reader{number}"));
+            let reader = server.log_in(&format!("reader{number}"));
             thread::spawn(move || take_times(reader, begin))
         })
         .collect();
-    let (mut sender, mut slow) = (server.named("sender"), server.named("slow"));
+    let (mut sender, mut slow) = (server.log_in("sender"), server.log_in("slow"));
     eprintln!("{ROUNDS} rounds of {BROADCASTS} broadcasts to {READERS} readers and one more");
     // The first is not counted: everything is done for the first time in it.
     for round in 0..=ROUNDS {
@@ -49,7 +49,7 @@ fn main() {
                 send_round(&mut sender, round, begin);
             });
         } else {
-            sender.fill("slow");
+            sender.fill_queue("slow");
             send_round(&mut sender, round, begin);
             read_all(&mut slow);
         }

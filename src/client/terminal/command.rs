@@ -16,13 +16,13 @@ use crate::protocol::username::{BadName, Username};
 
 /// What a line, or a block of them, asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Typed {
+pub enum UserInput {
     /// Nothing: it is blank.
     Nothing,
     /// Send this.
     Say {
         /// To whom.
-        to: To,
+        to: Recipient,
         /// In this many messages.
         texts: Vec<Text>,
         /// How many bytes stand before the text: the command and the name.
@@ -47,7 +47,7 @@ pub enum Typed {
 
 /// To whom a text goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum To {
+pub enum Recipient {
     /// To everyone.
     All,
     /// To this one.
@@ -59,7 +59,7 @@ pub enum To {
 
 /// Why a line means nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mistake {
+pub enum InputError {
     /// There is no such command.
     NotACommand(Printable),
     /// The command wants other arguments.
@@ -143,67 +143,71 @@ pub const COMMANDS: [CommandSpec; 8] = [
     },
 ];
 
-impl Typed {
+impl UserInput {
     /// Reads what was typed or pasted: one line, or several.
-    pub fn parse(typed: &str) -> Result<Typed, Mistake> {
+    pub fn parse(typed: &str) -> Result<UserInput, InputError> {
         if is_blank(typed) {
-            return Ok(Typed::Nothing);
+            return Ok(UserInput::Nothing);
         }
-        if !typed.starts_with('/') && without_blanks(typed).starts_with('/') {
-            return Err(Mistake::BlankBeforeSlash);
+        if !typed.starts_with('/') && trim_blanks(typed).starts_with('/') {
+            return Err(InputError::BlankBeforeSlash);
         }
         match typed.strip_prefix('/') {
-            None => Typed::say_to_all(typed, typed),
-            Some(text) if text.starts_with('/') => Typed::say_to_all(typed, text),
-            Some(_) => Typed::parse_command(typed),
+            None => UserInput::say_to_all(typed, typed),
+            Some(text) if text.starts_with('/') => UserInput::say_to_all(typed, text),
+            Some(_) => UserInput::parse_command(typed),
         }
     }
 
-    fn parse_command(typed: &str) -> Result<Typed, Mistake> {
+    fn parse_command(typed: &str) -> Result<UserInput, InputError> {
         let (word, arguments) = split_word(typed);
         let Some(command) = CommandSpec::find(word) else {
-            return Err(Mistake::NotACommand(Printable::harmless(word.as_bytes())));
+            return Err(InputError::NotACommand(Printable::lossy(word.as_bytes())));
         };
         let (first, rest) = split_word(arguments);
         match command.word {
-            "/msg" if !is_blank(rest) => Typed::say(To::One(Username::new(first)?), typed, rest),
-            "/reply" if !is_blank(arguments) => Typed::say(To::LastPrivate, typed, arguments),
-            "/msg" | "/reply" => Err(Mistake::Usage(command)),
-            _ if typed.trim_end().contains('\n') => Err(Mistake::MoreLines),
-            "/names" if rest.is_empty() => Ok(Typed::Names {
+            "/msg" if !is_blank(rest) => {
+                UserInput::say(Recipient::One(Username::new(first)?), typed, rest)
+            }
+            "/reply" if !is_blank(arguments) => {
+                UserInput::say(Recipient::LastPrivate, typed, arguments)
+            }
+            "/msg" | "/reply" => Err(InputError::Usage(command)),
+            _ if typed.trim_end().contains('\n') => Err(InputError::MoreLines),
+            "/names" if rest.is_empty() => Ok(UserInput::Names {
                 prefix: Printable::new(first.as_bytes())?,
             }),
             "/name" if !first.is_empty() && rest.is_empty() => {
-                Ok(Typed::Name(Username::new(first)?))
+                Ok(UserInput::Name(Username::new(first)?))
             }
-            "/ignore" if first.is_empty() => Ok(Typed::Ignore(None)),
-            "/ignore" if rest.is_empty() => Ok(Typed::Ignore(Some(Username::new(first)?))),
+            "/ignore" if first.is_empty() => Ok(UserInput::Ignore(None)),
+            "/ignore" if rest.is_empty() => Ok(UserInput::Ignore(Some(Username::new(first)?))),
             "/unignore" if !first.is_empty() && rest.is_empty() => {
-                Ok(Typed::Unignore(Username::new(first)?))
+                Ok(UserInput::Unignore(Username::new(first)?))
             }
-            "/help" if first.is_empty() => Ok(Typed::Help),
-            "/quit" if first.is_empty() => Ok(Typed::Quit),
-            "/quit" => Err(Mistake::QuitText),
-            _ => Err(Mistake::Usage(command)),
+            "/help" if first.is_empty() => Ok(UserInput::Help),
+            "/quit" if first.is_empty() => Ok(UserInput::Quit),
+            "/quit" => Err(InputError::QuitText),
+            _ => Err(InputError::Usage(command)),
         }
     }
 
     /// A text for all, in which no line is meant for one.
-    fn say_to_all(typed: &str, text: &str) -> Result<Typed, Mistake> {
+    fn say_to_all(typed: &str, text: &str) -> Result<UserInput, InputError> {
         let is_private = |line: &str| {
-            let (word, _) = split_word(without_blanks(line));
+            let (word, _) = split_word(trim_blanks(line));
             CommandSpec::find(word).is_some_and(|it| matches!(it.word, "/msg" | "/reply"))
         };
         match text.lines().skip(1).position(is_private) {
-            Some(below) => Err(Mistake::PrivateBelow(below + 2)),
-            None => Typed::say(To::All, typed, text),
+            Some(below) => Err(InputError::PrivateBelow(below + 2)),
+            None => UserInput::say(Recipient::All, typed, text),
         }
     }
 
     /// The text is the end of what was typed.
-    fn say(to: To, typed: &str, text: &str) -> Result<Typed, Mistake> {
+    fn say(to: Recipient, typed: &str, text: &str) -> Result<UserInput, InputError> {
         let texts: Result<Vec<_>, _> = text.lines().map(|line| texts(line.as_bytes())).collect();
-        Ok(Typed::Say {
+        Ok(UserInput::Say {
             to,
             texts: texts?.concat(),
             before: typed.len() - text.len(),
@@ -218,7 +222,7 @@ pub fn is_reply(word: &str) -> bool {
 }
 
 /// The line without what looks like nothing before it.
-pub fn without_blanks(line: &str) -> &str {
+pub fn trim_blanks(line: &str) -> &str {
     line.trim_start_matches(|c: char| {
         is_blank(c.encode_utf8(&mut [0; 4])) || c.is_control() || c.width() == Some(0)
     })
@@ -231,40 +235,40 @@ fn split_word(text: &str) -> (&str, &str) {
     (word, rest.trim_start_matches([' ', '\n']))
 }
 
-impl From<BadName> for Mistake {
-    fn from(BadName: BadName) -> Mistake {
-        Mistake::BadName
+impl From<BadName> for InputError {
+    fn from(BadName: BadName) -> InputError {
+        InputError::BadName
     }
 }
 
-impl From<Unprintable> for Mistake {
-    fn from(unprintable: Unprintable) -> Mistake {
-        Mistake::Unprintable(unprintable)
+impl From<Unprintable> for InputError {
+    fn from(unprintable: Unprintable) -> InputError {
+        InputError::Unprintable(unprintable)
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Mistake::NotACommand(word) => write!(
+            InputError::NotACommand(word) => write!(
                 f,
                 "{} is not a command; /help lists them, and // sends a slash",
                 word.as_str()
             ),
-            Mistake::Usage(row) => write!(f, "Usage: {}", row.usage()),
-            Mistake::BadName => write!(f, "{BadName}"),
-            Mistake::MoreLines => f.write_str("That command stands alone, without more lines"),
-            Mistake::BlankBeforeSlash => {
+            InputError::Usage(row) => write!(f, "Usage: {}", row.usage()),
+            InputError::BadName => write!(f, "{BadName}"),
+            InputError::MoreLines => f.write_str("That command stands alone, without more lines"),
+            InputError::BlankBeforeSlash => {
                 f.write_str("Not sent: a command begins with its slash, and // sends a slash")
             }
-            Mistake::PrivateBelow(line) => {
+            InputError::PrivateBelow(line) => {
                 write!(
                     f,
                     "Not sent: line {line} is a private message in a text for all"
                 )
             }
-            Mistake::QuitText => f.write_str("/quit takes no text: /quit alone leaves"),
-            Mistake::Unprintable(unprintable) => write!(f, "{unprintable}"),
+            InputError::QuitText => f.write_str("/quit takes no text: /quit alone leaves"),
+            InputError::Unprintable(unprintable) => write!(f, "{unprintable}"),
         }
     }
 }
@@ -292,8 +296,8 @@ mod tests {
     use crate::protocol::literals::{name, printable, text};
     use proptest::prelude::*;
 
-    fn say(to: To, before: usize, lines: &[&str]) -> Result<Typed, Mistake> {
-        Ok(Typed::Say {
+    fn say(to: Recipient, before: usize, lines: &[&str]) -> Result<UserInput, InputError> {
+        Ok(UserInput::Say {
             to,
             texts: lines.iter().copied().map(text).collect(),
             before,
@@ -303,56 +307,72 @@ mod tests {
     #[test]
     fn a_line_is_a_broadcast_unless_it_begins_with_one_slash() {
         for line in ["hello", "привет 🙂", "a/b", "  two  spaces "] {
-            assert_eq!(Typed::parse(line), say(To::All, 0, &[line]), "{line:?}");
+            assert_eq!(
+                UserInput::parse(line),
+                say(Recipient::All, 0, &[line]),
+                "{line:?}"
+            );
         }
-        assert_eq!(Typed::parse("//etc"), say(To::All, 1, &["/etc"]));
-        assert_eq!(Typed::parse("///"), say(To::All, 1, &["//"]));
+        assert_eq!(UserInput::parse("//etc"), say(Recipient::All, 1, &["/etc"]));
+        assert_eq!(UserInput::parse("///"), say(Recipient::All, 1, &["//"]));
         for blank in ["", " ", "\t ", "\n\n", "\u{200B}\n \u{2800}"] {
-            assert_eq!(Typed::parse(blank), Ok(Typed::Nothing), "{blank:?}");
+            assert_eq!(UserInput::parse(blank), Ok(UserInput::Nothing), "{blank:?}");
         }
     }
 
     #[test]
     fn commands_take_their_arguments() {
-        let bob = || To::One(name("bob"));
+        let bob = || Recipient::One(name("bob"));
         assert_eq!(
-            Typed::parse("/msg bob hi  there "),
+            UserInput::parse("/msg bob hi  there "),
             say(bob(), 9, &["hi  there "])
         );
-        assert_eq!(Typed::parse("/msg  bob /quit"), say(bob(), 10, &["/quit"]));
-        assert_eq!(Typed::parse("/reply hi"), say(To::LastPrivate, 7, &["hi"]));
+        assert_eq!(
+            UserInput::parse("/msg  bob /quit"),
+            say(bob(), 10, &["/quit"])
+        );
+        assert_eq!(
+            UserInput::parse("/reply hi"),
+            say(Recipient::LastPrivate, 7, &["hi"])
+        );
         let prefix = |prefix: &str| {
-            Ok(Typed::Names {
+            Ok(UserInput::Names {
                 prefix: printable(prefix),
             })
         };
-        assert_eq!(Typed::parse("/names"), prefix(""));
-        assert_eq!(Typed::parse("/names b "), prefix("b"));
-        assert_eq!(Typed::parse("/name bob "), Ok(Typed::Name(name("bob"))));
-        assert_eq!(Typed::parse("/help"), Ok(Typed::Help));
-        assert_eq!(Typed::parse("/quit \n"), Ok(Typed::Quit));
-        let hidden = |name| Ok(Typed::Ignore(name));
-        assert_eq!(Typed::parse("/ignore bob"), hidden(Some(name("bob"))));
-        assert_eq!(Typed::parse("/ignore"), hidden(None));
+        assert_eq!(UserInput::parse("/names"), prefix(""));
+        assert_eq!(UserInput::parse("/names b "), prefix("b"));
         assert_eq!(
-            Typed::parse("/unignore bob"),
-            Ok(Typed::Unignore(name("bob")))
+            UserInput::parse("/name bob "),
+            Ok(UserInput::Name(name("bob")))
+        );
+        assert_eq!(UserInput::parse("/help"), Ok(UserInput::Help));
+        assert_eq!(UserInput::parse("/quit \n"), Ok(UserInput::Quit));
+        let hidden = |name| Ok(UserInput::Ignore(name));
+        assert_eq!(UserInput::parse("/ignore bob"), hidden(Some(name("bob"))));
+        assert_eq!(UserInput::parse("/ignore"), hidden(None));
+        assert_eq!(
+            UserInput::parse("/unignore bob"),
+            Ok(UserInput::Unignore(name("bob")))
         );
     }
 
     #[test]
     fn command_word_is_known_by_any_case_and_by_its_aliases() {
-        let quit = || Ok(Typed::Quit);
+        let quit = || Ok(UserInput::Quit);
         for line in ["/quit", "/QUIT", "/Quit", "/q", "/exit", "/EXIT"] {
-            assert_eq!(Typed::parse(line), quit(), "{line:?}");
+            assert_eq!(UserInput::parse(line), quit(), "{line:?}");
         }
-        let bob = || To::One(name("bob"));
+        let bob = || Recipient::One(name("bob"));
         for line in ["/MSG bob hi", "/msg bob hi"] {
-            assert_eq!(Typed::parse(line), say(bob(), 9, &["hi"]), "{line:?}");
+            assert_eq!(UserInput::parse(line), say(bob(), 9, &["hi"]), "{line:?}");
         }
-        assert_eq!(Typed::parse("/w bob hi"), say(bob(), 7, &["hi"]));
-        assert_eq!(Typed::parse("/nick bob"), Ok(Typed::Name(name("bob"))));
-        assert_eq!(Typed::parse("/who"), Typed::parse("/names"));
+        assert_eq!(UserInput::parse("/w bob hi"), say(bob(), 7, &["hi"]));
+        assert_eq!(
+            UserInput::parse("/nick bob"),
+            Ok(UserInput::Name(name("bob")))
+        );
+        assert_eq!(UserInput::parse("/who"), UserInput::parse("/names"));
         assert!(is_reply("/reply") && is_reply("/REPLY") && !is_reply("/repl"));
     }
 
@@ -364,8 +384,8 @@ mod tests {
             for line in ["/msg bob secret", "/quit", "/", "//x"] {
                 let typed = format!("{before}{line}");
                 assert_eq!(
-                    Typed::parse(&typed),
-                    Err(Mistake::BlankBeforeSlash),
+                    UserInput::parse(&typed),
+                    Err(InputError::BlankBeforeSlash),
                     "{typed:?}"
                 );
             }
@@ -378,8 +398,8 @@ mod tests {
         ] {
             let typed = format!("hello\n\n{below}\n");
             assert_eq!(
-                Typed::parse(&typed),
-                Err(Mistake::PrivateBelow(3)),
+                UserInput::parse(&typed),
+                Err(InputError::PrivateBelow(3)),
                 "{typed:?}"
             );
         }
@@ -389,14 +409,17 @@ mod tests {
     fn of_a_block_only_the_first_line_can_be_a_command_which_holds_for_all() {
         let block = "one\n/quit\n\n//three\n";
         let lines = ["one", "/quit", "//three"];
-        assert_eq!(Typed::parse(block), say(To::All, 0, &lines));
+        assert_eq!(UserInput::parse(block), say(Recipient::All, 0, &lines));
         let private = format!("/msg bob {block}");
-        let bob = To::One(name("bob"));
-        assert_eq!(Typed::parse(&private), say(bob.clone(), 9, &lines));
+        let bob = Recipient::One(name("bob"));
+        assert_eq!(UserInput::parse(&private), say(bob.clone(), 9, &lines));
         let below = format!("/msg bob\n{block}");
-        assert_eq!(Typed::parse(&below), say(bob, 9, &lines));
+        assert_eq!(UserInput::parse(&below), say(bob, 9, &lines));
         let reply = format!("/reply {block}");
-        assert_eq!(Typed::parse(&reply), say(To::LastPrivate, 7, &lines));
+        assert_eq!(
+            UserInput::parse(&reply),
+            say(Recipient::LastPrivate, 7, &lines)
+        );
         for (block, problem) in [
             (
                 "/names\nhi",
@@ -407,7 +430,7 @@ mod tests {
                 "/* is not a command; /help lists them, and // sends a slash",
             ),
         ] {
-            let mistake = Typed::parse(block).expect_err(block);
+            let mistake = UserInput::parse(block).expect_err(block);
             assert_eq!(mistake.to_string(), problem);
         }
     }
@@ -451,7 +474,7 @@ mod tests {
             ("a\u{7}b", "Forbidden character U+0007"),
             ("/msg bob \u{1B}[2J", "Forbidden character U+001B"),
         ] {
-            let mistake = Typed::parse(line).expect_err(line);
+            let mistake = UserInput::parse(line).expect_err(line);
             assert_eq!(mistake.to_string(), problem, "{line:?}");
         }
     }
@@ -459,8 +482,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_panics(line: String) {
-            let _ = Typed::parse(&line);
-            let _ = Typed::parse(&format!("/msg bob {line}"));
+            let _ = UserInput::parse(&line);
+            let _ = UserInput::parse(&format!("/msg bob {line}"));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The line being typed: rustyline, and what it has to know of a chat.
 //!
-//! Does not know a connection. Others print above its line through the [`Screen`]: their
+//! Does not know a connection. Others print above its line through the [`Printer`]: their
 //! lines are painted together with the prompt, because rustyline clears its own rows before
 //! each painting and nothing else.
 //!
@@ -34,7 +34,7 @@ use rustyline::{
 use super::command::{self, COMMANDS};
 use super::keys::{Ending, Handler, Keys, Wish};
 use super::layout::Shown;
-use super::printer::Screen;
+use super::printer::Printer;
 use super::tty::Tty;
 use super::wrap::cells_of;
 use crate::limits::{MAX_COMPLETIONS, MAX_RECENT_LINES, RESIZE_INTERVAL};
@@ -54,7 +54,7 @@ pub enum Input {
         cleared: bool,
     },
     /// Something that is not UTF-8: the line is lost.
-    Garbled,
+    NotUtf8,
     /// Ctrl-D on an empty line, or the terminal is gone.
     End,
 }
@@ -69,7 +69,7 @@ pub struct Prompt {
 }
 
 /// What the editor asks while a line is being edited, on its own thread.
-pub trait Chat {
+pub trait EditorCallbacks {
     /// The users whose name begins so, whatever the case.
     fn online(&self, prefix: &str) -> Vec<Username>;
 
@@ -80,7 +80,7 @@ pub trait Chat {
 /// The editor of the lines of a chat.
 pub struct Editor {
     rustyline: rustyline::Editor<EditorHelper, DefaultHistory>,
-    screen: Screen,
+    printer: Printer,
     keys: Arc<Keys>,
     /// The last line, as long as it is on the screen and nothing below it.
     shown: Option<Shown>,
@@ -91,8 +91,8 @@ pub struct Editor {
 
 /// Answers what rustyline asks.
 struct EditorHelper {
-    chat: RefCell<Option<Rc<dyn Chat>>>,
-    screen: Screen,
+    chat: RefCell<Option<Rc<dyn EditorCallbacks>>>,
+    printer: Printer,
     keys: Arc<Keys>,
     /// How the prompt looks.
     prompt: RefCell<String>,
@@ -133,14 +133,14 @@ impl Editor {
         // the kernel edits the line.
         let printer = rustyline.create_external_printer().ok();
         let tty = printer.as_ref().map(|_| Tty::take_over()).transpose()?;
-        let screen = Screen::start(printer)?;
-        Tty::watch_resizes(screen.clone())?;
-        let keys = Keys::new(screen.clone());
+        let printer = Printer::start(printer)?;
+        Tty::watch_resizes(printer.clone())?;
+        let keys = Keys::new(printer.clone());
         let handler = Box::new(Handler(Arc::clone(&keys)));
         rustyline.bind_sequence(Event::Any, EventHandler::Conditional(handler));
         rustyline.set_helper(Some(EditorHelper {
             chat: RefCell::default(),
-            screen: screen.clone(),
+            printer: printer.clone(),
             keys: Arc::clone(&keys),
             prompt: RefCell::default(),
             line: RefCell::default(),
@@ -151,7 +151,7 @@ impl Editor {
         }));
         Ok(Editor {
             rustyline,
-            screen,
+            printer,
             keys,
             shown: None,
             history_file: None,
@@ -160,15 +160,15 @@ impl Editor {
     }
 
     /// Tells it whom to ask.
-    pub fn set_chat(&mut self, chat: Rc<dyn Chat>) {
+    pub fn set_chat(&mut self, chat: Rc<dyn EditorCallbacks>) {
         if let Some(helper) = self.rustyline.helper() {
             helper.chat.replace(Some(chat));
         }
     }
 
     /// Where lines are printed.
-    pub fn screen(&self) -> &Screen {
-        &self.screen
+    pub fn printer(&self) -> &Printer {
+        &self.printer
     }
 
     /// The terminal, unless the kernel edits.
@@ -183,7 +183,7 @@ impl Editor {
             if let Some(tty) = &self.tty {
                 tty.quiet();
             }
-            let columns = self.screen.columns();
+            let columns = self.printer.columns();
             self.begin(prompt);
             // A prompt that cannot be painted anew would be taken for a part of the messages.
             let plain = if self.tty.is_some() {
@@ -192,8 +192,8 @@ impl Editor {
                 ""
             };
             let line = (self.rustyline).readline_with_initial(plain, text.split_at(cursor));
-            self.screen.hold();
-            let changed = self.screen.take_repaint();
+            self.printer.hold();
+            let changed = self.printer.take_repaint();
             let ending = self.keys.take_ending();
             let edited = self.edited();
             self.shown = Some(Shown {
@@ -230,7 +230,7 @@ impl Editor {
                     return Input::Interrupt { cleared };
                 }
                 (Err(ReadlineError::Io(e)), _) if e.kind() == io::ErrorKind::InvalidData => {
-                    return Input::Garbled;
+                    return Input::NotUtf8;
                 }
                 (Err(_), _) => return Input::End,
             }
@@ -265,7 +265,7 @@ impl Editor {
         let Some(shown) = self.shown.take() else {
             return false;
         };
-        let (columns, rows) = self.screen.size();
+        let (columns, rows) = self.printer.size();
         let taken = shown
             .rows(columns)
             .filter(|taken| self.tty.is_some() && columns == shown.columns && *taken < rows);
@@ -279,7 +279,7 @@ impl Editor {
         let Some(shown) = self.shown.take() else {
             return;
         };
-        let columns = self.screen.columns();
+        let columns = self.printer.columns();
         let taken = |columns: usize| shown.prompt + cells_of(&shown.text) < columns;
         let is_one_row = taken(columns) && taken(shown.columns) && !shown.text.contains('\n');
         let is_listing = self
@@ -290,28 +290,29 @@ impl Editor {
         let rows = shown.rows(shown.columns).unwrap_or(MAX_RECENT_LINES);
         let lost = rows.saturating_sub(shown.least_rows(columns));
         let again = match changed {
-            Some(told) if lost > 0 => self.screen.perhaps_erased(told, lost),
+            Some(told) if lost > 0 => self.printer.perhaps_erased(told, lost),
             _ => Vec::new(),
         };
         if !again.is_empty() {
             let why = "      (the window has changed: the last lines again)";
-            self.screen.say(&format!("{why}\n{}", again.join("\n")));
+            self.printer
+                .print_now(&format!("{why}\n{}", again.join("\n")));
         }
     }
 
     fn erase_rows(&self, taken: Option<usize>) -> bool {
         if let Some(taken) = taken {
-            self.screen.write(&format!("\x1B[{taken}A\r\x1B[J"));
+            self.printer.write(&format!("\x1B[{taken}A\r\x1B[J"));
         }
         taken.is_some()
     }
 
     /// Waits until a window that is being dragged has its size.
     fn wait_for_size(&self) {
-        let mut before = self.screen.size();
+        let mut before = self.printer.size();
         loop {
             thread::sleep(RESIZE_INTERVAL);
-            let size = self.screen.size();
+            let size = self.printer.size();
             if std::mem::replace(&mut before, size) == size {
                 return;
             }
@@ -319,7 +320,7 @@ impl Editor {
     }
 
     fn begin(&mut self, prompt: &Prompt) {
-        self.screen.begin();
+        self.printer.begin();
         self.shown = None;
         self.keys.begin(cells_of(&prompt.plain));
         if let Some(helper) = self.rustyline.helper() {
@@ -344,7 +345,7 @@ fn other(e: ReadlineError) -> io::Error {
 }
 
 impl EditorHelper {
-    fn chat(&self) -> Option<Rc<dyn Chat>> {
+    fn chat(&self) -> Option<Rc<dyn EditorCallbacks>> {
         self.chat.borrow().clone()
     }
 
@@ -376,7 +377,7 @@ impl EditorHelper {
             [only] if command::is_reply(only) => self.addressee().or(Some((0, format!("{only} ")))),
             [only] => Some((begin, format!("{only} "))),
             several => {
-                let listing = listing(several, self.screen.columns());
+                let listing = listing(several, self.printer.columns());
                 self.listing.replace(Some(listing));
                 Some((begin, common_prefix(several).unwrap_or(word).to_owned()))
             }
@@ -486,7 +487,7 @@ impl Hinter for EditorHelper {
     /// Asked before each painting but that of a wake-up: the line is being edited.
     fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<Listing> {
         self.line.replace((line.to_owned(), cursor));
-        self.screen.editing();
+        self.printer.editing();
         let listing = self.listing.take();
         self.is_listing.set(listing.is_some());
         listing.map(Listing)
@@ -500,7 +501,7 @@ impl Highlighter for EditorHelper {
         prompt: &'p str,
         is_ours: bool,
     ) -> Cow<'b, str> {
-        let queued = self.screen.take_queued();
+        let queued = self.printer.take_queued();
         // That of a repeated key is not ours.
         let painted = self.prompt.borrow();
         Cow::Owned(queued + if is_ours { &painted } else { prompt })
@@ -517,7 +518,7 @@ impl Highlighter for EditorHelper {
 impl Validator for EditorHelper {
     /// Every line is accepted. From now on it ends.
     fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        self.screen.hold();
+        self.printer.hold();
         Ok(ValidationResult::Valid(None))
     }
 }

@@ -15,13 +15,13 @@ use crossbeam_channel::Sender;
 use parking_lot::{Condvar, Mutex};
 
 use super::format::{self, Style};
-use super::printer::Screen;
-use crate::client::connection::{Answer, Event, reason};
-use crate::client::reconnecting::{Happening, Standing, count_listed};
+use super::printer::Printer;
+use crate::client::connection::{Answer, Event, without_os_code};
+use crate::client::reconnecting::{ClientEvent, ClientState, count_listed};
 use crate::limits::{MAX_GREETED_NAMES, MAX_KNOWN_NAMES, SILENCE_NOTICE_TIMEOUT};
 use crate::protocol::reply::{Response, Scope};
 use crate::protocol::request::Command;
-use crate::protocol::server_message::{Message, names_listed};
+use crate::protocol::server_message::{Message, parse_name_list};
 use crate::protocol::text::Printable;
 use crate::protocol::username::Username;
 
@@ -29,15 +29,15 @@ use crate::protocol::username::Username;
 #[derive(Clone)]
 pub struct Show {
     /// Where.
-    pub screen: Screen,
+    pub printer: Printer,
     /// How.
     pub style: Style,
     /// Whether to ring for private messages and for one's own name.
     pub bell: bool,
     /// The own name is in there.
-    pub standing: Arc<Mutex<Standing>>,
+    pub standing: Arc<Mutex<ClientState>>,
     /// The users that write are noted down here.
-    pub people: Arc<Mutex<People>>,
+    pub people: Arc<Mutex<KnownUsers>>,
     /// Own messages that have been answered are counted here.
     pub echoes: Arc<Echoes>,
     /// Tells the typing side that the prompt may change.
@@ -46,29 +46,29 @@ pub struct Show {
 
 impl Show {
     /// Shows one thing.
-    pub fn show(&self, happening: Happening) {
+    pub fn show(&self, happening: ClientEvent) {
         match happening {
-            Happening::Event(Event::Message(message)) => self.message(&message),
-            Happening::Event(Event::Answer(answer)) => self.answer(&answer),
-            Happening::Event(Event::Notice(notice)) => self.error(notice),
-            Happening::Lost {
+            ClientEvent::Event(Event::Message(message)) => self.message(&message),
+            ClientEvent::Event(Event::Answer(answer)) => self.answer(&answer),
+            ClientEvent::Event(Event::Notice(notice)) => self.error(notice),
+            ClientEvent::Lost {
                 problem,
                 unconfirmed,
             } => {
                 self.error(format!("The connection ended: {problem}"));
-                for what in unconfirmed.iter().filter_map(described) {
+                for what in unconfirmed.iter().filter_map(describe_unsent) {
                     self.error(format!("Perhaps not sent{what}"));
                 }
                 let messages = unconfirmed.iter().filter(|it| it.as_message().is_some());
                 self.echoes.add(messages.count());
             }
-            Happening::Unreachable(e) => {
-                let reason = reason(&e);
+            ClientEvent::Unreachable(e) => {
+                let reason = without_os_code(&e);
                 self.error(format!(
                     "No connection yet ({reason}); trying on, /quit leaves"
                 ));
             }
-            Happening::Back { name, resumed } => {
+            ClientEvent::Reconnected { name, resumed } => {
                 let how = match resumed {
                     true => "what was sent to you meanwhile follows",
                     false => "with a new session: what was said meanwhile is missing",
@@ -76,7 +76,7 @@ impl Show {
                 self.info(format!("Back as {}, {how}", self.style.name(&name)));
                 self.name_has_been_answered();
             }
-            Happening::Refused { text, retries } => {
+            ClientEvent::Refused { text, retries } => {
                 let how = match retries {
                     true => "trying again now and then, /name NEW takes another name",
                     false => "/name NEW takes another name",
@@ -84,8 +84,10 @@ impl Show {
                 self.error(format!("{}; {how}", text.as_str()));
                 self.name_has_been_answered();
             }
-            Happening::Taken => self.error("/name NEW begins another session here, /quit leaves"),
-            Happening::Silent => {
+            ClientEvent::ResumedElsewhere => {
+                self.error("/name NEW begins another session here, /quit leaves")
+            }
+            ClientEvent::Silent => {
                 let seconds = SILENCE_NOTICE_TIMEOUT.as_secs();
                 self.info(format!("no answer from the server for {seconds} s"));
             }
@@ -110,7 +112,7 @@ impl Show {
         if self.bell && rings {
             line.push('\x07');
         }
-        self.screen.print(line);
+        self.printer.print(line);
     }
 
     fn answer(&self, answer: &Answer) {
@@ -131,7 +133,7 @@ impl Show {
                 self.name_has_been_answered();
             }
             _ if good => self.info(text),
-            request => match request.as_ref().and_then(described) {
+            request => match request.as_ref().and_then(describe_unsent) {
                 Some(what) => self.error(format!("{text}; not sent{what}")),
                 None => self.error(text),
             },
@@ -140,7 +142,7 @@ impl Show {
 
     /// A message of one's own, which the server has answered.
     fn own(&self, request: &Command, answer: &str, good: bool) {
-        let what = described(request).unwrap_or_default();
+        let what = describe_unsent(request).unwrap_or_default();
         if !good {
             self.error(format!("{answer}; not sent{what}"));
             return;
@@ -148,7 +150,7 @@ impl Show {
         if let Some((to, text)) = request.as_message() {
             let name = self.standing.lock().name.clone();
             let line = (self.style()).own(&format::time(), &name, to, text.as_str());
-            self.screen.print(line);
+            self.printer.print(line);
         }
         if answer == Response::DeliveredTo(0).to_string() {
             self.info(format!("Delivered to no other user{what}"));
@@ -158,7 +160,7 @@ impl Show {
     /// The answer to `/names`, with the names in their colours. The first one is that of
     /// the client itself, and short.
     fn names(&self, prefix: &Printable, answer: &Printable) {
-        let names = names_listed(answer);
+        let names = parse_name_list(answer);
         let is_greeting = {
             let mut people = self.people.lock();
             names.iter().for_each(|name| people.see(name));
@@ -194,23 +196,24 @@ impl Show {
     }
 
     fn info(&self, text: impl Display) {
-        self.screen.print(self.style().info(&format::time(), text));
+        self.printer.print(self.style().info(&format::time(), text));
     }
 
     fn error(&self, text: impl Display) {
-        self.screen.print(self.style().error(&format::time(), text));
+        self.printer
+            .print(self.style().error(&format::time(), text));
     }
 
     /// The style for the terminal as wide as it is now.
     fn style(&self) -> Style {
-        self.style.with_columns(Some(self.screen.columns()))
+        self.style.with_columns(Some(self.printer.columns()))
     }
 }
 
 /// The other users, as far as they are known without asking. Its lock is held for a
 /// moment, by the two threads that type and that read.
 #[derive(Debug, Default)]
-pub struct People {
+pub struct KnownUsers {
     /// The user that wrote privately last.
     pub last_private: Option<Username>,
     /// The users that were seen.
@@ -221,7 +224,7 @@ pub struct People {
     is_greeted: bool,
 }
 
-impl People {
+impl KnownUsers {
     fn see(&mut self, name: &Username) {
         if !self.seen.iter().any(|seen| seen.is_same_as(name)) {
             self.seen.truncate(MAX_KNOWN_NAMES - 1);
@@ -262,7 +265,7 @@ impl Echoes {
 
 /// A request that may not have been carried out, as an addition to the words for that;
 /// `None` if that does not matter.
-pub fn described(request: &Command) -> Option<String> {
+pub fn describe_unsent(request: &Command) -> Option<String> {
     match request {
         Command::BroadcastMessage(text) => Some(format!(": {}", text.as_str())),
         Command::PrivateMessage { to, text } => Some(format!(" to {to}: {}", text.as_str())),

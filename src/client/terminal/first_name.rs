@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Config;
 use super::editor::{Editor, Input, Prompt};
 use crate::client::connection::Connection;
-use crate::client::login::{LogIn, log_in};
+use crate::client::login::{LoginOutcome, log_in};
 use crate::limits::NAME_RETRY_INTERVAL;
 use crate::protocol::text::Printable;
 use crate::protocol::username::Username;
@@ -25,8 +25,8 @@ pub fn first_log_in(
     loop {
         let (problem, taken) = match Username::new(&wished) {
             Ok(name) => match log_in(&config.address, &name, None)? {
-                LogIn::Done { connection, .. } => return Ok(Some((name, connection))),
-                LogIn::Refused(text) => (
+                LoginOutcome::Done { connection, .. } => return Ok(Some((name, connection))),
+                LoginOutcome::Refused(text) => (
                     format!(
                         "{}. If that was you: after a break a name stays taken for a while",
                         text.as_str()
@@ -40,7 +40,7 @@ pub fn first_log_in(
                 (bad.to_string(), None)
             }
         };
-        editor.screen().say(&problem);
+        editor.printer().print_now(&problem);
         let question = match &taken {
             Some(name) => format!("Your name (Enter waits for {name}, Ctrl-D leaves): "),
             None => "Your name (Ctrl-D leaves): ".to_owned(),
@@ -66,19 +66,19 @@ fn ask(editor: &mut Editor, question: String) -> Option<String> {
     };
     match editor.next(&prompt, String::new()) {
         Input::Line(answer) => Some(answer.trim().to_owned()),
-        Input::Block(_) | Input::Garbled => Some(String::new()),
+        Input::Block(_) | Input::NotUtf8 => Some(String::new()),
         Input::Interrupt { .. } | Input::End => None,
     }
 }
 
 /// Asks for a name that is taken until it is free. `None` if Ctrl-C ends that.
 fn wait_for(config: &Config, editor: &Editor, name: &Username) -> io::Result<Option<Connection>> {
-    let screen = editor.screen();
+    let printer = editor.printer();
     // Before the user can know of it.
     if let Some(tty) = editor.tty() {
         tty.begin_interruptible();
     }
-    screen.say(&format!("Waiting for {name}; Ctrl-C ends that"));
+    printer.print_now(&format!("Waiting for {name}; Ctrl-C ends that"));
     let is_interrupted = || editor.tty().is_some_and(|tty| tty.is_interrupted());
     let mut told: Option<Printable> = None;
     loop {
@@ -90,13 +90,13 @@ fn wait_for(config: &Config, editor: &Editor, name: &Username) -> io::Result<Opt
             thread::sleep(Duration::from_millis(50));
         }
         match log_in(&config.address, name, None)? {
-            LogIn::Done { connection, .. } => return Ok(Some(connection)),
+            LoginOutcome::Done { connection, .. } => return Ok(Some(connection)),
             // The name, or the number of connections.
-            LogIn::Refused(text) if told.as_ref() != Some(&text) => {
-                screen.say(text.as_str());
+            LoginOutcome::Refused(text) if told.as_ref() != Some(&text) => {
+                printer.print_now(text.as_str());
                 told = Some(text);
             }
-            LogIn::Refused(_) => {}
+            LoginOutcome::Refused(_) => {}
         }
     }
 }

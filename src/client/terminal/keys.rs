@@ -17,7 +17,7 @@ use rustyline::{
 };
 
 use super::command;
-use super::printer::Screen;
+use super::printer::Printer;
 use super::wrap::cells_of;
 use crate::limits::{MAX_PASTED_LINES, PASTE_TIMEOUT, REPORT_TIMEOUT};
 
@@ -59,7 +59,7 @@ pub enum Wish {
 /// The keyboard's state. The editor and rustyline's handler share it.
 #[derive(Debug)]
 pub struct Keys {
-    screen: Screen,
+    printer: Printer,
     state: Mutex<State>,
 }
 
@@ -103,9 +103,9 @@ enum ReportKind {
 
 impl Keys {
     /// Nothing has been typed yet.
-    pub fn new(screen: Screen) -> Arc<Keys> {
+    pub fn new(printer: Printer) -> Arc<Keys> {
         Arc::new(Keys {
-            screen,
+            printer,
             state: Mutex::default(),
         })
     }
@@ -131,7 +131,7 @@ impl Keys {
     /// Whether a line with this paste in it is too long to be edited: it has too many
     /// lines, or is taller than the window, which the editor cannot paint.
     fn is_block(&self, line: &str, paste: &str, prompt: usize) -> bool {
-        let (columns, rows) = self.screen.size();
+        let (columns, rows) = self.printer.size();
         let whole = format!("{line}{paste}");
         let taken = whole
             .split('\n')

@@ -1,7 +1,7 @@
 //! The conversation at a terminal: what is typed goes to the server, what happens is
 //! shown ([`Show`]).
 //!
-//! Does not know bytes: the [`Link`] keeps up the connection, the [`Editor`] the line. What
+//! Does not know bytes: the [`ReconnectingClient`] keeps up the connection, the [`Editor`] the line. What
 //! they are to do with each other is decided here, on the thread `main`. It blocks in the
 //! editor; for moments in waiting for an answer; and at the end until everything has been
 //! answered, which Ctrl-C ends.
@@ -35,18 +35,18 @@ use parking_lot::Mutex;
 
 use super::address::Address;
 use super::exit;
-use super::reconnecting::{Link, Stage, Standing};
+use super::reconnecting::{ClientState, Connectivity, ReconnectingClient};
 use crate::limits::{COMPLETION_TIMEOUT, ECHO_TIMEOUT, NAME_ANSWER_TIMEOUT};
 use crate::protocol::request::Command;
-use crate::protocol::server_message::names_listed;
+use crate::protocol::server_message::parse_name_list;
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::username::Username;
-use command::{COMMANDS, To, Typed};
+use command::{COMMANDS, Recipient, UserInput};
 use editor::{Editor, Input, Prompt};
-use events::{Echoes, People, Show, described};
+use events::{Echoes, KnownUsers, Show, describe_unsent};
 use first_name::first_log_in;
 use format::{BEFORE_NAME, Style};
-use printer::Screen;
+use printer::Printer;
 
 pub mod command;
 pub mod editor;
@@ -92,21 +92,21 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
     let Some((name, connection)) = first_log_in(config, &mut editor)? else {
         return Ok(ExitCode::from(exit::FAILED));
     };
-    let screen = editor.screen().clone();
+    let printer = editor.printer().clone();
     let style = Style {
-        controls: !screen.is_dumb(),
+        controls: !printer.is_dumb(),
         ..config.style
     };
     let greeting = format!("You are {name}; /help lists the commands, /quit leaves");
-    let columns = Some(screen.columns());
-    screen.say(&style.with_columns(columns).info(&format::time(), greeting));
+    let columns = Some(printer.columns());
+    printer.print_now(&style.with_columns(columns).info(&format::time(), greeting));
 
-    let standing = Standing::online(name);
-    let people = Arc::new(Mutex::new(People::default()));
+    let standing = ClientState::online(name);
+    let people = Arc::new(Mutex::new(KnownUsers::default()));
     let echoes = Arc::new(Echoes::default());
     let (answered, name_answered) = bounded(1);
     let show = Show {
-        screen: screen.clone(),
+        printer: printer.clone(),
         style,
         bell: config.bell,
         standing: Arc::clone(&standing),
@@ -114,37 +114,37 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
         echoes: Arc::clone(&echoes),
         name_answered: answered,
     };
-    let happens = move |happening| show.show(happening);
-    let link = Link::start(connection, config.address.clone(), standing, happens)?;
+    let on_event = move |happening| show.show(happening);
+    let link = ReconnectingClient::start(connection, config.address.clone(), standing, on_event)?;
     link.send(Command::ListNames {
         prefix: Printable::default(),
     });
-    let talk = Rc::new(Talk {
+    let talk = Rc::new(Conversation {
         link,
-        screen,
+        printer,
         style,
         people,
         echoes,
         sent: Cell::new(0),
         name_answered,
     });
-    editor.set_chat(Rc::<Talk>::clone(&talk));
+    editor.set_chat(Rc::<Conversation>::clone(&talk));
     talk.type_lines(&mut editor);
     drop(editor);
-    talk.screen.direct();
+    talk.printer.direct();
     let talk = Rc::into_inner(talk).expect("the editor had the other");
     Ok(leave(talk))
 }
 
-fn leave(talk: Talk) -> ExitCode {
+fn leave(talk: Conversation) -> ExitCode {
     let style = talk.style();
-    let Talk { link, screen, .. } = talk;
+    let Conversation { link, printer, .. } = talk;
     let left = link.leave(|| {
         let waiting = "Waiting until the server has taken everything; Ctrl-C leaves at once";
-        screen.say(&style.info(&format::time(), waiting));
+        printer.print_now(&style.info(&format::time(), waiting));
     });
-    for what in left.unsent.iter().filter_map(described) {
-        screen.say(&style.error(&format::time(), format!("Not sent{what}")));
+    for what in left.unsent.iter().filter_map(describe_unsent) {
+        printer.print_now(&style.error(&format::time(), format!("Not sent{what}")));
     }
     ExitCode::from(match left.answered && left.unsent.is_empty() {
         true => exit::DONE,
@@ -153,11 +153,11 @@ fn leave(talk: Talk) -> ExitCode {
 }
 
 /// The typing side.
-struct Talk {
-    link: Link,
-    screen: Screen,
+struct Conversation {
+    link: ReconnectingClient,
+    printer: Printer,
     style: Style,
-    people: Arc<Mutex<People>>,
+    people: Arc<Mutex<KnownUsers>>,
     echoes: Arc<Echoes>,
     /// How many messages have been given to the link.
     sent: Cell<usize>,
@@ -171,7 +171,7 @@ enum Next {
     Leave,
 }
 
-impl editor::Chat for Talk {
+impl editor::EditorCallbacks for Conversation {
     /// Asked of the server, or remembered.
     fn online(&self, prefix: &str) -> Vec<Username> {
         let remembered = || {
@@ -180,7 +180,7 @@ impl editor::Chat for Talk {
             names.retain(|name| name.starts_with(prefix));
             names
         };
-        if self.link.standing().stage != Stage::Online {
+        if self.link.standing().stage != Connectivity::Online {
             return remembered();
         }
         let Ok(printable) = Printable::new(prefix.as_bytes()) else {
@@ -188,7 +188,7 @@ impl editor::Chat for Talk {
         };
         let answer = self.link.ask(Command::ListNames { prefix: printable });
         match answer.recv_timeout(COMPLETION_TIMEOUT) {
-            Ok(answer) => names_listed(&answer.text),
+            Ok(answer) => parse_name_list(&answer.text),
             Err(_) => remembered(),
         }
     }
@@ -198,7 +198,7 @@ impl editor::Chat for Talk {
     }
 }
 
-impl Talk {
+impl Conversation {
     /// Does what is typed, until the user leaves.
     fn type_lines(&self, editor: &mut Editor) {
         let (mut about_to_leave, mut begun) = (false, String::new());
@@ -225,7 +225,7 @@ impl Talk {
                     self.say_info("Ctrl-C once more leaves");
                     continue;
                 }
-                Input::Garbled => {
+                Input::NotUtf8 => {
                     self.say_error("That was not UTF-8, and is lost");
                     continue;
                 }
@@ -240,24 +240,24 @@ impl Talk {
 
     /// Does what the line says.
     fn carry_out(&self, line: &str, editor: &mut Editor) -> Next {
-        match Typed::parse(line) {
-            Ok(Typed::Nothing) => {
+        match UserInput::parse(line) {
+            Ok(UserInput::Nothing) => {
                 editor.erase_line();
             }
-            Ok(Typed::Say { to, texts, before }) => match to {
-                To::All => self.say_all(None, texts, editor),
-                To::One(name) => self.say_all(Some(&name), texts, editor),
-                To::LastPrivate => return self.address(&line[before..], editor),
+            Ok(UserInput::Say { to, texts, before }) => match to {
+                Recipient::All => self.say_all(None, texts, editor),
+                Recipient::One(name) => self.say_all(Some(&name), texts, editor),
+                Recipient::LastPrivate => return self.address(&line[before..], editor),
             },
-            Ok(Typed::Names { prefix }) if self.is_online() => {
+            Ok(UserInput::Names { prefix }) if self.is_online() => {
                 self.link.send(Command::ListNames { prefix });
             }
-            Ok(Typed::Names { .. }) => self.say_error("There is no connection now"),
-            Ok(Typed::Name(name)) => self.rename(name),
-            Ok(Typed::Ignore(name)) => self.ignore(name),
-            Ok(Typed::Unignore(name)) => self.unignore(&name),
-            Ok(Typed::Help) => self.screen.say(&help()),
-            Ok(Typed::Quit) => return Next::Leave,
+            Ok(UserInput::Names { .. }) => self.say_error("There is no connection now"),
+            Ok(UserInput::Name(name)) => self.rename(name),
+            Ok(UserInput::Ignore(name)) => self.ignore(name),
+            Ok(UserInput::Unignore(name)) => self.unignore(&name),
+            Ok(UserInput::Help) => self.printer.print_now(&help()),
+            Ok(UserInput::Quit) => return Next::Leave,
             Err(mistake) => self.say_error(&mistake.to_string()),
         }
         Next::Line(String::new())
@@ -265,11 +265,11 @@ impl Talk {
 
     /// A `/reply` that was pasted or typed ahead: its addressee is shown before it is sent.
     fn address(&self, text: &str, editor: &mut Editor) -> Next {
-        let Some(name) = editor::Chat::last_private(self) else {
+        let Some(name) = editor::EditorCallbacks::last_private(self) else {
             self.say_error("No one has written to you privately yet");
             return Next::Line(String::new());
         };
-        if self.screen.is_dumb() {
+        if self.printer.is_dumb() {
             self.say_error(&format!("Not sent: write /msg {name} TEXT"));
             return Next::Line(String::new());
         }
@@ -280,17 +280,17 @@ impl Talk {
 
     /// Sends a block of lines, if the user wants that.
     fn carry_out_block(&self, block: &str, editor: &mut Editor) -> Next {
-        let (to, texts) = match Typed::parse(block) {
-            Ok(Typed::Say { to, texts, .. }) => match to {
-                To::All => (None, texts),
-                To::One(name) => (Some(name), texts),
+        let (to, texts) = match UserInput::parse(block) {
+            Ok(UserInput::Say { to, texts, .. }) => match to {
+                Recipient::All => (None, texts),
+                Recipient::One(name) => (Some(name), texts),
                 // Its addressee would not be seen.
-                To::LastPrivate => {
+                Recipient::LastPrivate => {
                     self.say_error("Not sent: a block needs /msg NAME before it");
                     return Next::Line(String::new());
                 }
             },
-            Ok(Typed::Nothing) => return Next::Line(String::new()),
+            Ok(UserInput::Nothing) => return Next::Line(String::new()),
             Ok(_) => {
                 self.say_error("Not sent: that command takes no block");
                 return Next::Line(String::new());
@@ -316,7 +316,7 @@ impl Talk {
                     self.say_all(to.as_ref(), texts, editor);
                     return Next::Line(String::new());
                 }
-                Input::Line(_) | Input::Block(_) | Input::Garbled => {
+                Input::Line(_) | Input::Block(_) | Input::NotUtf8 => {
                     editor.erase_line();
                 }
                 Input::Interrupt { .. } => {
@@ -339,7 +339,7 @@ impl Talk {
                 tty.begin_interruptible();
             }
             editor.erase_line();
-            self.screen.direct();
+            self.printer.direct();
         }
         for (number, text) in texts.into_iter().enumerate() {
             if count > 1 && is_interrupted(editor) {
@@ -359,7 +359,7 @@ impl Talk {
                 let name = self.link.standing().name;
                 let line = (self.style()).own(NOT_YET, &name, to, shown.as_str());
                 // Before the answer, if that has come after all.
-                self.screen.write(&(line + "\n"));
+                self.printer.write(&(line + "\n"));
             }
         }
     }
@@ -380,7 +380,7 @@ impl Talk {
 
     fn rename(&self, name: Username) {
         let _ = self.name_answered.try_recv();
-        if self.link.set_name(name.clone()) == Stage::Offline {
+        if self.link.set_name(name.clone()) == Connectivity::Offline {
             let name = self.style.name(&name);
             self.say_info(&format!("You will be {name} when you are back"));
             return;
@@ -424,20 +424,22 @@ impl Talk {
     }
 
     fn is_online(&self) -> bool {
-        self.link.standing().stage == Stage::Online
+        self.link.standing().stage == Connectivity::Online
     }
 
     fn say_info(&self, text: &str) {
-        self.screen.say(&self.style().info(&format::time(), text));
+        self.printer
+            .print_now(&self.style().info(&format::time(), text));
     }
 
     fn say_error(&self, text: &str) {
-        self.screen.say(&self.style().error(&format::time(), text));
+        self.printer
+            .print_now(&self.style().error(&format::time(), text));
     }
 
     /// The style for the terminal as wide as it is now.
     fn style(&self) -> Style {
-        self.style.with_columns(Some(self.screen.columns()))
+        self.style.with_columns(Some(self.printer.columns()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Printing while a line is being typed: whole lines, above that line, in their order.
 //!
 //! Does not know what the lines say, or how the editor paints. Lines wait in a queue of
-//! this module. The editor takes them when it paints ([`Screen::take_queued`]), and only
+//! this module. The editor takes them when it paints ([`Printer::take_queued`]), and only
 //! then. The thread `printer` makes it paint: it blocks until lines wait while a line is
 //! being edited, wakes the editor, and ends with the process.
 //!
@@ -28,7 +28,7 @@ const WAKE_UP: &str = "\x1B[A\n";
 
 /// Where lines go, from any thread.
 #[derive(Clone, Debug)]
-pub struct Screen(Arc<Shared>);
+pub struct Printer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -66,10 +66,10 @@ enum Phase {
     Kernel,
 }
 
-impl Screen {
+impl Printer {
     /// Starts the printer, if there is an editor that paints.
-    pub fn start(editor: Option<impl ExternalPrinter + Send + 'static>) -> io::Result<Screen> {
-        let screen = Screen(Arc::new(Shared {
+    pub fn start(editor: Option<impl ExternalPrinter + Send + 'static>) -> io::Result<Printer> {
+        let printer = Printer(Arc::new(Shared {
             state: Mutex::new(State {
                 phase: Phase::Direct,
                 queue: VecDeque::new(),
@@ -82,14 +82,14 @@ impl Screen {
             is_dumb: editor.is_none(),
         }));
         if let Some(editor) = editor {
-            let shared = Arc::clone(&screen.0);
+            let shared = Arc::clone(&printer.0);
             spawn("printer", move || wake_editor(&shared, editor))?;
         }
-        Ok(screen)
+        Ok(printer)
     }
 
     /// Prints a line, now or when the editor paints. Blocks while [`MAX_UNSHOWN_LINES`]
-    /// wait, which the thread that edits must not: it has [`say`](Screen::say).
+    /// wait, which the thread that edits must not: it has [`print_now`](Printer::print_now).
     pub fn print(&self, line: String) {
         let mut state = self.0.state.lock();
         while state.waits() && state.queue.len() >= MAX_UNSHOWN_LINES {
@@ -107,7 +107,7 @@ impl Screen {
 
     /// Prints a line at once, behind those that wait: for the thread that edits, between
     /// two lines.
-    pub fn say(&self, line: &str) {
+    pub fn print_now(&self, line: &str) {
         let mut state = self.0.state.lock();
         write(&(state.take_queued() + &state.note(line.to_owned())));
         self.0.changed.notify_all();
@@ -179,7 +179,7 @@ impl Screen {
         }
     }
 
-    /// When [`repaint`](Screen::repaint) has ended the editor, if it has since this was asked
+    /// When [`repaint`](Printer::repaint) has ended the editor, if it has since this was asked
     /// last.
     pub fn take_repaint(&self) -> Option<Instant> {
         self.0.state.lock().repaint.take()
@@ -291,50 +291,50 @@ mod tests {
     #[test]
     fn lines_around_a_late_resize_are_known() {
         let (given, _woken) = bounded(0);
-        let screen = Screen::start(Some(Editor(given))).unwrap();
-        screen.hold();
+        let printer = Printer::start(Some(Editor(given))).unwrap();
+        printer.hold();
         for number in 1..=3 {
-            screen.print(number.to_string());
+            printer.print(number.to_string());
         }
-        assert_eq!(screen.take_queued(), "1\n2\n3\n");
+        assert_eq!(printer.take_queued(), "1\n2\n3\n");
         let told = Instant::now();
-        assert_eq!(screen.perhaps_erased(told, 1), ["1", "2", "3"]);
+        assert_eq!(printer.perhaps_erased(told, 1), ["1", "2", "3"]);
         // Nothing was painted then.
         let later = told + 2 * RESIZE_DELAY;
-        assert_eq!(screen.perhaps_erased(later, 1), Vec::<String>::new());
+        assert_eq!(printer.perhaps_erased(later, 1), Vec::<String>::new());
     }
 
     #[test]
     fn editor_is_woken_once_for_what_waits_and_only_while_it_edits() {
         let (given, woken) = bounded(0);
-        let screen = Screen::start(Some(Editor(given))).unwrap();
+        let printer = Printer::start(Some(Editor(given))).unwrap();
         let wakes = || woken.recv_timeout(Duration::from_secs(10)).unwrap();
         let sleeps = || {
             let early = woken.recv_timeout(Duration::from_millis(30));
             assert!(early.is_err(), "{early:?}");
         };
-        screen.hold();
+        printer.hold();
         for number in 1..=4 {
-            screen.print(number.to_string());
+            printer.print(number.to_string());
         }
         sleeps();
-        screen.editing();
+        printer.editing();
         assert_eq!(wakes(), WAKE_UP);
-        screen.print("5".to_owned());
+        printer.print("5".to_owned());
         sleeps();
-        assert_eq!(screen.take_queued(), "1\n2\n3\n4\n5\n");
-        screen.print("6".to_owned());
+        assert_eq!(printer.take_queued(), "1\n2\n3\n4\n5\n");
+        printer.print("6".to_owned());
         wakes();
         // The wake-up came too late; what waits is neither lost nor repeated.
-        screen.hold();
-        screen.print("7".to_owned());
+        printer.hold();
+        printer.print("7".to_owned());
         sleeps();
-        screen.editing();
+        printer.editing();
         wakes();
-        assert_eq!(screen.take_queued(), "6\n7\n");
-        assert_eq!(screen.take_queued(), "");
-        screen.direct();
-        screen.editing();
+        assert_eq!(printer.take_queued(), "6\n7\n");
+        assert_eq!(printer.take_queued(), "");
+        printer.direct();
+        printer.editing();
         sleeps();
     }
 }

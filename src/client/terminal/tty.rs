@@ -23,7 +23,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::printer::Screen;
+use super::printer::Printer;
 use super::wrap::AUTOWRAP_ON;
 use crate::threads::spawn;
 
@@ -91,10 +91,10 @@ impl Tty {
     }
 
     /// Starts the thread `resizes`.
-    pub fn watch_resizes(screen: Screen) -> io::Result<()> {
+    pub fn watch_resizes(printer: Printer) -> io::Result<()> {
         spawn("resizes", move || {
             while resizes().wait().is_ok() {
-                screen.repaint();
+                printer.repaint();
             }
         })?;
         Ok(())

@@ -1,13 +1,13 @@
 //! The thread `broadcaster`: which lists it gets, and what becomes of them.
 
 use super::*;
-use crate::limits::{CROWD, MAX_BROADCASTER_LISTS, MIN_BROADCASTER_OUTBOXES};
+use crate::limits::{MAX_BROADCASTER_LISTS, MIN_BROADCAST_DELIVERIES, MIN_BROADCASTER_OUTBOXES};
 use crate::outbox::broadcaster::{Broadcaster, List, drain_lists};
 
 /// A thread `broadcaster` that a test stops at will: it has the lists, and drains none.
-fn stopped_broadcaster() -> (Arc<HandOff>, Receiver<List>) {
+fn stopped_broadcaster() -> (Arc<DirectWrites>, Receiver<List>) {
     let (lists, given) = bounded(MAX_BROADCASTER_LISTS);
-    (HandOff::with(true, Some(Broadcaster { lists })), given)
+    (DirectWrites::with(true, Some(Broadcaster { lists })), given)
 }
 
 fn crowd(count: usize) -> Vec<Arc<Outbox>> {
@@ -22,20 +22,20 @@ fn attach_all(crowd: &[Arc<Outbox>]) -> Vec<Unwritten> {
         .collect()
 }
 
-fn broadcast(cork: &Cork, crowd: &[Arc<Outbox>], text: &str) {
+fn broadcast(pending: &PendingWrites, crowd: &[Arc<Outbox>], text: &str) {
     for outbox in crowd {
-        cork.send(outbox, &delivery(text)).unwrap();
+        pending.send(outbox, &delivery(text)).unwrap();
     }
 }
 
 #[test]
 fn broadcaster_drains_the_outboxes_of_a_large_broadcast() {
-    let hand_off = HandOff::start(true).unwrap();
-    let cork = Cork::new(hand_off);
+    let direct_writes = DirectWrites::start(true).unwrap();
+    let pending = PendingWrites::new(direct_writes);
     let crowd = crowd(MIN_BROADCASTER_OUTBOXES);
     let clients = attach_all(&crowd);
-    broadcast(&cork, &crowd, "one");
-    cork.flush();
+    broadcast(&pending, &crowd, "one");
+    pending.flush();
     for mut it in clients {
         assert_eq!(next_data(&mut it.client), data("one"));
         assert!(it.woken.is_empty(), "the kernel accepts it");
@@ -44,9 +44,9 @@ fn broadcaster_drains_the_outboxes_of_a_large_broadcast() {
 
 #[test]
 fn reader_keeps_small_broadcasts_unless_others_broadcast() {
-    let (hand_off, given) = stopped_broadcaster();
-    let [alice, bob] = [(); 2].map(|()| Cork::new(Arc::clone(&hand_off)));
-    let small = crowd(CROWD);
+    let (direct_writes, given) = stopped_broadcaster();
+    let [alice, bob] = [(); 2].map(|()| PendingWrites::new(Arc::clone(&direct_writes)));
+    let small = crowd(MIN_BROADCAST_DELIVERIES);
     let mut clients = attach_all(&small);
     broadcast(&alice, &small, "one");
     alice.flush();
@@ -56,18 +56,18 @@ fn reader_keeps_small_broadcasts_unless_others_broadcast() {
     }
     broadcast(&bob, &small, "two");
     bob.flush();
-    assert_eq!(given.recv().unwrap().len(), CROWD);
+    assert_eq!(given.recv().unwrap().len(), MIN_BROADCAST_DELIVERIES);
 }
 
 #[test]
 fn messages_that_follow_join_the_writes_of_a_waiting_list() {
-    let (hand_off, given) = stopped_broadcaster();
-    let [alice, bob] = [(); 2].map(|()| Cork::new(Arc::clone(&hand_off)));
+    let (direct_writes, given) = stopped_broadcaster();
+    let [alice, bob] = [(); 2].map(|()| PendingWrites::new(Arc::clone(&direct_writes)));
     let crowd = crowd(MIN_BROADCASTER_OUTBOXES);
     let _clients = attach_all(&crowd);
-    for (cork, text) in [(&alice, "one"), (&bob, "two"), (&alice, "three")] {
-        broadcast(cork, &crowd, text);
-        cork.flush();
+    for (pending, text) in [(&alice, "one"), (&bob, "two"), (&alice, "three")] {
+        broadcast(pending, &crowd, text);
+        pending.flush();
     }
     assert_eq!(given.len(), 1, "the duty is assigned already");
     for outbox in given.recv().unwrap() {
@@ -77,17 +77,17 @@ fn messages_that_follow_join_the_writes_of_a_waiting_list() {
 
 #[test]
 fn half_full_queue_is_drained_although_its_list_waits() {
-    let (hand_off, given) = stopped_broadcaster();
-    let cork = Cork::new(hand_off);
+    let (direct_writes, given) = stopped_broadcaster();
+    let pending = PendingWrites::new(direct_writes);
     let crowd: Vec<_> = (0..MIN_BROADCASTER_OUTBOXES)
         .map(|_| session(8 * numbered(0).wire_len()))
         .collect();
     let mut clients = attach_all(&crowd);
     for number in 0..40 {
         for outbox in &crowd {
-            assert_eq!(cork.send(outbox, &numbered(number)), Ok(()));
+            assert_eq!(pending.send(outbox, &numbered(number)), Ok(()));
         }
-        cork.flush();
+        pending.flush();
     }
     for it in &mut clients {
         assert_eq!(next_data(&mut it.client), data(&numbered_text(0)));
@@ -107,8 +107,8 @@ fn half_full_queue_is_drained_although_its_list_waits() {
 #[test]
 fn reader_drains_its_list_if_too_many_lists_wait() {
     let (lists, given) = bounded(1);
-    let hand_off = HandOff::with(true, Some(Broadcaster { lists }));
-    let cork = Cork::new(hand_off);
+    let direct_writes = DirectWrites::with(true, Some(Broadcaster { lists }));
+    let pending = PendingWrites::new(direct_writes);
     let (first, second) = (
         crowd(MIN_BROADCASTER_OUTBOXES),
         crowd(MIN_BROADCASTER_OUTBOXES),
@@ -116,8 +116,8 @@ fn reader_drains_its_list_if_too_many_lists_wait() {
     let _unwritten = attach_all(&first);
     let clients = attach_all(&second);
     for crowd in [&first, &second] {
-        broadcast(&cork, crowd, "one");
-        cork.flush();
+        broadcast(&pending, crowd, "one");
+        pending.flush();
     }
     assert_eq!(given.len(), 1);
     for mut it in clients {
@@ -127,13 +127,13 @@ fn reader_drains_its_list_if_too_many_lists_wait() {
 
 #[test]
 fn reader_that_panics_assigns_nothing_to_the_broadcaster() {
-    let (hand_off, given) = stopped_broadcaster();
+    let (direct_writes, given) = stopped_broadcaster();
     let crowd = crowd(MIN_BROADCASTER_OUTBOXES);
     let clients = attach_all(&crowd);
     let panicked = thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let cork = Cork::new(hand_off);
-            broadcast(&cork, &crowd, "one");
+            let pending = PendingWrites::new(direct_writes);
+            broadcast(&pending, &crowd, "one");
             panic!("as a defect would");
         });
         reader.join()
@@ -147,15 +147,15 @@ fn reader_that_panics_assigns_nothing_to_the_broadcaster() {
 
 #[test]
 fn panic_in_the_broadcaster_loses_one_client_only() {
-    let (hand_off, given) = stopped_broadcaster();
-    let cork = Cork::new(hand_off);
+    let (direct_writes, given) = stopped_broadcaster();
+    let pending = PendingWrites::new(direct_writes);
     let crowd = crowd(MIN_BROADCASTER_OUTBOXES);
     let mut clients = attach_all(&crowd);
-    broadcast(&cork, &crowd, "one");
+    broadcast(&pending, &crowd, "one");
     // A wrong count, which the check for overflow finds.
     crowd[1].state.lock().deliveries = 0;
-    cork.flush();
-    drop(cork);
+    pending.flush();
+    drop(pending);
     drain_lists(&given);
     for (number, it) in clients.iter_mut().enumerate() {
         let is_lost = it.attachment.loss().is_some();
@@ -170,9 +170,9 @@ fn panic_in_the_broadcaster_loses_one_client_only() {
 #[test]
 fn broadcaster_ends_with_the_last_reader() {
     let (lists, given) = bounded(MAX_BROADCASTER_LISTS);
-    let hand_off = HandOff::with(true, Some(Broadcaster { lists }));
-    let readers = [(); 2].map(|()| Cork::new(Arc::clone(&hand_off)));
-    drop(hand_off);
+    let direct_writes = DirectWrites::with(true, Some(Broadcaster { lists }));
+    let readers = [(); 2].map(|()| PendingWrites::new(Arc::clone(&direct_writes)));
+    drop(direct_writes);
     thread::scope(|scope| {
         let broadcaster = scope.spawn(|| drain_lists(&given));
         let [first, second] = readers;
@@ -184,5 +184,5 @@ fn broadcaster_ends_with_the_last_reader() {
 
 #[test]
 fn writer_threads_only_have_no_broadcaster() {
-    assert!(HandOff::start(false).unwrap().broadcaster.is_none());
+    assert!(DirectWrites::start(false).unwrap().broadcaster.is_none());
 }

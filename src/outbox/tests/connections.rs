@@ -39,7 +39,7 @@ fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
     fill(&outbox);
     outbox.finish();
     assert!(!attachment.wait_until_written(Instant::now()));
-    attachment.cut();
+    attachment.shutdown_socket();
     writer.end();
     assert!(attachment.loss().is_some(), "cut in the middle of a write");
     assert!(
@@ -53,14 +53,14 @@ fn deliveries_count_until_the_kernel_has_taken_them() {
     let outbox = session(ROOMY);
     let (attachment, mut writer, mut client) = connect(1, &outbox);
     let queued = fill(&outbox) * numbered(0).wire_len();
-    attachment.cut();
+    attachment.shutdown_socket();
     writer.end();
     let mut taken = Vec::new();
     client.read_to_end(&mut taken).unwrap();
     let unwritten = queued - taken.len();
     assert!(unwritten <= ROOMY, "{unwritten} bytes");
     // A batch counts until all of it is taken.
-    let least = ROOMY - limits::BATCH - numbered(0).wire_len();
+    let least = ROOMY - limits::MAX_BATCH - numbered(0).wire_len();
     assert!(unwritten > least, "{unwritten} bytes");
 }
 
@@ -69,7 +69,7 @@ fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
     let outbox = session(ROOMY);
     let (attachment, mut writer, mut client) = connect(1, &outbox);
     let count = fill(&outbox);
-    attachment.break_off();
+    attachment.abort();
     writer.end();
     let (mut received, in_part) = numbers(&mut client);
     assert!(in_part, "broken in the middle of a message");
@@ -88,15 +88,15 @@ fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
 fn resuming_connection_gets_its_response_then_the_queue() {
     let session = session(ROOMY);
     let first = attached(&session);
-    first.answer(goodbye().encode(), &plain());
+    first.respond(goodbye().encode(), &plain());
     queue(&session, &delivery("one")).unwrap();
     // Its helper reads the response first.
     let (second, mut writer, mut client) = connect(2, &session);
     assert!(matches!(first.loss(), Some(Loss::ResumedElsewhere)));
     assert!(!first.is_served());
-    first.answer(goodbye().encode(), &plain());
+    first.respond(goodbye().encode(), &plain());
     queue(&session, &delivery("two")).unwrap();
-    second.answer(pong("after").encode(), &plain());
+    second.respond(pong("after").encode(), &plain());
     second.finish(None);
     writer.end();
     assert_eq!(next_data(&mut client), data("one"));
@@ -154,7 +154,7 @@ fn evicted_connection_does_not_wait_for_the_new_client() {
     let waited = ended.recv_timeout(Duration::from_secs(10));
     assert_eq!(waited, Err(RecvTimeoutError::Disconnected));
     end.join().unwrap();
-    stalled.cut();
+    stalled.shutdown_socket();
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn writer_without_a_session_ends_and_leaves_the_socket() {
     let mut writer = Writer::new(Arc::clone(&attachment));
     writer.start().unwrap();
     writer.end();
-    attachment.answer(goodbye().encode(), &plain());
+    attachment.respond(goodbye().encode(), &plain());
     attachment.finish(Some(pong("last").encode()));
     let data = [(); 2].map(|()| next_data(&mut client));
     assert_eq!(data, ["Goodbye", "Pong last"]);
@@ -250,7 +250,7 @@ fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
         scope.spawn(move || first.read_to_end(&mut Vec::new()));
         let (second, mut second_writer, mut client) = connect(2, session);
         for number in 1..100 {
-            second.answer(pong(&number.to_string()).encode(), &plain());
+            second.respond(pong(&number.to_string()).encode(), &plain());
         }
         done.store(true, Ordering::Relaxed);
         second.finish(None);
@@ -290,7 +290,7 @@ fn panicking_write_loses_no_item_and_no_duty() {
     let session = session(ROOMY);
     let first = attached(&session);
     queue(&session, &delivery("one")).unwrap();
-    first.answer(goodbye().encode(), &plain());
+    first.respond(goodbye().encode(), &plain());
     let mut batch = Batch::default();
     let write = begin(&session, &mut batch).expect("a batch");
     let second = attach_unwritten(2, &session);
@@ -300,5 +300,5 @@ fn panicking_write_loses_no_item_and_no_duty() {
     assert_eq!(second.woken.try_recv(), Ok(()), "its writer has the duty");
     assert_eq!(take(&session), [data("one"), data("two")]);
     let state = session.state.lock();
-    assert_eq!((state.deliveries, state.answers), (0, 0));
+    assert_eq!((state.deliveries, state.responses), (0, 0));
 }

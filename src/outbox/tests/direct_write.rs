@@ -1,4 +1,4 @@
-//! The hand-off: what a reader writes itself, and what it leaves to the writer.
+//! Direct writes: what a reader thread writes itself, and what it leaves to the writer thread.
 
 use super::*;
 use crossbeam_channel::TryRecvError;
@@ -22,7 +22,7 @@ fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_w
     } = attach_unwritten(1, &session);
     let mut count = 0;
     while woken.is_empty() {
-        Cork::for_test(true)
+        PendingWrites::for_test(true)
             .send(&session, &numbered(count))
             .unwrap();
         count += 1;
@@ -44,16 +44,16 @@ fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_w
 fn a_message_that_was_begun_by_a_reader_is_ended_by_the_writer() {
     let session = session(ROOMY);
     let (_, _writer, mut client) = connect(1, &session);
-    let (cork, mut count) = (Cork::for_test(true), 0);
+    let (pending, mut count) = (PendingWrites::for_test(true), 0);
     while session.state.lock().deliveries == 0 {
-        cork.send(&session, &numbered(count)).unwrap();
-        cork.flush();
+        pending.send(&session, &numbered(count)).unwrap();
+        pending.flush();
         count += 1;
         assert!(count < 100_000, "the kernel has an end");
     }
     // Behind what the writer has now.
-    cork.send(&session, &numbered(count)).unwrap();
-    cork.flush();
+    pending.send(&session, &numbered(count)).unwrap();
+    pending.flush();
     session.finish();
     assert_eq!(numbers(&mut client), ((0..=count).collect(), false));
 }
@@ -66,12 +66,12 @@ fn a_reader_writes_up_to_the_end_and_leaves_the_end_to_the_writer() {
         woken,
         mut client,
     } = attach_unwritten(1, &session);
-    let cork = Cork::for_test(true);
-    cork.send(&session, &delivery("x")).unwrap();
+    let pending = PendingWrites::for_test(true);
+    pending.send(&session, &delivery("x")).unwrap();
     attachment.finish(Some(goodbye().encode()));
     assert!(!woken.is_empty(), "only the writer can end");
     woken.recv().unwrap();
-    cork.flush();
+    pending.flush();
     assert_eq!(next_data(&mut client), data("x"));
     assert_eq!(next_data(&mut client), "Goodbye");
     nothing_has_arrived(&mut client);
@@ -83,16 +83,16 @@ fn a_reader_writes_up_to_the_end_and_leaves_the_end_to_the_writer() {
 fn a_reader_is_not_captured_writing_for_one_client() {
     let session = session(ROOMY);
     let Unwritten { woken, client, .. } = attach_unwritten(1, &session);
-    let cork = Cork::for_test(true);
-    let rounds = limits::HAND_OFF_ROUNDS as usize;
+    let pending = PendingWrites::for_test(true);
+    let rounds = limits::MAX_DIRECT_BATCHES as usize;
     // A batch each, and as much again, of which the kernel takes what it gets.
-    let messages = 2 * rounds * limits::BATCH / numbered(0).wire_len();
+    let messages = 2 * rounds * limits::MAX_BATCH / numbered(0).wire_len();
     for number in 0..messages {
-        cork.send(&session, &numbered(number)).unwrap();
+        pending.send(&session, &numbered(number)).unwrap();
     }
     assert!(woken.is_empty());
     let drained = thread::spawn(move || io::copy(&mut { client }, &mut io::sink()));
-    cork.flush();
+    pending.flush();
     assert!(!woken.is_empty(), "the rest is the writer's");
     let left = session.state.lock().deliveries / numbered(0).wire_len();
     assert!(left >= messages / 2, "{left} of {messages}");
@@ -104,7 +104,7 @@ fn a_reader_is_not_captured_writing_for_one_client() {
 fn what_another_reader_adds_goes_out_with_the_first_ones() {
     let session = session(ROOMY);
     let Unwritten { mut client, .. } = attach_unwritten(1, &session);
-    let (first, second) = (Cork::for_test(true), Cork::for_test(true));
+    let (first, second) = (PendingWrites::for_test(true), PendingWrites::for_test(true));
     first.send(&session, &delivery("one")).unwrap();
     second.send(&session, &delivery("two")).unwrap();
     second.flush();
@@ -118,45 +118,47 @@ fn what_another_reader_adds_goes_out_with_the_first_ones() {
 fn what_one_reader_queues_does_not_wait_for_more_than_so_much() {
     let session = session(usize::MAX);
     let Unwritten { mut client, .. } = attach_unwritten(1, &session);
-    let cork = Cork::for_test(true);
-    for _ in 1..limits::CORKED {
-        cork.send(&session, &delivery("x")).unwrap();
+    let pending = PendingWrites::for_test(true);
+    for _ in 1..limits::MAX_UNFLUSHED_DELIVERIES {
+        pending.send(&session, &delivery("x")).unwrap();
     }
     nothing_has_arrived(&mut client);
-    cork.send(&session, &delivery("x")).unwrap();
+    pending.send(&session, &delivery("x")).unwrap();
     assert_eq!(next_data(&mut client), data("x"));
 }
 
 #[test]
 fn a_reader_has_company_if_another_has_spoken_since_it_last_did() {
-    let hand_off = HandOff::new(true);
-    let alice = Cork::new(Arc::clone(&hand_off));
-    assert!(!alice.speaks_in_company());
-    assert!(!alice.speaks_in_company());
-    let bob = Cork::new(hand_off);
-    assert!(bob.speaks_in_company());
-    assert!(!bob.speaks_in_company());
-    assert!(alice.speaks_in_company());
-    assert!(!alice.speaks_in_company());
+    let direct_writes = DirectWrites::new(true);
+    let alice = PendingWrites::new(Arc::clone(&direct_writes));
+    assert!(!alice.others_broadcast_since());
+    assert!(!alice.others_broadcast_since());
+    let bob = PendingWrites::new(direct_writes);
+    assert!(bob.others_broadcast_since());
+    assert!(!bob.others_broadcast_since());
+    assert!(alice.others_broadcast_since());
+    assert!(!alice.others_broadcast_since());
 }
 
 #[test]
 fn who_speaks_to_a_crowd_is_counted_although_another_writes_for_it() {
-    let hand_off = HandOff::new(true);
-    let alice = Cork::new(Arc::clone(&hand_off));
-    let bob = Cork::new(hand_off);
-    let crowd: Vec<_> = (0..limits::CROWD).map(|_| session(ROOMY)).collect();
+    let direct_writes = DirectWrites::new(true);
+    let alice = PendingWrites::new(Arc::clone(&direct_writes));
+    let bob = PendingWrites::new(direct_writes);
+    let crowd: Vec<_> = (0..limits::MIN_BROADCAST_DELIVERIES)
+        .map(|_| session(ROOMY))
+        .collect();
     let mut clients: Vec<_> = crowd.iter().map(|it| attach_unwritten(1, it)).collect();
-    for cork in [&alice, &bob] {
+    for pending in [&alice, &bob] {
         for outbox in &crowd {
-            cork.send(outbox, &delivery("x")).unwrap();
+            pending.send(outbox, &delivery("x")).unwrap();
         }
     }
     bob.flush();
     clients
         .iter_mut()
         .for_each(|it| nothing_has_arrived(&mut it.client));
-    assert!(alice.speaks_in_company());
+    assert!(alice.others_broadcast_since());
 }
 
 #[test]
@@ -166,17 +168,17 @@ fn a_queue_that_one_reader_fills_is_written_before_it_is_full() {
     let Unwritten {
         woken, mut client, ..
     } = attach_unwritten(1, &session);
-    let cork = Cork::for_test(true);
+    let pending = PendingWrites::for_test(true);
     for number in 0..20 {
-        assert_eq!(cork.send(&session, &numbered(number)), Ok(()));
+        assert_eq!(pending.send(&session, &numbered(number)), Ok(()));
     }
     assert_eq!(next_data(&mut client), data(&numbered_text(0)));
     // Another who has the duty as well, and does not come to it.
-    let idle = Cork::for_test(true);
-    cork.flush();
+    let idle = PendingWrites::for_test(true);
+    pending.flush();
     idle.send(&session, &numbered(20)).unwrap();
     for number in 21..40 {
-        assert_eq!(cork.send(&session, &numbered(number)), Ok(()));
+        assert_eq!(pending.send(&session, &numbered(number)), Ok(()));
     }
     // And where the reader only wakes the writer, it is woken by then.
     let plain = plain();
@@ -191,14 +193,14 @@ fn a_queue_that_one_reader_fills_is_written_before_it_is_full() {
 fn panic_in_drains(defective: &[&Arc<Outbox>], other: &Arc<Outbox>) {
     let panicked = thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let cork = Cork::for_test(true);
+            let pending = PendingWrites::for_test(true);
             for outbox in defective {
-                cork.send(outbox, &delivery("one")).unwrap();
+                pending.send(outbox, &delivery("one")).unwrap();
                 // A wrong count, which the check for overflow finds.
                 outbox.state.lock().deliveries = 0;
             }
-            cork.send(other, &delivery("two")).unwrap();
-            cork.flush();
+            pending.send(other, &delivery("two")).unwrap();
+            pending.flush();
         });
         reader.join()
     });

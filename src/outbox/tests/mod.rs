@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{bounded, never};
 
 use super::batch::{Batch, Write};
-use super::direct_write::{Cork, HandOff};
+use super::direct_write::{DirectWrites, PendingWrites};
 use super::writer::Writer;
 use super::*;
 use crate::limits;
@@ -57,20 +57,20 @@ fn begin<'a, 'b>(outbox: &'a Outbox, batch: &'b mut Batch) -> Option<Write<'a, '
     Some(write)
 }
 
-impl Cork {
+impl PendingWrites {
     /// Of a reader that has no company.
-    pub(crate) fn for_test(hand_off: bool) -> Cork {
-        Cork::new(HandOff::new(hand_off))
+    pub(crate) fn for_test(direct_writes: bool) -> PendingWrites {
+        PendingWrites::new(DirectWrites::new(direct_writes))
     }
 }
 
 /// Of a reader that leaves the writing to the writer.
-fn plain() -> Cork {
-    Cork::for_test(false)
+fn plain() -> PendingWrites {
+    PendingWrites::for_test(false)
 }
 
 /// As a reader queues it that leaves the writing to the writer.
-fn queue(outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), NotQueued> {
+fn queue(outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), SendError> {
     plain().send(outbox, delivery)
 }
 
@@ -177,7 +177,7 @@ fn connect_with(
     if let Some(evicted) = writer.attach(outbox, &pong("attached")) {
         evicted.evict();
     }
-    plain().take_up(Duty::Yours, outbox);
+    plain().note(MustDrain::Soon, outbox);
     assert_eq!(next_data(&mut client), "Pong attached");
     (attachment, writer, client)
 }

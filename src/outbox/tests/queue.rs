@@ -9,7 +9,7 @@ fn what_one_thread_sends_stays_in_order() {
     for text in ["one", "two", "three"] {
         assert_eq!(queue(&outbox, &delivery(text)), Ok(()));
     }
-    attachment.answer(goodbye().encode(), &plain());
+    attachment.respond(goodbye().encode(), &plain());
     assert_eq!(
         take(&outbox),
         [
@@ -26,10 +26,10 @@ fn the_bound_is_one_of_bytes_and_only_deliveries_count() {
     let message = delivery("x");
     let outbox = session(2 * message.wire_len());
     let attachment = attached(&outbox);
-    attachment.answer(goodbye().encode(), &plain());
+    attachment.respond(goodbye().encode(), &plain());
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Ok(()));
-    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &message), Err(SendError::Full));
     take(&outbox);
     assert_eq!(
         queue(&outbox, &message),
@@ -45,9 +45,9 @@ fn a_gap_is_told_where_it_is_and_once() {
     let attachment = attached(&outbox);
     assert_eq!(queue(&outbox, &message), Ok(()));
     for _ in 0..3 {
-        assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+        assert_eq!(queue(&outbox, &message), Err(SendError::Full));
     }
-    attachment.answer(goodbye().encode(), &plain());
+    attachment.respond(goodbye().encode(), &plain());
     let missed = |count| format!("Missed {count} messages: you read too slowly");
     assert_eq!(take(&outbox), [data("x"), missed(3), "Goodbye".to_owned()]);
     assert_eq!(take(&outbox), [""; 0]);
@@ -60,10 +60,10 @@ fn each_gap_is_told_before_the_next_delivery_that_fits() {
     let _attachment = attached(&outbox);
     let missed = |count| format!("Missed {count} messages: you read too slowly");
     assert_eq!(queue(&outbox, &long), Ok(()));
-    assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &long), Err(SendError::Full));
     assert_eq!(queue(&outbox, &short), Ok(()));
-    assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
-    assert_eq!(queue(&outbox, &long), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &long), Err(SendError::Full));
+    assert_eq!(queue(&outbox, &long), Err(SendError::Full));
     assert_eq!(queue(&outbox, &short), Ok(()));
     let taken = take(&outbox);
     assert_eq!(taken[1..], [missed(1), data("x"), missed(2), data("x")]);
@@ -74,12 +74,12 @@ fn a_gap_that_was_told_is_over() {
     let message = delivery("x");
     let outbox = session(message.wire_len());
     assert_eq!(queue(&outbox, &message), Ok(()));
-    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &message), Err(SendError::Full));
     let _attachment = attached(&outbox);
     // The notice is on its way, the delivery before it not yet written.
     let mut batch = Batch::default();
     let write = begin(&outbox, &mut batch).expect("a batch");
-    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &message), Err(SendError::Full));
     let length = write.batch.to_write().len();
     drop(write.end(length, None));
     assert_eq!(take(&outbox), ["Missed 1 messages: you read too slowly"]);
@@ -129,11 +129,11 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
     let outbox = session(message.wire_len());
     let attachment = attached(&outbox);
     assert_eq!(queue(&outbox, &message), Ok(()));
-    assert_eq!(queue(&outbox, &message), Err(NotQueued::Full));
+    assert_eq!(queue(&outbox, &message), Err(SendError::Full));
     attachment.finish(Some(goodbye().encode()));
     assert!(!attachment.is_served() && !attachment.wait_for_room(&plain()));
-    assert_eq!(queue(&outbox, &message), Err(NotQueued::Closed));
-    attachment.answer(goodbye().encode(), &plain());
+    assert_eq!(queue(&outbox, &message), Err(SendError::Closed));
+    attachment.respond(goodbye().encode(), &plain());
     attachment.shut_down();
     let missed = "Missed 1 messages: you read too slowly".to_owned();
     assert_eq!(take(&outbox), [data("x"), missed, "Goodbye".to_owned()]);
@@ -143,12 +143,12 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
 fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
     let outbox = session(ROOMY);
     let attachment = attached(&outbox);
-    attachment.answer(vec![0; 65_535 - 64], &plain());
+    attachment.respond(vec![0; 65_535 - 64], &plain());
     assert!(
         attachment.wait_for_room(&plain()),
         "one byte is left of 64 KiB"
     );
-    attachment.answer(Vec::new(), &plain());
+    attachment.respond(Vec::new(), &plain());
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
         scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
@@ -157,7 +157,7 @@ fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
         while take(&outbox) != [""; 0] {}
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
 
-        attachment.answer(vec![0; 65_536], &plain());
+        attachment.respond(vec![0; 65_536], &plain());
         scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
         outbox.finish();
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(false));
@@ -171,9 +171,9 @@ fn short_answers_count_what_they_cost() {
     // Three bytes and 64 more each.
     for _ in 0..65_536 / 67 {
         assert!(attachment.wait_for_room(&plain()));
-        attachment.answer(vec![255, 252, 1], &plain());
+        attachment.respond(vec![255, 252, 1], &plain());
     }
-    attachment.answer(vec![255, 252, 1], &plain());
+    attachment.respond(vec![255, 252, 1], &plain());
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
         scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
@@ -186,14 +186,14 @@ fn short_answers_count_what_they_cost() {
         drop(write.end(length, None));
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
     });
-    assert_eq!(outbox.state.lock().answers, 0);
+    assert_eq!(outbox.state.lock().responses, 0);
 }
 
 #[test]
 fn the_answers_to_earlier_connections_are_bounded_together() {
     let session = session(ROOMY);
     let first = attached(&session);
-    first.answer(vec![0; 65_536], &plain());
+    first.respond(vec![0; 65_536], &plain());
     let second = attach_unwritten(2, &session).attachment;
     // Not before they are thrown away is there room for its own.
     let (asked, went_on) = bounded(1);
@@ -221,13 +221,13 @@ fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
         let session = session(ROOMY);
         let first = attached(&session);
         queue(&session, &delivery("one")).unwrap();
-        first.answer(goodbye().encode(), &plain());
+        first.respond(goodbye().encode(), &plain());
         queue(&session, &delivery("two")).unwrap();
         lose(&session, accepted);
         let _second = attach_unwritten(2, &session);
         assert_eq!(take(&session), comes_again, "{accepted} bytes");
         let state = session.state.lock();
-        assert_eq!((state.deliveries, state.answers), (0, 0));
+        assert_eq!((state.deliveries, state.responses), (0, 0));
     }
 }
 
@@ -237,7 +237,7 @@ fn a_gap_that_was_not_told_is_told_to_the_next_connection() {
     let session = session(message.wire_len());
     let _first = attached(&session);
     queue(&session, &message).unwrap();
-    assert_eq!(queue(&session, &message), Err(NotQueued::Full));
+    assert_eq!(queue(&session, &message), Err(SendError::Full));
     lose(&session, message.wire_len() + 5);
     let _second = attach_unwritten(2, &session);
     assert_eq!(take(&session), ["Missed 1 messages: you read too slowly"]);

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use crate::outbox::Attachment;
-use crate::outbox::direct_write::Cork;
-use crate::protocol::telnet::Telnet;
-use crate::server::rate_limit::Rate;
+use crate::outbox::direct_write::PendingWrites;
+use crate::protocol::telnet::TelnetFilter;
+use crate::server::rate_limit::RateLimiter;
 
 /// The client's bytes without telnet's, which are answered on the way; until there is
 /// a session, those that come before the login deadline.
 pub(super) struct Input<'a> {
     pub(super) socket: &'a TcpStream,
     pub(super) attachment: &'a Attachment,
-    pub(super) cork: &'a Cork,
-    pub(super) telnet: Telnet,
-    pub(super) rate: &'a mut Rate,
+    pub(super) pending: &'a PendingWrites,
+    pub(super) telnet: TelnetFilter,
+    pub(super) rate: &'a mut RateLimiter,
     /// By when there is to be a session; `None` once there is one.
     pub(super) login_deadline: Option<Instant>,
 }
@@ -26,8 +26,8 @@ pub(super) struct Input<'a> {
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            self.cork.flush();
-            if !self.attachment.wait_for_room(self.cork) {
+            self.pending.flush();
+            if !self.attachment.wait_for_room(self.pending) {
                 return Ok(0);
             }
             if let Some(deadline) = self.login_deadline {
@@ -47,7 +47,7 @@ impl Read for Input<'_> {
             let mut answers = Vec::new();
             let kept = self.telnet.filter(&mut buffer[..count], &mut answers);
             if !answers.is_empty() {
-                self.attachment.answer(answers, self.cork);
+                self.attachment.respond(answers, self.pending);
                 self.wait_for_rate();
             }
             // Nothing but telnet's is not the end of input.
@@ -67,7 +67,7 @@ impl Input<'_> {
     /// Asked at each request too, since requests that have been read may be answered later:
     /// the rate delays each by up to a second. (A client that does not take its answers is
     /// left to the write timeout.)
-    pub(super) fn is_too_late_to_log_in(&self) -> bool {
+    pub(super) fn login_deadline_passed(&self) -> bool {
         self.login_deadline
             .is_some_and(|deadline| deadline <= Instant::now())
     }
@@ -78,12 +78,12 @@ impl Input<'_> {
         let delay = self.rate.delay(Instant::now());
         if !delay.is_zero() {
             debug!("asks too fast: waits {} ms", delay.as_millis());
-            self.attachment.pause(delay, self.cork);
+            self.attachment.pause(delay, self.pending);
         }
     }
 
     /// There is a session: from now on a read takes its time, and costs one system call.
-    pub(super) fn has_logged_in(&mut self) -> io::Result<()> {
+    pub(super) fn clear_login_deadline(&mut self) -> io::Result<()> {
         match self.login_deadline.take() {
             Some(_) => self.socket.set_read_timeout(None),
             None => Ok(()),

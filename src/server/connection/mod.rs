@@ -21,21 +21,21 @@ use std::time::{Duration, Instant};
 use log::{debug, error, info, trace};
 use rustix::net::sockopt;
 
-use crate::commands::{self, Answer};
-use crate::limits::{self, BAD_REQUESTS};
+use crate::commands::{self, Outcome};
+use crate::limits::{self, MAX_BAD_REQUESTS};
 use crate::net::keepalive;
 use crate::net::line_reader::LineReader;
 use crate::outbox::Loss;
-use crate::outbox::direct_write::{Cork, HandOff};
+use crate::outbox::direct_write::{DirectWrites, PendingWrites};
 use crate::protocol::framing::Line;
-use crate::protocol::redact::Wire;
+use crate::protocol::redact::Redacted;
 use crate::protocol::reply::{Notice, Reply, Response};
-use crate::protocol::request::{self, Header, LineFault, Request, Stray};
+use crate::protocol::request::{self, BadLine, BadStatusLine, Header, Request};
 use crate::protocol::status::Status;
-use crate::protocol::telnet::Telnet;
-use crate::server::rate_limit::Rate;
-use crate::server::refusal::Farewell;
-use crate::sessions::{Admission, Session};
+use crate::protocol::telnet::TelnetFilter;
+use crate::server::rate_limit::RateLimiter;
+use crate::server::refusal::Refuser;
+use crate::sessions::{Registration, Session};
 use input::{Input, drain_input};
 
 pub mod input;
@@ -50,21 +50,21 @@ pub struct Connection {
     /// connection.
     pub peer: SocketAddr,
     /// Its registration.
-    pub admission: Admission,
+    pub registration: Registration,
     /// The time of the accept.
     pub since: Instant,
     /// The longest time from `since` to the first name.
     pub login_timeout: Duration,
     /// The limit for its requests.
-    pub rate: Rate,
+    pub rate: RateLimiter,
     /// The longest time for a batch.
     pub write_timeout: Duration,
     /// Whether its session lingers if the connection is lost.
     pub may_linger: bool,
     /// What all reader threads share for their direct writes.
-    pub hand_off: Arc<HandOff>,
+    pub direct_writes: Arc<DirectWrites>,
     /// Logs that there is no thread for its writer.
-    pub farewell: Farewell,
+    pub refuser: Refuser,
 }
 
 /// Serves one client until it is gone.
@@ -74,7 +74,7 @@ pub struct Connection {
 /// through would have a copy in its frame; and the functions below are not inlined into
 /// one frame for all they do.
 pub fn serve(connection: Box<Connection>) {
-    serve_with(connection, commands::answer);
+    serve_with(connection, commands::execute);
 }
 
 /// Why a conversation ended, if the reading did not fail.
@@ -82,7 +82,7 @@ enum Ending {
     /// The client closed its side, or all of it.
     EndOfInput,
     /// This response is the last.
-    LastAnswer(Reply),
+    LastResponse(Reply),
     /// The client had no name at the login deadline.
     TooSlowToLogIn,
     /// Nothing more is written to the connection: the server shuts down, a `Quit` or a
@@ -91,70 +91,77 @@ enum Ending {
 }
 
 /// What executes a request.
-type Execute = fn(&mut Admission, &Cork, Request) -> Answer;
+type Execute = fn(&mut Registration, &PendingWrites, Request) -> Outcome;
 
 /// Serves with another way to execute requests: tests have one that panics.
-fn serve_with(mut connection: Box<Connection>, carry_out: Execute) {
+fn serve_with(mut connection: Box<Connection>, execute: Execute) {
     if let Err(e) = prepare(&connection.socket, connection.write_timeout) {
         debug!("cannot set socket options: {e}");
     }
     info!("connected from {}", connection.peer);
-    let ending = converse_or_panic(&mut connection, carry_out);
-    leave(connection, ending);
+    let ending = request_loop_catching_panics(&mut connection, execute);
+    close_connection(connection, ending);
 }
 
 /// The conversation, and what a panic in it becomes.
 #[inline(never)]
-fn converse_or_panic(connection: &mut Connection, carry_out: Execute) -> io::Result<Ending> {
+fn request_loop_catching_panics(
+    connection: &mut Connection,
+    execute: Execute,
+) -> io::Result<Ending> {
     let Connection {
         socket,
         peer,
-        admission,
+        registration,
         since,
         login_timeout,
         rate,
-        hand_off,
-        farewell,
+        direct_writes,
+        refuser,
         ..
     } = connection;
-    let cork = Cork::new(Arc::clone(hand_off));
+    let pending = PendingWrites::new(Arc::clone(direct_writes));
     let input = Input {
         socket,
-        attachment: &Arc::clone(admission.attachment()),
-        cork: &cork,
-        telnet: Telnet::default(),
+        attachment: &Arc::clone(registration.attachment()),
+        pending: &pending,
+        telnet: TelnetFilter::default(),
         rate,
         login_deadline: Some(*since + *login_timeout),
     };
-    let carry_out = |admission: &mut Admission, cork: &Cork, request| {
-        let answer = carry_out(admission, cork, request);
-        if matches!(&answer, Answer::Send(reply) if reply.response == Response::ServerIsFull) {
-            farewell.log_refusal(*peer, Notice::ServerIsFull, "no thread for its writer");
+    let execute = |registration: &mut Registration, pending: &PendingWrites, request| {
+        let answer = execute(registration, pending, request);
+        if matches!(&answer, Outcome::Respond(reply) if reply.response == Response::ServerIsFull) {
+            refuser.log_refusal(*peer, Notice::ServerIsFull, "no thread for its writer");
         }
         answer
     };
     // A panic in here is a defect, and costs this connection: an update may be half done, so
     // the connection is closed. It shares the session map with others, whose sections cannot
     // panic, and their outboxes: a panic in a write to another client loses that one too.
-    let mut asking = Ok(Header::Empty);
-    let conversation = || converse(input, admission, &cork, &mut asking, carry_out);
-    panic::catch_unwind(AssertUnwindSafe(conversation))
-        .unwrap_or_else(|_| Ok(Ending::LastAnswer(failed(admission, asking))))
+    let mut current_header = Ok(Header::Empty);
+    let conversation = || request_loop(input, registration, &pending, &mut current_header, execute);
+    panic::catch_unwind(AssertUnwindSafe(conversation)).unwrap_or_else(|_| {
+        Ok(Ending::LastResponse(internal_error(
+            registration,
+            current_header,
+        )))
+    })
 }
 
 /// Sends the last message, and ends the session and the threads. The connection counts as a
 /// client until then.
 #[inline(never)]
-fn leave(mut connection: Box<Connection>, ending: io::Result<Ending>) {
-    let attachment = Arc::clone(connection.admission.attachment());
+fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>) {
+    let attachment = Arc::clone(connection.registration.attachment());
     // The session ends before the outbox is closed, so the name is free before the client can
     // see the close.
     let ended = match &ending {
-        Ok(Ending::EndOfInput | Ending::LastAnswer(_)) => connection.admission.end_session(),
+        Ok(Ending::EndOfInput | Ending::LastResponse(_)) => connection.registration.end_session(),
         Ok(Ending::TooSlowToLogIn | Ending::Closed) | Err(_) => None,
     };
     match &ending {
-        Ok(Ending::LastAnswer(reply)) => attachment.finish(Some(reply.encode())),
+        Ok(Ending::LastResponse(reply)) => attachment.finish(Some(reply.encode())),
         Ok(Ending::EndOfInput) => attachment.finish(None),
         Ok(Ending::TooSlowToLogIn) => {
             let notice = Notice::TooSlowToLogIn(connection.login_timeout.as_secs());
@@ -165,41 +172,41 @@ fn leave(mut connection: Box<Connection>, ending: io::Result<Ending>) {
             attachment.finish(Some(Notice::ShuttingDown.encoded(None)));
         }
         Ok(Ending::Closed) => {}
-        Err(_) => attachment.break_off(),
+        Err(_) => attachment.abort(),
     }
     // While the writer thread writes the rest, unread input is safe in the kernel. Then it is
     // read and dropped: a close with unread input would reset the connection, and destroy what
     // the client has not read yet. Behind an end of input there is none.
-    connection.admission.writer.end();
+    connection.registration.writer.end();
     if !matches!(ending, Ok(Ending::EndOfInput)) {
-        let mut buffer = vec![0; limits::READ_BUFFER];
+        let mut buffer = vec![0; limits::READ_BUFFER_SIZE];
         drain_input(
             &connection.socket,
-            Instant::now() + limits::CLOSING_TIME,
+            Instant::now() + limits::CLOSE_TIMEOUT,
             &mut buffer,
         );
     }
     let (peer, may_linger) = (connection.peer, connection.may_linger);
-    give_up_the_session(connection.admission, peer, ended, ending, may_linger);
+    release_session(connection.registration, peer, ended, ending, may_linger);
 }
 
 /// Releases the session, if that has not been done yet, for good or to linger, and logs how
 /// the connection ended.
-fn give_up_the_session(
-    mut admission: Admission,
+fn release_session(
+    mut registration: Registration,
     peer: SocketAddr,
     ended: Option<Session>,
     ending: io::Result<Ending>,
     may_linger: bool,
 ) {
-    let attachment = Arc::clone(admission.attachment());
-    let session = ended.or_else(|| admission.sessions().by_token(admission.token()?));
+    let attachment = Arc::clone(registration.attachment());
+    let session = ended.or_else(|| registration.sessions().by_token(registration.token()?));
     let client = match session {
         Some(session) => format!("{} ({peer})", session.name),
         None => peer.to_string(),
     };
     let lost = match (ending, attachment.loss()) {
-        (Ok(Ending::LastAnswer(Reply { response, .. })), _) => {
+        (Ok(Ending::LastResponse(Reply { response, .. })), _) => {
             Ok(format!("answered {}, {response}", response.status()))
         }
         (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
@@ -220,10 +227,10 @@ fn give_up_the_session(
     };
     match lost {
         Ok(how) => {
-            admission.end_session();
+            registration.end_session();
             info!("disconnected {client}: {how}");
         }
-        Err(problem) => match admission.break_session(may_linger) {
+        Err(problem) => match registration.break_session(may_linger) {
             Some((_, true)) => info!("lost {client}, session lingers: {problem}"),
             Some((_, false)) => info!("lost {client}, session ended: {problem}"),
             None => info!("lost {client}: {problem}"),
@@ -239,58 +246,58 @@ fn prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
     socket.set_nodelay(true)?;
     // SO_SNDTIMEO bounds one call of send(2).
     socket.set_write_timeout(Some(write_timeout))?;
-    sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER)?;
+    sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER_SIZE)?;
     let user_timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
     keepalive::detect_dead_peers(socket, user_timeout)
 }
 
 /// Reads requests and answers them, one after the other. The header of the one that
-/// is being answered is left in `asking`, for the case that this panics.
-fn converse(
+/// is being answered is left in `current_header`, for the case that this panics.
+fn request_loop(
     input: Input<'_>,
-    admission: &mut Admission,
-    cork: &Cork,
-    asking: &mut Result<Header, LineFault>,
-    mut carry_out: impl FnMut(&mut Admission, &Cork, Request) -> Answer,
+    registration: &mut Registration,
+    pending: &PendingWrites,
+    current_header: &mut Result<Header, BadLine>,
+    mut execute: impl FnMut(&mut Registration, &PendingWrites, Request) -> Outcome,
 ) -> io::Result<Ending> {
-    let attachment = Arc::clone(admission.attachment());
+    let attachment = Arc::clone(registration.attachment());
     let mut lines = Box::new(LineReader::new(input));
     let mut bad_requests = 0;
     while let Some(asked) = read_request(&mut lines)? {
         lines.source_mut().wait_for_rate();
-        if !attachment.wait_for_room(cork) {
+        if !attachment.wait_for_room(pending) {
             return Ok(Ending::Closed);
         }
-        if lines.source_mut().is_too_late_to_log_in() {
+        if lines.source_mut().login_deadline_passed() {
             return Ok(Ending::TooSlowToLogIn);
         }
         let answer = match asked {
             Ok(request) => {
-                *asking = request.header;
-                carry_out(admission, cork, request)
+                *current_header = request.header;
+                execute(registration, pending, request)
             }
-            Err(stray) => answer_to_stray(admission, stray),
+            Err(stray) => reject_status_line(registration, stray),
         };
         match answer {
-            Answer::Sent => bad_requests = 0,
-            Answer::Send(reply) => {
+            Outcome::AlreadyQueued => bad_requests = 0,
+            Outcome::Respond(reply) => {
                 let bad = reply.response.status() == Status::BadRequest;
                 bad_requests = if bad { bad_requests + 1 } else { 0 };
-                if bad_requests == BAD_REQUESTS {
-                    return Ok(Ending::LastAnswer(reply));
+                if bad_requests == MAX_BAD_REQUESTS {
+                    return Ok(Ending::LastResponse(reply));
                 }
                 debug!("answered {}", reply.response.status());
-                attachment.answer(reply.encode(), cork);
+                attachment.respond(reply.encode(), pending);
             }
-            Answer::Last(reply) => return Ok(Ending::LastAnswer(reply)),
+            Outcome::RespondAndClose(reply) => return Ok(Ending::LastResponse(reply)),
         }
-        if admission.token().is_some() {
-            lines.source_mut().has_logged_in()?;
+        if registration.token().is_some() {
+            lines.source_mut().clear_login_deadline()?;
         }
     }
     Ok(if attachment.loss().is_some() || !attachment.is_served() {
         Ending::Closed
-    } else if lines.source_mut().is_too_late_to_log_in() {
+    } else if lines.source_mut().login_deadline_passed() {
         Ending::TooSlowToLogIn
     } else {
         Ending::EndOfInput
@@ -299,7 +306,9 @@ fn converse(
 
 /// Reads the three lines of a request, or one that stands where a request should
 /// begin. `None` at the end of input; what has begun by then is dropped.
-fn read_request(lines: &mut LineReader<impl Read>) -> io::Result<Option<Result<Request, Stray>>> {
+fn read_request(
+    lines: &mut LineReader<impl Read>,
+) -> io::Result<Option<Result<Request, BadStatusLine>>> {
     let Some(status_line) = next_line(lines)? else {
         return Ok(None);
     };
@@ -320,7 +329,7 @@ fn read_request(lines: &mut LineReader<impl Read>) -> io::Result<Option<Result<R
 fn next_line<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<Line<'_>>> {
     let line = lines.next_line()?;
     match line {
-        Some(Line::Whole(bytes)) => trace!("> {}", Wire(bytes)),
+        Some(Line::Whole(bytes)) => trace!("> {}", Redacted(bytes)),
         Some(Line::TooLong) => trace!("> (too long)"),
         None => {}
     }
@@ -328,22 +337,22 @@ fn next_line<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<Line<'_>>>
 }
 
 /// The answer to a request of this header whose handling panicked.
-fn failed(admission: &Admission, asking: Result<Header, LineFault>) -> Reply {
+fn internal_error(registration: &Registration, current_header: Result<Header, BadLine>) -> Reply {
     error!("answering a request panicked; closing its connection");
     Reply {
-        header: commands::fallback_header(admission, asking),
+        header: commands::fallback_header(registration, current_header),
         response: Response::Failed,
     }
 }
 
-fn answer_to_stray(admission: &Admission, stray: Stray) -> Answer {
+fn reject_status_line(registration: &Registration, stray: BadStatusLine) -> Outcome {
     let reply = Reply {
-        header: admission.token(),
-        response: Response::Stray(stray),
+        header: registration.token(),
+        response: Response::BadStatusLine(stray),
     };
     match stray {
         // A browser sends more lines, of which one might be a request.
-        Stray::Http => Answer::Last(reply),
-        Stray::TooLong | Stray::NotEmpty => Answer::Send(reply),
+        BadStatusLine::Http => Outcome::RespondAndClose(reply),
+        BadStatusLine::TooLong | BadStatusLine::NotEmpty => Outcome::Respond(reply),
     }
 }

@@ -14,7 +14,7 @@ use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
 
 /// A handler with a defect: one text makes it panic.
-fn defective(connection: &mut Admission, cork: &Cork, request: Request) -> Answer {
+fn defective(connection: &mut Registration, pending: &PendingWrites, request: Request) -> Outcome {
     if request
         .body
         .as_ref()
@@ -22,7 +22,7 @@ fn defective(connection: &mut Admission, cork: &Cork, request: Request) -> Answe
     {
         panic!("a defect");
     }
-    commands::answer(connection, cork, request)
+    commands::execute(connection, pending, request)
 }
 
 /// A client that is served with the defect.
@@ -33,14 +33,14 @@ fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
     let connection = Box::new(Connection {
         socket,
         peer,
-        admission: sessions.admit(attachment, None).unwrap(),
+        registration: sessions.register(attachment, None).unwrap(),
         write_timeout: Duration::from_secs(30),
         may_linger: true,
         since: Instant::now(),
         login_timeout: Duration::from_secs(60),
-        hand_off: HandOff::new(true),
+        direct_writes: DirectWrites::new(true),
         rate: any_rate(),
-        farewell: Farewell::start().unwrap(),
+        refuser: Refuser::start().unwrap(),
     });
     (client, thread::spawn(|| serve_with(connection, defective)))
 }
@@ -191,13 +191,17 @@ fn attachment(socket: &Arc<TcpStream>) -> Attachment {
     Attachment::new(next_number(), socket, DEFAULT_QUEUE, timeout, never())
 }
 
-/// A connection with a session that may linger. Its first response stays in the cork.
-fn known(sessions: &Arc<Sessions>, socket: &Arc<TcpStream>, cork: &Cork) -> Admission {
-    let mut admission = sessions.admit(attachment(socket), None).unwrap();
+/// A connection with a session that may linger. Its first response stays in the list.
+fn known(
+    sessions: &Arc<Sessions>,
+    socket: &Arc<TcpStream>,
+    pending: &PendingWrites,
+) -> Registration {
+    let mut registration = sessions.register(attachment(socket), None).unwrap();
     let (name, token) = (name("alice"), Token::from_bits([1; 16]));
-    admission.claim(&name, token, cork).unwrap();
+    registration.claim(&name, token, pending).unwrap();
     sessions.use_token(token).unwrap();
-    admission
+    registration
 }
 
 #[test]
@@ -222,16 +226,16 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
     ] {
         let sessions = Sessions::new(10, None);
         let (_client, socket, _) = socket_pair();
-        let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
-        let mut admission = known(&sessions, &socket, &cork);
-        let attachment = Arc::clone(admission.attachment());
+        let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
+        let mut registration = known(&sessions, &socket, &pending);
+        let attachment = Arc::clone(registration.attachment());
         match loss {
             Some(loss) => attachment.outbox().unwrap().fail_write(loss, || {}),
-            None => attachment.break_off(),
+            None => attachment.abort(),
         }
-        admission.writer.end();
+        registration.writer.end();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        give_up_the_session(admission, peer, None, ending, true);
+        release_session(registration, peer, None, ending, true);
         assert_eq!(sessions.names("", usize::MAX).1, usize::from(lingers));
     }
 }
@@ -240,9 +244,9 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
 fn end_of_input_waits_for_the_write_that_has_the_error() {
     let (client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
-    let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
-    let admission = known(&sessions, &socket, &cork);
-    let attachment = Arc::clone(admission.attachment());
+    let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
+    let registration = known(&sessions, &socket, &pending);
+    let attachment = Arc::clone(registration.attachment());
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
     // The other thread's part: it takes the error.
@@ -253,9 +257,9 @@ fn end_of_input_waits_for_the_write_that_has_the_error() {
         let reset = io::ErrorKind::ConnectionReset.into();
         outbox.fail_write(Loss::WriteFailed(reset), || {
             scope.spawn(|| {
-                let cork = Cork::for_test(true);
+                let pending = PendingWrites::for_test(true);
                 let mut rate = any_rate();
-                let mut input = input(&socket, &attachment, &cork, &mut rate);
+                let mut input = input(&socket, &attachment, &pending, &mut rate);
                 read.send(input.read(&mut [0; 10]).unwrap())
             });
             let early = was_read.recv_timeout(Duration::from_millis(50));
@@ -267,23 +271,23 @@ fn end_of_input_waits_for_the_write_that_has_the_error() {
 }
 
 /// No limit.
-fn any_rate() -> Rate {
-    Rate::new(0, 1, Instant::now())
+fn any_rate() -> RateLimiter {
+    RateLimiter::new(0, 1, Instant::now())
 }
 
 /// What a reader thread with a session reads from.
 fn input<'a>(
     socket: &'a TcpStream,
     attachment: &'a Attachment,
-    cork: &'a Cork,
-    rate: &'a mut Rate,
+    pending: &'a PendingWrites,
+    rate: &'a mut RateLimiter,
 ) -> Input<'a> {
     Input {
         rate,
         socket,
         attachment,
-        cork,
-        telnet: Telnet::default(),
+        pending,
+        telnet: TelnetFilter::default(),
         login_deadline: None,
     }
 }
@@ -292,19 +296,19 @@ fn input<'a>(
 fn an_end_of_input_is_one_although_a_reset_followed_it() {
     let (client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
-    let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
-    let admission = known(&sessions, &socket, &cork);
+    let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
+    let registration = known(&sessions, &socket, &pending);
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!((&*socket).read(&mut [0]).unwrap(), 0);
     drop(client);
     // What is written to a closed socket is answered with a reset.
-    let attachment = admission.attachment();
+    let attachment = registration.attachment();
     (&*socket).write_all(b"x").unwrap();
     while socket.peer_addr().is_ok() {
         thread::yield_now();
     }
     // Without this, a flush would write, and take the error.
-    let other = Cork::for_test(true);
+    let other = PendingWrites::for_test(true);
     let mut rate = any_rate();
     let mut input = input(&socket, attachment, &other, &mut rate);
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
@@ -315,18 +319,18 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
 fn who_has_logged_in_is_read_without_a_timeout() {
     let (mut client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
-    let (socket, cork) = (Arc::new(socket), Cork::for_test(true));
-    let admission = known(&sessions, &socket, &cork);
+    let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
+    let registration = known(&sessions, &socket, &pending);
     let mut rate = any_rate();
     let mut input = Input {
         login_deadline: Some(Instant::now() + Duration::from_secs(60)),
-        ..input(&socket, admission.attachment(), &cork, &mut rate)
+        ..input(&socket, registration.attachment(), &pending, &mut rate)
     };
     client.write_all(b"x").unwrap();
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);
     assert!(socket.read_timeout().unwrap() <= Some(Duration::from_secs(60)));
     assert!(socket.read_timeout().unwrap().is_some());
-    input.has_logged_in().unwrap();
+    input.clear_login_deadline().unwrap();
     client.write_all(b"x").unwrap();
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);
     assert_eq!(socket.read_timeout().unwrap(), None);

@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 
 use chat::limits;
 use chat::outbox::Attachment;
-use chat::outbox::direct_write::{Cork, HandOff};
+use chat::outbox::direct_write::{DirectWrites, PendingWrites};
 use chat::protocol::framing::Line;
 use chat::protocol::reply::Notice;
-use chat::protocol::server_message::{Content, FromServer};
+use chat::protocol::server_message::{Content, ServerMessage};
 use chat::protocol::token::Token;
 use chat::protocol::username::Username;
 use chat::server::connection::{self, Connection};
-use chat::server::rate_limit::Rate;
-use chat::server::refusal::Farewell;
+use chat::server::rate_limit::RateLimiter;
+use chat::server::refusal::Refuser;
 use chat::sessions::Sessions;
 use crossbeam_channel::never;
 use log::{LevelFilter, Log, Metadata, Record};
@@ -82,16 +82,16 @@ fn settle(sessions: &Arc<Sessions>, number: u64, name: &str, token: &str) {
     static LOST: OnceLock<Arc<TcpStream>> = OnceLock::new();
     let socket = LOST.get_or_init(|| Arc::new(connect().1));
     let attachment = attachment(number, Arc::clone(socket), RESIDENT_QUEUE);
-    let mut admission = sessions.admit(attachment, None).expect("there is room");
+    let mut registration = sessions.register(attachment, None).expect("there is room");
     let token = Token::from_hex(token).expect("a token");
     let name = Username::new(name).expect("a name");
-    let claimed = admission.claim(&name, token, &Cork::new(HandOff::new(false)));
+    let claimed = registration.claim(&name, token, &PendingWrites::new(DirectWrites::new(false)));
     assert!(claimed.is_ok_and(|ended| ended.is_empty()));
     // Otherwise the session could not linger.
     sessions.use_token(token).expect("it is there");
-    admission.attachment().break_off();
-    admission.writer.end();
-    assert!(matches!(admission.break_session(true), Some((_, true))));
+    registration.attachment().abort();
+    registration.writer.end();
+    assert!(matches!(registration.break_session(true), Some((_, true))));
 }
 
 /// Two ends of a connection: the client's and the server's.
@@ -110,8 +110,8 @@ fn attachment(number: u64, socket: Arc<TcpStream>, queue_size: usize) -> Attachm
 
 /// All that the server sends to a client that sends this and closes its side.
 fn converse(sessions: &Arc<Sessions>, stream: &[u8]) -> Vec<u8> {
-    static FAREWELL: OnceLock<Farewell> = OnceLock::new();
-    let farewell = FAREWELL.get_or_init(|| Farewell::start().expect("a thread"));
+    static REFUSER: OnceLock<Refuser> = OnceLock::new();
+    let refuser = REFUSER.get_or_init(|| Refuser::start().expect("a thread"));
     let (mut client, socket, peer) = connect();
     client.set_nodelay(true).expect("an open socket");
     client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -123,14 +123,14 @@ fn converse(sessions: &Arc<Sessions>, stream: &[u8]) -> Vec<u8> {
     let connection = Connection {
         socket,
         peer,
-        admission: sessions.admit(attachment, None).expect("there is room"),
+        registration: sessions.register(attachment, None).expect("there is room"),
         since: now,
         login_timeout: Duration::from_secs(limits::DEFAULT_LOGIN_TIMEOUT.into()),
-        rate: Rate::new(0, 1, now),
+        rate: RateLimiter::new(0, 1, now),
         write_timeout: WRITE_TIMEOUT,
         may_linger: true,
-        hand_off: HandOff::new(choose(stream, 0).is_multiple_of(2)),
-        farewell: farewell.clone(),
+        direct_writes: DirectWrites::new(choose(stream, 0).is_multiple_of(2)),
+        refuser: refuser.clone(),
     };
     thread::scope(|scope| {
         scope.spawn(|| connection::serve(Box::new(connection)));
@@ -170,7 +170,7 @@ fn part(mut bytes: &[u8]) -> (Vec<Heard>, Vec<u8>) {
 /// A message, as the client's parser takes it too.
 fn understood([status, header, data]: [&str; 3]) -> Heard {
     let lines = [status, header, data].map(|line| Line::Whole(line.as_bytes()));
-    let message = FromServer::parse(lines).expect("a message of this protocol");
+    let message = ServerMessage::parse(lines).expect("a message of this protocol");
     assert_eq!(message.header, Token::from_hex(header));
     let (header, data) = (header.to_owned(), data.to_owned());
     match message.content {

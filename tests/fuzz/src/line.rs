@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use chat::net::line_reader::LineReader;
 use chat::protocol::framing::Line;
-use chat::protocol::telnet::Telnet;
+use chat::protocol::telnet::TelnetFilter;
 
 use crate::{cut, letter};
 
@@ -28,7 +28,7 @@ fn read(pieces: &[&[u8]]) -> (Vec<Option<Vec<u8>>>, Vec<u8>) {
     let mut reader = LineReader::new(Source {
         pieces,
         piece: &[],
-        telnet: Telnet::default(),
+        telnet: TelnetFilter::default(),
         answers: Vec::new(),
     });
     let mut lines = Vec::new();
@@ -46,7 +46,7 @@ struct Source<'a> {
     pieces: &'a [&'a [u8]],
     /// What the buffer did not take of the last.
     piece: &'a [u8],
-    telnet: Telnet,
+    telnet: TelnetFilter,
     answers: Vec<u8>,
 }
 

@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::slice;
 
-use crate::letter::{self, BAD_REQUEST, Command, Said};
 use crate::connection::{RESIDENT_QUEUE, RESIDENTS};
+use crate::letter::{self, BAD_REQUEST, Command, Said};
 
 /// A message of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]

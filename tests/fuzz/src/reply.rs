@@ -3,7 +3,7 @@
 use chat::net::line_reader::LineReader;
 use chat::protocol::framing::Line;
 use chat::protocol::reply::{Delivery, Reply, Response, Scope};
-use chat::protocol::server_message::{Content, FromServer, Message, names_listed};
+use chat::protocol::server_message::{Content, Message, ServerMessage, parse_name_list};
 use chat::protocol::status::Status;
 use chat::protocol::text::{Printable, Text};
 use chat::protocol::token::Token;
@@ -16,8 +16,8 @@ use crate::{letter, three_lines};
 pub fn check(input: &[u8]) {
     let [status, header, data] = three_lines(input);
     let token = str::from_utf8(header).ok().and_then(Token::from_hex);
-    let read = FromServer::parse([status, header, data].map(Line::Whole));
-    if let Ok(FromServer {
+    let read = ServerMessage::parse([status, header, data].map(Line::Whole));
+    if let Ok(ServerMessage {
         header: its,
         content,
     }) = &read
@@ -32,7 +32,7 @@ pub fn check(input: &[u8]) {
         let is_header = token.is_some() || header.is_empty();
         assert!(is_message || !is_status || !is_header, "that is an answer");
     }
-    let data = Printable::harmless(data);
+    let data = Printable::lossy(data);
     check_harmless(&data);
     check_what_can_be_said(token, &data);
 }
@@ -114,7 +114,7 @@ fn check_what_can_be_said(token: Option<Token>, data: &Printable) {
             count: names.len(),
         },
     );
-    let listed = names_listed(&Printable::harmless(online.as_bytes()));
+    let listed = parse_name_list(&Printable::lossy(online.as_bytes()));
     assert_eq!(listed, names[..listed.len()], "{online:?}");
     // One that is missing did not fit.
     assert!(listed.len() == names.len() || online.len() > 8_512 - 64 - " and 0000 more".len());
@@ -163,6 +163,6 @@ fn read_back(bytes: &[u8]) -> (Option<Token>, Content) {
     let lines = [next(), next(), next()];
     assert!(matches!(reader.next_line(), Ok(None)));
     let lines = lines.each_ref().map(|line| Line::Whole(line));
-    let FromServer { header, content } = FromServer::parse(lines).expect("a message");
+    let ServerMessage { header, content } = ServerMessage::parse(lines).expect("a message");
     (header, content)
 }

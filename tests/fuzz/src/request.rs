@@ -4,7 +4,7 @@ use chat::net::line_reader::LineReader;
 use chat::protocol::framing::Line;
 use chat::protocol::reply::Response;
 use chat::protocol::request::{
-    self, Command, Header, LineFault, Request, Stray, Verb, check_status_line,
+    self, BadLine, BadStatusLine, Command, Header, Request, Verb, check_status_line,
 };
 use chat::protocol::text::Printable;
 use chat::protocol::token::Token;
@@ -15,7 +15,7 @@ use crate::{letter, three_lines};
 /// then writes what has been read as a client does, and reads that.
 pub fn check(input: &[u8]) {
     let [status, header, body] = three_lines(input);
-    let stray = check_status_line(Line::Whole(status)).map_err(Response::Stray);
+    let stray = check_status_line(Line::Whole(status)).map_err(Response::BadStatusLine);
     assert_eq!(stray.err().map(said), letter::stray(Some(status)));
 
     let (good_header, good_body) = (letter::good(Some(header)), letter::good(Some(body)));
@@ -97,13 +97,16 @@ fn read_back(bytes: &[u8]) -> (Option<Token>, Command) {
     };
     let [status, header, body] = [next(), next(), next()];
     assert!(matches!(reader.next_line(), Ok(None)));
-    assert_eq!(check_status_line(Line::Whole(&status)), Ok::<(), Stray>(()));
+    assert_eq!(
+        check_status_line(Line::Whole(&status)),
+        Ok::<(), BadStatusLine>(())
+    );
     let header = match Header::parse(Line::Whole(&header)) {
         Ok(Header::Empty) => None,
         Ok(Header::Token(token)) => Some(token),
         other => panic!("{other:?} is not what a client sends"),
     };
-    let body: Result<Printable, LineFault> = request::printable(Line::Whole(&body));
+    let body: Result<Printable, BadLine> = request::printable(Line::Whole(&body));
     let (word, arguments) = body.expect("a good line").split_word();
     let verb = Verb::parse(word.as_str()).expect("a command");
     let command = Command::parse(verb, arguments).expect("good arguments");

@@ -15,7 +15,9 @@ use std::time::Instant;
 
 use super::deliveries::{Read, Sent};
 use super::explain::{Asked, End, Life, Received, Seen, explain};
-use super::plan::{Ask, BAD_REQUESTS, Body, CLIENTS, Header, Move, Plan, Round, Settings, Then};
+use super::plan::{
+    Ask, Body, CLIENTS, Header, MAX_BAD_REQUESTS, Move, Plan, Round, Settings, Then,
+};
 use super::state::{Connection, Id, State, Token};
 use crate::support::{Client, Ended, Message, Server, missed_by, wait_for};
 
@@ -555,7 +557,7 @@ impl<'a> Driver<'a> {
                 } else {
                     0
                 };
-                if bad_ones == BAD_REQUESTS {
+                if bad_ones == MAX_BAD_REQUESTS {
                     last = Some(answered);
                 }
                 had_last_word = last.is_some()

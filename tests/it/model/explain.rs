@@ -569,6 +569,8 @@ impl Seen<'_> {
         let asked = &life.asked[node.places[i].next];
         let own = node.state.own.get(&life.connection).cloned();
         let acting = match (asked.ask.header, &asked.token) {
+            // One line that is not a request, so it has no header.
+            _ if matches!(asked.ask.body, Body::Stray(_)) => None,
             (Header::TokenOf(_), Some(token)) => {
                 let acting = node.state.acting(token);
                 if let Some(session) = node.state.sessions.get_mut(token) {

@@ -51,7 +51,7 @@ pub(crate) fn run(seed: u64) -> Tally {
         let numbers: Vec<String> = rounds.iter().map(usize::to_string).collect();
         panic!(
             "{problem}\n{}to see it again:\n\
-             MODEL_SEED={seed} MODEL_ROUNDS={} cargo test --locked --test it seeds\n",
+             MODEL_SEED={seed} MODEL_ROUNDS={} cargo test --locked --test it model_check\n",
             moves.collect::<String>(),
             numbers.join(",")
         )

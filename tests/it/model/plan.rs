@@ -255,7 +255,7 @@ static HTTP: Wrong = wrong(
 );
 
 /// So many answers of 400 in a row close a connection.
-pub(super) const BAD_REQUESTS: usize = 20;
+pub(super) const MAX_BAD_REQUESTS: usize = 20;
 
 impl Plan {
     pub(super) fn new(seed: u64) -> Plan {
@@ -329,12 +329,12 @@ fn a_move(random: &mut Random, client: usize) -> Move {
     let asks = match random.below(40) {
         // So much that queues overflow.
         0..2 => flood(random),
-        2 => vec![ask(Header::Empty, Body::Stray(&STRAYS[0])); BAD_REQUESTS + 2],
+        2 => vec![ask(Header::Empty, Body::Stray(&STRAYS[0])); MAX_BAD_REQUESTS + 2],
         _ => burst(random, client),
     };
     let read_before = random.below(asks.len() as u64 + 3) as usize;
     let then = match random.below(20) {
-        _ if asks.len() >= BAD_REQUESTS => Then::Stay,
+        _ if asks.len() >= MAX_BAD_REQUESTS => Then::Stay,
         0 => Then::HalfClose,
         1 => Then::Close(read_before),
         2..4 => Then::Reset(read_before),
