@@ -1,7 +1,7 @@
-//! A chat server for the protocol CP/0.0.0: synchronous, with a thread for each
-//! connection, and meant to be read; and a client for it.
+//! A chat server and client for the protocol CP/0.0.0, with blocking I/O: two OS threads per
+//! client, and no async runtime. It is written to be read.
 //!
-//! # Where to begin
+//! # Modules
 //!
 //! A folder imports only from the folders to the right of it, and from the files at the top:
 //!
@@ -10,83 +10,92 @@
 //!     └───► client/ ─► net/ ─► protocol/
 //! ```
 //!
-//! The modules in the order in which they explain one another:
+//! The modules in reading order, each before the modules that use it:
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
 //! | [`protocol`] | the protocol: its document and its types; pure, no I/O |
 //! | [`limits`] | every limit, with its reason |
-//! | [`net`] | lines from a stream, keepalive: for both programs |
-//! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, [direct writes](outbox::direct_write) by the thread that fills it, and the [`broadcaster`](outbox::broadcaster) thread |
-//! | [`sessions`] | the session map, behind the one lock that all threads share |
-//! | [`commands`] | what a request does |
+//! | [`net`] | line reader and keepalive, for both programs |
+//! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, [direct writes](outbox::direct_write) by reader threads, and the thread [`broadcaster`](outbox::broadcaster) |
+//! | [`sessions`] | the session map, behind the lock that all threads share |
+//! | [`commands`] | the effect of each request |
 //! | [`server`] | threads and sockets: accept loop, [one connection](server::connection), shutdown, sweeper, signals, log, options |
 //! | `client` | the client, with a map of its own; behind the cargo feature `client` |
-//! | `cli`, `threads` | what both programs need for their command lines and threads |
+//! | `cli`, `threads` | helpers of both programs for command lines and threads |
+//! | [`course`] | ten chapters, each from a problem to its solution in this code |
+//! | [`guide`] | pages for users, operators and contributors |
 //!
-//! The [`course`] goes another way through the same code: from what fails to what stands here.
-//!
-//! # The threads
+//! # Threads
 //!
 //! ```text
-//!   main      binds, then waits for the shutdown and carries it out
+//!   main      binds, then waits for the shutdown and executes it
 //!   signals   blocks on SIGINT, SIGTERM and SIGHUP
-//!   accept    blocks in accept(2), one for each port
+//!   accept    blocks in accept(2); one for each listening address
 //!      │ spawns
 //!      ▼
-//!   reader-N  blocks in read(2): reads a request, carries it out, answers, and writes
-//!      │      what its client and the others take at once; owns the connection and its
-//!      │      session
-//!      │ spawns
+//!   reader-N  blocks in read(2); executes the requests of client N, queues responses and
+//!      │      deliveries, and writes without blocking; owns the connection and its session
+//!      │ spawns, before the first name
 //!      ▼
-//!   writer-N  started before the first name; blocks on its wake, then in write(2); at the
-//!             end for a second at most, until its reader thread reads no more
-//!   broadcaster  blocks until a reader thread that has filled many outboxes gives it
-//!             their list; drains them, without blocking on a client
+//!   writer-N  blocks until it is woken, then in write(2), at most the write timeout; at the
+//!             end at most 1 s, until its reader thread has ended the input
+//!   broadcaster  blocks until a reader thread that has filled many outboxes gives it the
+//!             list; drains them without blocking on a client
 //!   refuser   keeps refused connections open until the client closes them, at most 1 s
-//!   logger    writes what is logged to stderr, and alone waits for it
-//!   sweeper   blocks until a session lingers, and then until the first lingers out
+//!   logger    writes log lines to stderr; only this thread blocks on stderr
+//!   sweeper   blocks until the linger time of a session expires, and ends that session
 //! ```
 //!
-//! A loop ends because a channel or a socket ends, never because a flag is
-//! polled. Each thread has a name and a stack size, and the place that spawns it says who
-//! waits for its end. A client for whom no thread can be started is refused like any
-//! other. A channel of [`Infallible`](std::convert::Infallible) carries nothing: what it
-//! tells is that the last of its senders is dropped.
+//! A loop ends because a channel or a socket ends. No loop polls a flag. Each thread has a name
+//! and a stack size, and the code that spawns it says which thread waits for its end. If no
+//! thread can be started for a client, the client is refused. A channel of
+//! [`Infallible`](std::convert::Infallible) carries no items: it signals that its last sender
+//! has been dropped.
 //!
-//! # A message's way
+//! # The path of a broadcast
 //!
 //! ```text
-//!   alice's socket ─► reader-1 ──── sessions, read() ────► who is to have it
-//!                        │               (copied out, the lock is free again)
-//!                        ├─ send ─► bob's outbox ──► writer-2 ─► bob's socket
-//!                        ├─ send ─► carol's outbox ► writer-3 ─► carol's socket
-//!                        └─ answer ► alice's outbox ► writer-1 ─► alice's socket
+//!   alice's socket ─► reader-1 ─── session-map lock, read() ───► copy of the list of outboxes
+//!                        │
+//!                        ├─ send ────► bob's outbox   ─┐  reader-1, before its next call that can
+//!                        ├─ send ────► carol's outbox ─┼► block (if they are many: broadcaster),
+//!                        └─ respond ─► alice's outbox ─┘  writes without blocking ─► the sockets
+//!                                                          │ the kernel does not accept all
+//!                                                          ▼
+//!                                                         writer-N of that client ─► its socket
 //! ```
 //!
-//! That is the plain form (`--no-direct-writes`). Otherwise reader-1 itself writes to each
-//! socket what it takes without blocking, when it has nothing more to read, and wakes a
-//! writer only for the rest ([`outbox::direct_write`]).
-//! If it has filled many outboxes, the thread `broadcaster` does that for it
-//! ([`outbox::broadcaster`]).
+//! `broadcast_message` in [`commands`] calls
+//! [`PendingWrites::send`](outbox::direct_write::PendingWrites::send) for each recipient. That
+//! enqueues the message and never blocks. The reader thread drains the outboxes that it has
+//! filled before its next call that can block ([`outbox::direct_write`]). If they are many, the
+//! thread `broadcaster` drains them ([`outbox::broadcaster`]). A writer thread sends only the
+//! bytes that the kernel does not accept at once ([`outbox::writer`]). With `--no-direct-writes`
+//! only the writer threads write.
 //!
-//! # The lock rule
+//! # Lock order
 //!
-//! Locks, in the order in which a thread may take them:
+//! A thread may take the locks of a server in this order:
 //!
 //! 1. the session-map lock, which all threads share ([`sessions`]);
 //! 2. the queue lock of one [`outbox`], which is held while an item enters or leaves its channel.
 //!
 //! While a thread holds one of them, it does no I/O and no logging. It waits for nothing except
 //! the next lock of this list. Nothing can panic half-way through an update. No lock is held
-//! during a write: the state of the outbox says which thread writes. The throttles of the log
-//! have locks too ([`server::log_throttle`]), and so have the [allowances](server::allowance) of the
-//! addresses. A thread takes each of these alone.
+//! during a write: the state of the outbox says which thread writes.
+//!
+//! A thread takes each of the other locks alone: those of the log throttles
+//! ([`server::log_throttle`]), of the [allowances](server::allowance) of the addresses, and of the
+//! end of a connection's output ([`outbox::Attachment`]).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
     model,
-    allow(dead_code, reason = "the model needs the outbox, and not its users")
+    allow(
+        dead_code,
+        reason = "the model checker needs the outbox, but not the modules that use it"
+    )
 )]
 
 mod cli;
@@ -94,9 +103,11 @@ mod cli;
 pub mod client;
 #[cfg(not(model))]
 pub mod commands;
-// Its code is tested in tests/course, where there is what surrounds it.
+// Not for doctests: the code of the course is tested in tests/course, with its surroundings.
 #[cfg(all(doc, not(doctest)))]
 pub mod course;
+#[cfg(all(doc, not(doctest)))]
+pub mod guide;
 pub mod limits;
 pub mod net;
 pub mod outbox;

@@ -1,4 +1,5 @@
-//! The README's conversation, the demo and the Makefile, replayed.
+//! README and the guide against the programs: conversations are replayed, and options, names,
+//! diagrams and links are compared with the code. Also the demo and the Makefile.
 
 use crate::support::{Client, Server, has_tool, is_token, output_of};
 use std::collections::HashMap;
@@ -8,14 +9,48 @@ use std::process::{Command, Stdio};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn readme() -> String {
-    fs::read_to_string(Path::new(ROOT).join("README.md")).expect("README.md")
+#[track_caller]
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// What stands under this heading.
+fn readme() -> String {
+    read("README.md")
+}
+
+/// A page of the guide.
 #[track_caller]
-fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
-    let rest = readme
+fn page(name: &str) -> String {
+    read(&format!("src/guide/{name}.md"))
+}
+
+/// The names of the guide's pages.
+fn pages() -> Vec<String> {
+    let files = fs::read_dir(Path::new(ROOT).join("src/guide")).expect("a folder");
+    let mut names: Vec<String> = files
+        .map(|file| file.expect("an entry").file_name().into_string())
+        .filter_map(|name| Some(name.expect("UTF-8").strip_suffix(".md")?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The path and the text of README and of each page of the guide.
+fn documents() -> Vec<(String, String)> {
+    let pages = pages()
+        .into_iter()
+        .map(|name| format!("src/guide/{name}.md"));
+    ["README.md".to_owned()]
+        .into_iter()
+        .chain(pages)
+        .map(|path| (path.clone(), read(&path)))
+        .collect()
+}
+
+/// The text under this heading.
+#[track_caller]
+fn section<'a>(document: &'a str, heading: &str) -> &'a str {
+    let rest = document
         .split_once(&format!("\n## {heading}\n"))
         .expect(heading)
         .1;
@@ -23,9 +58,9 @@ fn section<'a>(readme: &'a str, heading: &str) -> &'a str {
 }
 
 /// The lines of each block that is marked as a transcript, with its mark.
-fn transcripts(readme: &str) -> Vec<(String, Vec<String>)> {
+fn transcripts(document: &str) -> Vec<(String, Vec<String>)> {
     let mut blocks = Vec::new();
-    let mut lines = readme.lines();
+    let mut lines = document.lines();
     while let Some(line) = lines.next() {
         if let Some(mark) = line.strip_prefix("```text ") {
             let block = lines
@@ -38,13 +73,13 @@ fn transcripts(readme: &str) -> Vec<(String, Vec<String>)> {
     blocks
 }
 
-/// The tokens of the README, each with the one that the server gave instead.
+/// The tokens of a document, each with the token that the server gave instead.
 #[derive(Default)]
 struct Tokens(HashMap<String, String>);
 
 impl Tokens {
-    /// Whether a line is what the README shows; a token has to be the same
-    /// wherever the README has the same.
+    /// Whether a line is what the document shows. Where the document repeats a token, the
+    /// server must repeat its own.
     fn matches(&mut self, shown: &str, line: &str) -> bool {
         if is_token(shown) && is_token(line) {
             self.0.entry(shown.to_owned()).or_insert(line.to_owned()) == line
@@ -59,60 +94,100 @@ fn the_conversation_goes_as_the_readme_shows_it() {
     if !has_tool("nc") {
         return;
     }
+    let replayed: Vec<(String, usize)> = documents()
+        .into_iter()
+        .filter_map(|(path, text)| {
+            let mut blocks = transcripts(&text);
+            blocks.retain(|(mark, _)| mark != "pipes");
+            // In README, alice is online before the reader types.
+            let online: &[&str] = if path == "README.md" { &["alice"] } else { &[] };
+            (!blocks.is_empty()).then(|| (path, replay(blocks, online)))
+        })
+        .collect();
+    assert_eq!(
+        replayed,
+        [
+            ("README.md".to_owned(), 1),
+            ("src/guide/by_hand.md".to_owned(), 4)
+        ],
+        "the documents with conversations, and how many users have a token in each"
+    );
+}
+
+/// A user of a conversation.
+struct Person {
+    client: Client,
+    has_quit: bool,
+}
+
+/// Replays the conversation of a document with a server of its own. Before it, the users of
+/// these names log in. Returns how many tokens the document shows.
+fn replay(blocks: Vec<(String, Vec<String>)>, online: &[&str]) -> usize {
     let server = Server::start_with(&[], |_| {});
-    let (mut people, mut tokens) = (HashMap::<String, Client>::new(), Tokens::default());
-    for (who, lines) in transcripts(&readme()) {
-        if who == "pipes" {
-            continue;
-        }
+    let (mut people, mut tokens) = (HashMap::<String, Person>::new(), Tokens::default());
+    let mut audience: Vec<Client> = online.iter().map(|name| server.log_in(name)).collect();
+    let mut broadcasts = Vec::new();
+    for (who, lines) in blocks {
         if who == "shell" {
             replay_script(&server, &lines, &mut tokens);
             continue;
         }
         if let Some(who) = who.strip_prefix("break ") {
-            // Closed with something unread in it, as the kernel does it for a netcat
-            // that is killed.
-            let person = people.remove(who).expect("someone to break");
-            person.stream().peek(&mut [0]).expect("something unread");
+            // Closed with unread input, as the kernel closes the socket of a killed netcat.
+            let person = people.remove(who).expect("a user to lose").client;
+            person.stream().peek(&mut [0]).expect("unread input");
             drop(person);
             server.expect_log_of(&format!("lost {who} ("), "session lingers");
             continue;
         }
-        let person = people
-            .entry(who.clone())
-            .or_insert_with(|| server.connect());
+        let person = people.entry(who.clone()).or_insert_with(|| Person {
+            client: server.connect(),
+            has_quit: false,
+        });
         for line in lines {
             match line.split_at(1) {
                 (">", typed) => {
                     let typed = typed.strip_prefix(' ').unwrap_or("");
                     let typed = tokens.0.get(typed).map_or(typed, String::as_str);
-                    person.send_raw(format!("{typed}\n"));
+                    person.client.send_raw(format!("{typed}\n"));
+                    person.has_quit |= typed == "Quit";
+                    if let Some(text) = typed.strip_prefix("Broadcast-message ") {
+                        broadcasts.push((who.clone(), text.to_owned()));
+                    }
                 }
                 ("<", shown) => {
-                    let (shown, line) = (shown.trim_start_matches(' '), person.next_line());
+                    let shown = shown.trim_start_matches(' ');
+                    let line = person.client.next_line();
                     assert!(
                         tokens.matches(shown, &line),
                         "{who} sees {line:?}, not {shown:?}"
                     );
+                    if is_token(&line) {
+                        person.client.token = line;
+                    }
                 }
                 _ => panic!("{line:?} is neither typed nor seen"),
             }
         }
     }
-    // Nobody has seen more than the README shows.
-    people.remove("bob").expect("bob").expect_end();
-    for (name, shown) in [
-        ("alice", "5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4"),
-        ("dora", "9c8b7a69584736251403f2e1d0c9b8a7"),
-    ] {
-        let mut person = people.remove(name).expect(name);
-        person.token = tokens.0[shown].clone();
-        person.barrier();
+    for client in &mut audience {
+        for (sender, text) in &broadcasts {
+            client.expect_delivery("broadcast", sender, text);
+        }
+        client.barrier();
     }
-    assert_eq!((people.len(), tokens.0.len()), (0, 4), "four had a name");
+    // The clients have not received more than the document shows.
+    for mut person in people.into_values() {
+        if person.has_quit {
+            person.client.expect_end();
+        } else {
+            person.client.barrier();
+        }
+    }
+    tokens.0.len()
 }
 
-/// Runs a script of the README, with the port that this server has.
+/// Runs a script of a document, with the port of this server.
 fn replay_script(server: &Server, lines: &[String], tokens: &mut Tokens) {
     let command = lines[0].strip_prefix("$ ").expect("a command");
     assert!(command.contains("127.0.0.1 1313"), "{command}");
@@ -137,12 +212,32 @@ fn replay_script(server: &Server, lines: &[String], tokens: &mut Tokens) {
 #[cfg(feature = "client")]
 #[test]
 fn the_client_does_in_pipes_what_the_readme_shows() {
+    let mut lengths = Vec::new();
+    for (path, text) in documents() {
+        for (_, lines) in transcripts(&text)
+            .into_iter()
+            .filter(|(mark, _)| mark == "pipes")
+        {
+            replay_in_a_shell(&lines);
+            lengths.push((path.clone(), lines.len()));
+        }
+    }
+    assert_eq!(
+        lengths,
+        [
+            ("README.md".to_owned(), 3),
+            ("src/guide/client.md".to_owned(), 7)
+        ],
+        "each block was replayed to its end"
+    );
+}
+
+#[cfg(feature = "client")]
+fn replay_in_a_shell(lines: &[String]) {
     use crate::support::DEADLINE;
     use std::io::{BufRead, BufReader, Write};
 
     let server = Server::start(&[]);
-    let mut blocks = transcripts(&readme()).into_iter();
-    let (_, lines) = blocks.find(|(mark, _)| mark == "pipes").expect("a block");
     let mut shell = Command::new("sh")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -158,7 +253,7 @@ fn the_client_does_in_pipes_what_the_readme_shows() {
     });
     let client = format!("{} {}", env!("CARGO_BIN_EXE_chat-client"), server.address);
     writeln!(stdin, "exec 2>&1").expect("it reads");
-    for line in &lines {
+    for line in lines {
         if let Some(command) = line.strip_prefix("$ ") {
             let command = command.replace("target/release/chat-client", &client);
             writeln!(stdin, "{command}").expect("it reads");
@@ -178,22 +273,33 @@ fn the_client_does_in_pipes_what_the_readme_shows() {
     drop(stdin);
     drop(server);
     shell.wait().expect("its end");
-    assert_eq!(lines.len(), 7, "the block was replayed to its end");
 }
 
 #[test]
 fn what_the_readme_names_is_there() {
     let readme = readme();
     assert!(readme.contains("    make run ") && readme.contains("    make test "));
-    for (_, rest) in readme
-        .match_indices("](")
-        .map(|(at, _)| readme.split_at(at + 2))
-    {
-        let target = rest.split(')').next().expect("a link");
-        let known = target.starts_with("https://") || Path::new(ROOT).join(target).exists();
-        assert!(known, "{target} is not there");
+    let mut links = 0;
+    for (path, text) in documents() {
+        let folder = Path::new(ROOT).join(&path);
+        let folder = folder.parent().expect("a folder");
+        let inline = text.split("](").skip(1);
+        let inline = inline.map(|rest| rest.split(')').next().expect("a link"));
+        let defined = text
+            .lines()
+            .filter_map(definition)
+            .map(|(_, target)| target);
+        for target in inline.chain(defined) {
+            let known = match target.strip_prefix('#') {
+                Some(anchor) => anchors(&text).any(|known| known == anchor),
+                None => target.starts_with("https://") || folder.join(target).exists(),
+            };
+            assert!(known, "{path}: {target} is not there");
+            links += 1;
+        }
     }
-    let patterns = section(&readme, "Patterns of blocking I/O");
+    assert!(links > 50, "{links} links");
+    let patterns = page("patterns");
     let mut rows = 0;
     for row in patterns.lines().filter(|line| line.contains(".rs`")) {
         let cells: Vec<&str> = row.split('`').rev().collect();
@@ -208,6 +314,65 @@ fn what_the_readme_names_is_there() {
         rows += 1;
     }
     assert!(rows > 10, "{rows} patterns");
+}
+
+/// The label and the target of a line that defines a link.
+fn definition(line: &str) -> Option<(&str, &str)> {
+    line.strip_prefix('[')?.split_once("]: ")
+}
+
+/// The anchors of the headings of a document.
+fn anchors(document: &str) -> impl Iterator<Item = String> {
+    let headings = document.lines().filter(|line| line.starts_with("##"));
+    headings.map(|line| {
+        let heading = line.trim_start_matches('#').trim().to_lowercase();
+        heading.replace(' ', "-")
+    })
+}
+
+#[test]
+fn readme_has_at_most_250_lines() {
+    let lines = readme().lines().count();
+    assert!(lines <= 250, "{lines} lines");
+}
+
+/// Rustdoc cannot follow links to files. So the module of a page defines the labels of its
+/// links first.
+#[test]
+fn guide_pages_are_in_rustdoc_with_their_links() {
+    let guide = read("src/guide/mod.rs");
+    for name in pages() {
+        let module = guide
+            .split_once(&format!("\npub mod {name} {{\n"))
+            .unwrap_or_else(|| panic!("src/guide/mod.rs lacks {name}"))
+            .1;
+        let module = module.split("\n}\n").next().expect("its end");
+        assert!(module.contains(&format!("#![doc = include_str!(\"{name}.md\")]")));
+        assert!(
+            guide.contains(&format!("//! | [`{name}`] | ")),
+            "{name} is not in the table"
+        );
+        let page = page(&name);
+        for (label, _) in page.lines().filter_map(definition) {
+            assert!(
+                module.contains(&format!("//! [{label}]: ")),
+                "the module of {name} does not define {label}"
+            );
+            assert!(
+                page.contains(&format!("[{label}]")) && page.matches(label).count() > 1,
+                "{name} does not use {label}"
+            );
+        }
+        // A link without a definition would be plain text in the repository.
+        let (text, _) = page.split_once("\n[`").unwrap_or((&page, ""));
+        for label in text.split("[`").skip(1) {
+            let label = label.split(']').next().expect("a label");
+            assert!(
+                page.contains(&format!("\n[`{label}]: ")),
+                "{name} does not define [`{label}]"
+            );
+        }
+    }
 }
 
 #[test]
@@ -227,14 +392,15 @@ fn the_pictures_are_those_of_the_code() {
 
 #[test]
 fn each_promise_has_its_tests() {
-    let readme = readme();
+    let (readme, promises) = (readme(), page("guarantees"));
     let mut sources = String::new();
     for folder in ["src", "tests/it"] {
         read_sources(&Path::new(ROOT).join(folder), &mut sources);
     }
-    let promises = section(&readme, "What it promises");
+    let short = section(&readme, "Guarantees");
     for number in 1..=6 {
         assert!(promises.contains(&format!("\n| {number} | ")), "{number}");
+        assert!(short.contains(&format!("\n{number}. ")), "{number}");
     }
     for row in promises
         .lines()
@@ -270,8 +436,7 @@ fn the_readme_lists_the_options_of_the_help_text() {
         .arg("--help")
         .output();
     let help = String::from_utf8(help.expect("it starts").stdout).expect("UTF-8");
-    let readme = readme();
-    let table = section(&readme, "Options");
+    let (readme, operating) = (readme(), page("operating"));
     let options = |text: &str| -> Vec<String> {
         let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
         let mut options: Vec<_> = words
@@ -282,7 +447,46 @@ fn the_readme_lists_the_options_of_the_help_text() {
         options.dedup();
         options
     };
-    assert_eq!(options(table), options(&help));
+    let all = options(&help);
+    assert_eq!(options(section(&operating, "Options")), all);
+    let most_needed = options(section(&readme, "Options"));
+    assert!(most_needed.len() > 3, "{most_needed:?}");
+    for option in most_needed {
+        assert!(all.contains(&option), "there is no {option}");
+    }
+}
+
+#[test]
+fn each_package_is_in_the_tables_of_dependencies() {
+    let (readme, dependencies) = (readme(), page("dependencies"));
+    let mut count = 0;
+    for manifest in ["Cargo.toml", "tests/fuzz/Cargo.toml"] {
+        for part in read(manifest).split("\n[").skip(1) {
+            let (heading, lines) = part.split_once("]\n").expect("a heading");
+            if !heading.ends_with("dependencies") {
+                continue;
+            }
+            for (package, _) in lines.lines().filter_map(|line| line.split_once(" = ")) {
+                if package == "chat" {
+                    continue;
+                }
+                assert!(
+                    dependencies.contains(&format!("[{package}](https://docs.rs/{package})")),
+                    "dependencies.md lacks {package}"
+                );
+                let table = section(&readme, "Dependencies");
+                let is_named = table
+                    .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-'))
+                    .any(|word| word == package);
+                assert!(
+                    is_named || manifest != "Cargo.toml" || heading != "dependencies",
+                    "README lacks {package}"
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 15, "{count} packages");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! by [`connection::serve`] on a thread of its own with a writer beside it. What is left
 //! out is the accepting. Two sessions are there before, and linger, so that there is
 //! someone to write to and someone to come back as; their queues are short, and their
-//! tokens those of the README's conversation.
+//! tokens those of the guide's conversation.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

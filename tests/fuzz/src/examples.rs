@@ -1,7 +1,8 @@
-//! What the fuzzer begins with: the conversations of the protocol's document and of the
-//! README as they stand there, and the edges that the protocol draws.
+//! The first inputs of the fuzzer: the conversations of the protocol's document, of README and
+//! of the guide, and the edges that the protocol draws.
 
 const README: &str = include_str!("../../../README.md");
+const BY_HAND: &str = include_str!("../../../src/guide/by_hand.md");
 const PROTOCOL: &str = include_str!("../../../src/protocol/mod.rs");
 
 /// The inputs with which the corpus of this target begins; `None` if it is none.
@@ -65,13 +66,13 @@ fn messages(mark: &str) -> Vec<String> {
 
 /// The blocks in which a client's lines are marked with `>` and a server's with `<`.
 fn conversations() -> Vec<Vec<&'static str>> {
-    let readme = README.lines();
+    let documents = README.lines().chain(BY_HAND.lines());
     let protocol = PROTOCOL.lines().map(|line| {
         let line = line.strip_prefix("//!").unwrap_or(line);
         line.strip_prefix(' ').unwrap_or(line)
     });
     let mut blocks = vec![Vec::new()];
-    for line in readme.chain(protocol) {
+    for line in documents.chain(protocol) {
         match blocks.last_mut() {
             Some(block) if !line.starts_with("```") => block.push(line),
             _ => blocks.push(Vec::new()),
@@ -208,8 +209,8 @@ mod tests {
         );
         for (name, token) in crate::connection::RESIDENTS {
             assert!(
-                README.contains(token),
-                "{name}'s token is another in README"
+                BY_HAND.contains(token),
+                "{name}'s token is another in src/guide/by_hand.md"
             );
         }
     }
