@@ -44,7 +44,7 @@
 //!             list; drains them without blocking on a client
 //!   refuser   keeps refused connections open until the client closes them, at most 1 s
 //!   logger    writes log lines to stderr; only this thread blocks on stderr
-//!   sweeper   blocks until the linger time of a session expires, and ends that session
+//!   sweeper   blocks until a session lingers, then until the first linger time expires
 //! ```
 //!
 //! A loop ends because a channel or a socket ends. No loop polls a flag. Each thread has a name

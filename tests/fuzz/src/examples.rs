@@ -78,7 +78,7 @@ fn conversations() -> Vec<Vec<&'static str>> {
             _ => blocks.push(Vec::new()),
         }
     }
-    // Every other stands between the marks.
+    // Every second block is between the marks.
     let fenced = blocks.into_iter().skip(1).step_by(2);
     fenced
         .filter(|block| block.iter().all(|line| line.starts_with(['<', '>'])))
