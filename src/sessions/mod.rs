@@ -1,23 +1,35 @@
-//! Who is here: the connections, the sessions and their names, behind the one
-//! lock that the threads share.
+//! The session map: all connections, sessions and names of a server, behind the session-map
+//! lock.
 //!
-//! It hands each connection's outbox and socket on, and does not use them. It does not know
-//! commands.
+//! The rule of this folder: no sockets and no I/O. It stores each connection's outbox and
+//! socket, and passes them on without using them.
 //!
-//! # The lock rule
+//! Does not know commands, or why a caller looks a session up.
 //!
-//! While a thread holds the lock, it does no I/O, no logging, no second `read()` (a waiting
-//! `write()` between the two would deadlock both), nothing that can block except the short
-//! lock of an outbox, and nothing that can panic half-way through an update. So every method
-//! takes the lock once, briefly, and returns copies: a snapshot of the outboxes that a
-//! broadcast goes to, not a view of the map.
+//! # The session-map lock
 //!
-//! Invariant, whenever the lock is free: *`names` and `members` refer to each other one to
-//! one, and so do `members` and `outboxes`. `snapshot`, if there is one, has the same outboxes.
-//! A member belongs to a connection or is in `lingering`. `addresses` counts `connections` and
-//! `lingering`.* A name is claimed, changed and released in one write section each, so it
-//! belongs to one session at any instant. A connection ends or detaches a session only if the
-//! session still belongs to it. It checks its number, which no other connection ever has.
+//! All threads share this lock. It comes first in the lock order: a thread that holds it may
+//! take the queue lock of an outbox, and not the other way round. While a thread holds it:
+//!
+//! - It does no I/O and no logging.
+//! - It does not lock for reading a second time. If a `write()` waits between two `read()`
+//!   calls of one thread, both threads deadlock.
+//! - It calls nothing that can block, except the short queue lock of an outbox.
+//! - It calls nothing that can panic half-way through an update.
+//!
+//! So every method takes the lock once, briefly, and returns copies. A broadcast gets a
+//! snapshot of the outboxes, not a view of the map.
+//!
+//! Invariant, whenever the lock is free:
+//!
+//! - *`names` and `sessions` refer to each other one to one, and so do `sessions` and
+//!   `outboxes`. `snapshot`, if it is set, has the same outboxes.*
+//! - *A session belongs to a connection or is in `lingering`.*
+//! - *`addresses` counts `connections` and `lingering`.*
+//!
+//! A name is claimed, changed and released in one write section each. So it belongs to one
+//! session at any instant. A connection ends or detaches a session only if the session still
+//! belongs to it. It compares its number, which no other connection ever has.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -42,11 +54,11 @@ mod tests;
 /// All connections and sessions of a server.
 pub struct Sessions {
     state: RwLock<State>,
-    /// The most clients: connections, and lingering sessions.
+    /// The maximum number of clients: connections and lingering sessions.
     capacity: usize,
-    /// The most clients of one address.
+    /// The maximum number of clients from one address.
     per_address: usize,
-    /// Wakes the sweeper when a session begins to linger. One token is as good as many.
+    /// Wakes the sweeper when a session begins to linger. One signal is as good as many.
     expiry_signal: (Sender<()>, Receiver<()>),
 }
 
@@ -55,13 +67,13 @@ pub struct Sessions {
 pub struct Session {
     /// A secret: a client that sends it acts for the session.
     pub token: Token,
-    /// Its name at that moment.
+    /// The name at the moment of the lookup.
     pub name: Username,
-    /// The queue of its deliveries. Any connection may be attached to it.
+    /// The session's queue. It stays the same when another connection resumes the session.
     pub outbox: Arc<Outbox>,
 }
 
-/// Why a session does not get a name.
+/// The reason why a session does not get a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
     /// Another session has the name.
@@ -75,7 +87,8 @@ pub enum NameError {
 }
 
 impl Sessions {
-    /// Room for `capacity` clients, and for `per_address` of one address (`None`: any number).
+    /// Makes an empty map for at most `capacity` clients, and at most `per_address` from one
+    /// address (`None`: no limit).
     pub fn new(capacity: usize, per_address: Option<usize>) -> Arc<Sessions> {
         Arc::new(Sessions {
             state: RwLock::default(),
@@ -85,46 +98,49 @@ impl Sessions {
         })
     }
 
-    /// The session of this token, if it lives.
+    /// Returns the session of this token, if it has not ended.
     pub fn by_token(&self, token: Token) -> Option<Session> {
-        Some(self.state.read().members.get(&token)?.session.clone())
+        Some(self.state.read().sessions.get(&token)?.session.clone())
     }
 
-    /// The session of a token that a client has sent. Remembers that its client knows the
-    /// token, so that it may linger.
+    /// Returns the session of a token that a client has sent. Marks the token as used: a
+    /// session may linger only if its client knows the token.
     pub fn use_token(&self, token: Token) -> Option<Session> {
         let state = self.state.read();
-        let member = state.members.get(&token)?;
-        member.token_was_used.store(true, Ordering::Relaxed);
-        Some(member.session.clone())
+        let entry = state.sessions.get(&token)?;
+        entry.token_was_used.store(true, Ordering::Relaxed);
+        Some(entry.session.clone())
     }
 
-    /// The session that has this name, whatever the case.
+    /// Returns the session of this name, in any case.
     pub fn by_name(&self, name: &Username) -> Option<Session> {
         let key = name.key();
         let state = self.state.read();
         let (_, token) = state.names.get(&key)?;
-        Some(state.members.get(token)?.session.clone())
+        Some(state.sessions.get(token)?.session.clone())
     }
 
-    /// The outboxes of all sessions, in the order in which the sessions were claimed.
+    /// Returns the outboxes of all sessions, in the order of the numbers of the connections that
+    /// claimed them.
     ///
-    /// A snapshot is shared by all broadcasts until a session begins or ends. So a broadcast
-    /// holds the lock for the copy of one pointer, except the first one after a change.
+    /// All broadcasts share one snapshot until a session begins or ends. So a broadcast holds
+    /// the lock while it copies one pointer. Only the first broadcast after a change copies the
+    /// list.
     pub fn outboxes(&self) -> Arc<[Arc<Outbox>]> {
         let state = self.state.read();
         if let Some(snapshot) = state.snapshot.get() {
             return Arc::clone(snapshot);
         }
         let snapshot: Arc<[_]> = state.outboxes.values().map(Arc::clone).collect();
-        // Fails if another broadcast has just set the same one.
+        // Fails if another broadcast has just set a snapshot of the same outboxes.
         let _ = state.snapshot.set(Arc::clone(&snapshot));
         snapshot
     }
 
-    /// The names that begin with `prefix`, in any case: the first of them in order, as many as
-    /// fit into `room` bytes with a space before each, and how many there are in all. The
-    /// others are only counted, without a look at them.
+    /// Returns the first names with this prefix, in any case, and the number of all of them.
+    ///
+    /// The names are in order. Each takes a space and its length, and together they fit into
+    /// `room` bytes. The other names are only counted, not copied.
     pub fn names(&self, prefix: &str, room: usize) -> (Vec<Username>, usize) {
         let first = prefix.to_ascii_lowercase();
         // No name contains DEL, and every character of a name is less.
@@ -145,8 +161,8 @@ impl Sessions {
         (listed, count)
     }
 
-    /// Gives the session of `token` this name, and releases its old one. False if it has the
-    /// name already, spelled so.
+    /// Gives the session of `token` this name, and releases its old name. Returns false if the
+    /// session already has the name in this spelling.
     pub fn rename(&self, token: Token, name: &Username) -> Result<bool, NameError> {
         let mut state = self.state.write();
         let is_new = state.check_name(token, name)?;
@@ -154,15 +170,16 @@ impl Sessions {
         Ok(is_new)
     }
 
-    /// Ends the session of `token`, which belongs to another connection or lingers, and closes
-    /// its outbox. Both happen under one lock: between them, that connection could still get
-    /// `Set a name first`. False if the session had ended before.
+    /// Ends the session of `token` and closes its outbox. Returns false if it had already ended.
+    ///
+    /// The session lingers or belongs to another connection. Both steps happen under one lock.
+    /// Between them, a request of that connection could get `Set a name first`.
     pub fn end_and_close_outbox(&self, token: Token) -> bool {
         self.state.write().end_and_close_outbox(token).is_some()
     }
 
-    /// Ends the sessions that have lingered for `time`. Returns them, and when the next one
-    /// will have.
+    /// Ends the sessions that have lingered for `time`. Returns them, and the time at which the
+    /// next session expires.
     pub fn expire_lingering(
         &self,
         now: Instant,
@@ -181,13 +198,15 @@ impl Sessions {
         (ended, None)
     }
 
-    /// Receives a token when a session begins to linger.
+    /// Returns the channel on which a signal arrives when a session begins to linger.
     pub fn expiry_signal(&self) -> &Receiver<()> {
         &self.expiry_signal.1
     }
 
-    /// Admits no connection any more, and lets no session begin or be resumed. Returns all
-    /// connections, for a last message. Their sessions end with them.
+    /// Closes the map: no connection can register, and no session can begin or be resumed.
+    ///
+    /// Returns all connections, so that the shutdown can send each a last message. Their
+    /// sessions end with them.
     pub fn close(&self) -> Vec<Arc<Attachment>> {
         let mut state = self.state.write();
         state.closing = true;

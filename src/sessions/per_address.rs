@@ -1,21 +1,25 @@
-//! Where clients come from, as far as `--max-per-address` tells them apart: pure, from
-//! addresses that it is given.
+//! The clients of each address, counted for `--max-per-address`.
+//!
+//! Pure: callers pass the addresses. Does not know the limit, or when a client is refused.
+//!
+//! Invariant: *an address without clients takes no memory.*
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What counts as one address.
+/// The part of a peer address that counts as one address.
 ///
-/// An IPv4 address is one host, or a household behind one. Of IPv6 a household has a
-/// network of 64 bits, and whoever is in it as many addresses as it likes, so the
-/// network counts.
+/// An IPv4 address is one host, or one household behind it. With IPv6, a household has a
+/// network with a prefix of 64 bits. A host can use as many addresses of it as it likes, so
+/// the network counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AddressKey(IpAddr);
 
 impl AddressKey {
-    /// The address of a peer; `None` for this machine, of which any number may come: it is
-    /// trusted anyway, and a proxy or `ssh -L` makes everyone come from there.
+    /// Returns the key of a peer's address. `None` for a loopback address, which has no limit.
+    ///
+    /// The own machine is trusted, and a proxy or `ssh -L` makes all clients connect from it.
     pub fn of(address: IpAddr) -> Option<AddressKey> {
         // A listener for IPv6 shows IPv4 clients as ::ffff:a.b.c.d.
         match address.to_canonical() {
@@ -38,32 +42,33 @@ impl fmt::Display for AddressKey {
     }
 }
 
-/// The clients of each address; of those without one nothing is kept.
+/// The clients of each address. Clients without a key are not counted.
 #[derive(Debug, Default)]
 pub struct AddressCounts(HashMap<AddressKey, Clients>);
 
 /// The clients of one address.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// How many connections come from there.
+    /// The number of connections.
     pub connections: usize,
-    /// The keys of its lingering sessions. A session that was lost later has a greater key.
+    /// The keys of the lingering sessions. A session whose connection was lost later has a
+    /// greater key.
     pub lingering: BTreeSet<u64>,
 }
 
 impl AddressCounts {
-    /// How many connections come from there.
+    /// Returns the number of connections from this address.
     pub fn connections(&self, address: Option<AddressKey>) -> usize {
         self.clients(address).map_or(0, |it| it.connections)
     }
 
-    /// How many clients are from there: connections, and sessions that linger.
+    /// Returns the number of clients from this address: connections and lingering sessions.
     pub fn count(&self, address: Option<AddressKey>) -> usize {
         let count = |it: &Clients| it.connections + it.lingering.len();
         self.clients(address).map_or(0, count)
     }
 
-    /// The key of the session from there that has lingered longest.
+    /// Returns the key of the session from this address that has lingered longest.
     pub fn longest_lingering(&self, address: Option<AddressKey>) -> Option<u64> {
         self.clients(address)?.lingering.first().copied()
     }
@@ -72,7 +77,7 @@ impl AddressCounts {
         self.0.get(&address?)
     }
 
-    /// Changes what is counted of an address. Keeps nothing of an address without clients.
+    /// Changes the counts of an address. Removes an address without clients.
     pub fn change(&mut self, address: Option<AddressKey>, change: impl FnOnce(&mut Clients)) {
         let Some(address) = address else { return };
         let clients = self.0.entry(address).or_default();
@@ -121,7 +126,7 @@ mod tests {
         assert_ne!(here, key("2001:db8:1:3::1"));
         assert_ne!(here, key("2001:db9:1:2::1"));
         assert_eq!(here.unwrap().to_string(), "2001:db8:1:2::/64");
-        // Not the loopback address, although its network has the same bits.
+        // Not the loopback address, although its network has the same bits as that of ::1.
         assert_ne!(key("::2"), None);
     }
 

@@ -1,6 +1,10 @@
-//! The registration of a connection among the sessions, for as long as the connection lives.
+//! The registration of one connection in the session map, while the connection lives.
 //!
-//! Does not know requests, and does no I/O: it hands on the writer of its connection.
+//! Does not know requests. Does no I/O: it holds the connection's [`Writer`] for the reader
+//! thread.
+//!
+//! Invariant: *a connection has at most one session in its life, and changes that session only
+//! while it still owns it.*
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -16,24 +20,25 @@ use crate::protocol::reply::{Notice, Reply, Response};
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
 
-/// The registration of a connection, and its session once it has one.
+/// The registration of a connection in the session map, and its session once it has one.
 ///
 /// Dropping it ends the session and frees the slot, also after a panic. So no dead client
 /// keeps a name.
 pub struct Registration {
     sessions: Arc<Sessions>,
     address: Option<AddressKey>,
-    /// The thread is started before the connection's first name is claimed, outside all locks.
-    /// If a name is refused, the thread stays for the next try. The reader thread ends it.
+    /// The writer thread. It is started outside all locks, before the connection's first name is
+    /// claimed. If the name is refused, the thread stays for the next try. The reader thread
+    /// ends it.
     pub writer: Writer,
     session: Option<Token>,
 }
 
 impl Sessions {
-    /// Admits a connection, or returns the notice with which it is refused.
+    /// Registers a connection, or returns the notice with which it must be refused.
     ///
-    /// The connection may come to resume a lingering session. So no session is evicted to make
-    /// room before the connection [claims](Registration::claim) a name.
+    /// The client may want to resume a lingering session. So no session is evicted to make room
+    /// before the connection [claims](Registration::claim) a name.
     pub fn register(
         self: &Arc<Self>,
         attachment: Attachment,
@@ -61,8 +66,8 @@ impl Sessions {
         })
     }
 
-    /// The session to evict so that there is room: if a limit is exceeded, the one that has
-    /// lingered longest of all that count for the limit.
+    /// Returns the session to evict if a limit is exceeded: of the lingering sessions that count
+    /// for the limit, the one that has lingered longest.
     fn eviction_candidate(&self, state: &State, address: Option<AddressKey>) -> Option<Token> {
         let longest = if state.addresses.count(address) > self.per_address {
             state.addresses.longest_lingering(address)
@@ -76,27 +81,27 @@ impl Sessions {
 }
 
 impl Registration {
-    /// All sessions.
+    /// Returns the session map.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub fn attachment(&self) -> &Arc<Attachment> {
         &self.writer.attachment
     }
 
-    /// The token of the connection's session. The session may have ended since, or belong to
-    /// another connection.
+    /// Returns the token of the connection's session. That session may have ended since, or may
+    /// belong to another connection.
     pub fn token(&self) -> Option<Token> {
         self.session
     }
 
-    /// Makes the connection's session, with this name and token, unless another session has
-    /// the name. The response is the first message of the session's outbox.
+    /// Makes a session of this name and token for the connection, unless the name is taken.
     ///
-    /// If room is needed, the sessions that have lingered longest end, and are returned. The
-    /// connection must have no session yet, and the token must be fresh.
+    /// The response is the first message of the session's outbox. If room is needed, the
+    /// sessions that have lingered longest are evicted and returned. The connection must not
+    /// have a session yet, and the token must be fresh.
     pub fn claim(
         &mut self,
         name: &Username,
@@ -130,24 +135,24 @@ impl Registration {
         state.names.insert(key, (name.clone(), token));
         state.outboxes.insert(number, Arc::clone(&outbox));
         state.snapshot = OnceLock::new();
-        let member = SessionEntry {
+        let entry = SessionEntry {
             session,
             owner: Owner::Connection(number),
             claimed_by: number,
             token_was_used: false.into(),
         };
-        state.members.insert(token, member);
+        state.sessions.insert(token, entry);
         drop(state);
         self.session = Some(token);
         pending.note(MustDrain::Soon, &outbox);
         Ok(ended)
     }
 
-    /// Resumes the session of `token` under this name. An error changes nothing. Otherwise the
-    /// connection that had the session is detached, and returned: the caller must evict it. The
-    /// response precedes all deliveries that are queued.
+    /// Resumes the session of `token` under this name. An error changes nothing.
     ///
-    /// The connection must have no session yet.
+    /// If another connection had the session, it is detached and returned. The caller must evict
+    /// it. The response precedes all deliveries that are queued. The connection must not have a
+    /// session yet.
     pub fn resume(
         &mut self,
         token: Token,
@@ -163,8 +168,8 @@ impl Registration {
         let renamed = state.check_name(token, name)?;
         state.set_name(token, name);
         state.reassign(token, self.writer.attachment.number);
-        let member = state.members.get(&token).ok_or(NameError::Gone)?;
-        let outbox = Arc::clone(&member.session.outbox);
+        let entry = state.sessions.get(&token).ok_or(NameError::Gone)?;
+        let outbox = Arc::clone(&entry.session.outbox);
         let response = match renamed {
             true => Response::YouAre(name.clone()),
             false => Response::YouAreAlready(name.clone()),
@@ -176,7 +181,7 @@ impl Registration {
         Ok(evicted)
     }
 
-    /// Ends the connection's session, if it still belongs to it. The connection stays.
+    /// Ends the session, if it still belongs to this connection. The connection stays registered.
     pub fn end_session(&mut self) -> Option<Session> {
         let token = self.session.take()?;
         let mut state = self.sessions.state.write();
@@ -187,8 +192,10 @@ impl Registration {
         }
     }
 
-    /// Releases the session of a lost connection, if it still belongs to it. Returns whether it
-    /// lingers: that is allowed, and its client knows the token. Otherwise it ends.
+    /// Releases the session after the connection was lost, if it still belongs to it.
+    ///
+    /// Returns the session, and whether it lingers. It lingers if that is allowed and its client
+    /// knows the token. Otherwise it ends.
     pub fn break_session(&mut self, may_linger: bool) -> Option<(Session, bool)> {
         let number = self.writer.attachment.number;
         let token = self.session.take()?;
@@ -198,12 +205,12 @@ impl Registration {
         }
         let last = state.lingering.last_key_value();
         let key = last.map_or(0, |(last, _)| last + 1);
-        let member = state.members.get_mut(&token)?;
-        if !may_linger || !member.token_was_used.load(Ordering::Relaxed) {
+        let entry = state.sessions.get_mut(&token)?;
+        if !may_linger || !entry.token_was_used.load(Ordering::Relaxed) {
             return Some((state.end_and_close_outbox(token)?, false));
         }
-        member.owner = Owner::Lingering(key);
-        let session = member.session.clone();
+        entry.owner = Owner::Lingering(key);
+        let session = entry.session.clone();
         let lingering = LingeringEntry {
             since: Instant::now(),
             token,
@@ -222,7 +229,7 @@ impl Registration {
     }
 }
 
-/// Attaches the connection of this writer to an outbox, with this first response.
+/// Attaches the writer's connection to an outbox, with this first response.
 fn attach(writer: &mut Writer, outbox: &Arc<Outbox>, response: Response) -> Option<Evicted> {
     let header = Some(outbox.token());
     writer.attach(outbox, &Reply { header, response })

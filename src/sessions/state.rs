@@ -1,6 +1,9 @@
-//! What the session-map lock protects, and the steps that a change of it is made of.
+//! The data behind the session-map lock, and the single steps of a change.
 //!
-//! Does not know the lock: a caller holds it for writing.
+//! Does not know the lock: the caller holds it for writing.
+//!
+//! Invariant: the one of [`sessions`](super). A method here may be one step of a change, so
+//! the invariant holds again when the caller's change is complete.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
@@ -13,28 +16,29 @@ use crate::outbox::{Attachment, Outbox};
 use crate::protocol::token::Token;
 use crate::protocol::username::{NameKey, Username};
 
+/// The data of a session map.
 #[derive(Default)]
 pub(super) struct State {
-    /// Set by the shutdown, under the same lock as everything else, so that no connection
-    /// can enter and no session can begin or be resumed after it.
+    /// Set by the shutdown. The same lock protects it, so no connection can register and no
+    /// session can begin or be resumed afterwards.
     pub(super) closing: bool,
-    /// All connections, with a session or without, by their numbers.
+    /// All connections, with or without a session, by number.
     pub(super) connections: HashMap<u64, Arc<Attachment>>,
-    pub(super) members: HashMap<Token, SessionEntry>,
-    /// In the order in which names are listed, each as its owner spells it.
+    pub(super) sessions: HashMap<Token, SessionEntry>,
+    /// The names in the order of a list, each in its owner's spelling.
     pub(super) names: BTreeMap<NameKey, (Username, Token)>,
-    /// The recipients of a broadcast, in the order in which their sessions were claimed. They
-    /// and the kernel's sockets are in memory in about that order. That saves a twentieth of a
-    /// broadcast to thousands (`make bench ARGS=fanout-4000-1-8`).
+    /// The recipients of a broadcast, by the number of the connection that claimed the session.
+    /// The outboxes and the kernel's sockets are in memory in about that order. That saves a
+    /// twentieth of a broadcast to thousands (`make bench ARGS=fanout-4000-1-8`).
     pub(super) outboxes: BTreeMap<u64, Arc<Outbox>>,
-    /// The values of `outboxes`, for the next broadcast. Empty after a change.
+    /// A copy of the values of `outboxes`, for the next broadcast. Empty after a change.
     pub(super) snapshot: OnceLock<Arc<[Arc<Outbox>]>>,
-    /// The sessions without a connection. A session that was lost later has a greater key.
+    /// The lingering sessions. A session whose connection was lost later has a greater key.
     pub(super) lingering: BTreeMap<u64, LingeringEntry>,
     pub(super) addresses: AddressCounts,
 }
 
-/// A session that lingers.
+/// A lingering session.
 pub(super) struct LingeringEntry {
     pub(super) since: Instant,
     pub(super) token: Token,
@@ -42,13 +46,13 @@ pub(super) struct LingeringEntry {
     pub(super) address: Option<AddressKey>,
 }
 
-/// A session, with what only this module needs.
+/// A session, with the fields that only the session map needs.
 pub(super) struct SessionEntry {
     pub(super) session: Session,
     pub(super) owner: Owner,
-    /// Its key among the outboxes.
+    /// Number of the connection that claimed the session: the key in `outboxes`.
     pub(super) claimed_by: u64,
-    /// A client has sent its token, so the client knows the token.
+    /// True after a client has sent the token. Then the client knows the token.
     pub(super) token_was_used: AtomicBool,
 }
 
@@ -57,36 +61,37 @@ pub(super) struct SessionEntry {
 pub(super) enum Owner {
     /// The connection of this number.
     Connection(u64),
-    /// None. It lingers, under this key.
+    /// No connection: the session lingers. The number is the key in `lingering`.
     Lingering(u64),
 }
 
 impl State {
-    /// Whether this name would be new to this session, or why it cannot have it.
+    /// Returns whether the name differs from the session's name, or why it cannot have the name.
     pub(super) fn check_name(&self, token: Token, name: &Username) -> Result<bool, NameError> {
-        let member = self.members.get(&token).ok_or(NameError::Gone)?;
+        let entry = self.sessions.get(&token).ok_or(NameError::Gone)?;
         match self.names.get(&name.key()) {
             Some((_, owner)) if *owner != token => Err(NameError::Taken),
-            _ => Ok(member.session.name != *name),
+            _ => Ok(entry.session.name != *name),
         }
     }
 
+    /// Gives a session this name, which must be free, and releases its old name.
     pub(super) fn set_name(&mut self, token: Token, name: &Username) {
-        if let Some(SessionEntry { session, .. }) = self.members.get_mut(&token) {
+        if let Some(SessionEntry { session, .. }) = self.sessions.get_mut(&token) {
             self.names.remove(&session.name.key());
             self.names.insert(name.key(), (name.clone(), token));
             session.name = name.clone();
         }
     }
 
-    /// Ends a session: its name is free at once. Its outbox stays open, for a last message.
+    /// Ends a session and releases its name. The outbox stays open for a last message.
     pub(super) fn end(&mut self, token: Token) -> Option<Session> {
         let SessionEntry {
             session,
             owner,
             claimed_by,
             ..
-        } = self.members.remove(&token)?;
+        } = self.sessions.remove(&token)?;
         self.names.remove(&session.name.key());
         self.outboxes.remove(&claimed_by);
         self.snapshot = OnceLock::new();
@@ -94,18 +99,20 @@ impl State {
         Some(session)
     }
 
+    /// Ends a session and closes its outbox.
     pub(super) fn end_and_close_outbox(&mut self, token: Token) -> Option<Session> {
         self.end(token).inspect(|session| session.outbox.finish())
     }
 
-    /// Gives a session to a connection.
+    /// Makes this connection the owner of a session.
     pub(super) fn reassign(&mut self, token: Token, connection: u64) {
-        if let Some(member) = self.members.get_mut(&token) {
-            let before = std::mem::replace(&mut member.owner, Owner::Connection(connection));
+        if let Some(entry) = self.sessions.get_mut(&token) {
+            let before = std::mem::replace(&mut entry.owner, Owner::Connection(connection));
             self.remove_lingering(before);
         }
     }
 
+    /// Removes the entry of a lingering session. Does nothing for another owner.
     pub(super) fn remove_lingering(&mut self, owner: Owner) {
         if let Owner::Lingering(key) = owner
             && let Some(LingeringEntry { address, .. }) = self.lingering.remove(&key)
@@ -116,6 +123,7 @@ impl State {
         }
     }
 
+    /// Removes a connection. Does nothing if it has been removed before.
     pub(super) fn remove_connection(&mut self, connection: u64, address: Option<AddressKey>) {
         if self.connections.remove(&connection).is_some() {
             self.addresses.change(address, |it| {
@@ -124,8 +132,9 @@ impl State {
         }
     }
 
+    /// Returns whether the session still belongs to this connection.
     pub(super) fn is_owned_by(&self, token: Token, connection: u64) -> bool {
-        let member = self.members.get(&token);
-        member.is_some_and(|member| member.owner == Owner::Connection(connection))
+        let entry = self.sessions.get(&token);
+        entry.is_some_and(|entry| entry.owner == Owner::Connection(connection))
     }
 }

@@ -1,5 +1,5 @@
-//! The session map on its own: no sockets but those that an attachment needs, no threads
-//! but those that race.
+//! Tests of the session map alone. Sockets exist only inside attachments, and threads only in
+//! the test of concurrent claims.
 
 use super::per_address::AddressKey;
 use super::*;
@@ -12,7 +12,7 @@ use std::sync::Barrier;
 use std::thread;
 
 impl Sessions {
-    /// Runs this while nobody else can have the lock.
+    /// Runs `run` while this thread holds the session-map lock for writing.
     pub(crate) fn while_locked(&self, run: impl FnOnce()) {
         let _state = self.state.write();
         run();
@@ -120,7 +120,7 @@ fn of_many_who_race_for_a_name_one_gets_it() {
                 .sum()
         });
         assert_eq!(winners, 1);
-        assert!(names(&sessions).is_empty(), "everyone has left");
+        assert!(names(&sessions).is_empty(), "all connections have ended");
     }
 }
 
@@ -151,11 +151,13 @@ fn a_closed_server_admits_nobody_and_knows_who_is_there() {
 #[test]
 fn outboxes_are_those_of_all_sessions() {
     let sessions = Sessions::new(10, None);
-    let mut members = Vec::new();
+    let mut connections = Vec::new();
     for bits in 0..3 {
-        let mut member = connect(&sessions);
-        member.claim_for_test(&format!("user{bits}"), bits).unwrap();
-        members.push(member);
+        let mut connection = connect(&sessions);
+        connection
+            .claim_for_test(&format!("user{bits}"), bits)
+            .unwrap();
+        connections.push(connection);
     }
     let _without_a_session = connect(&sessions);
     let tokens: Vec<_> = sessions.outboxes().iter().map(|it| it.token()).collect();
@@ -163,8 +165,8 @@ fn outboxes_are_those_of_all_sessions() {
     assert!(Arc::ptr_eq(&sessions.outboxes(), &sessions.outboxes()));
 }
 
-/// Has this connection claim a name, and break when its token was used, so that the
-/// session lingers; its token.
+/// Lets this connection claim a name, uses its token and loses the connection, so that the
+/// session lingers. Returns the token.
 fn linger(mut connection: Registration, its_name: &str, bits: u8) -> Token {
     connection.claim_for_test(its_name, bits).unwrap();
     connection.sessions().use_token(token(bits));
@@ -172,7 +174,7 @@ fn linger(mut connection: Registration, its_name: &str, bits: u8) -> Token {
     token(bits)
 }
 
-/// What the reader thread does when its connection is lost.
+/// Does what the reader thread does when its connection is lost.
 fn lose(connection: &mut Registration) -> Option<(Session, bool)> {
     connection.attachment().abort();
     connection.writer.end();
@@ -189,7 +191,7 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
     ] {
         let mut connection = connect(&sessions);
         connection.claim_for_test("alice", 1).unwrap();
-        // To be looked up by the server is not to be used by the client.
+        // A lookup by the server does not count as a use by the client.
         sessions.by_token(token(1)).unwrap();
         if was_used {
             sessions.use_token(token(1)).unwrap();
@@ -288,7 +290,7 @@ fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
     };
     let mut first = connect(&sessions);
     assert_eq!(ended(&mut first, "first", 3), []);
-    // One that has no name yet may have come to resume.
+    // A client without a name may want to resume a session, so nothing is evicted for it.
     let mut second = connect(&sessions);
     assert!(sessions.by_token(one).is_some());
     assert_eq!(ended(&mut second, "second", 4), [one]);
@@ -326,13 +328,13 @@ fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
         linger(connect_from(&sessions, 1).expect("room"), "one", 2),
         linger(connect_from(&sessions, 1).expect("room"), "two", 3),
     );
-    // It may have come to resume.
-    let mut third = connect_from(&sessions, 1).expect("nobody is connected from there");
+    // The client may want to resume a session, so nothing is evicted for it.
+    let mut third = connect_from(&sessions, 1).expect("no connection from this address");
     assert!(sessions.by_token(one).is_some());
     let ended = third.claim_for_test("third", 4).expect("a free name");
     let ended: Vec<Token> = ended.iter().map(|session| session.token).collect();
     assert_eq!(ended, [one], "the longest lingering of this address");
-    // Resumed from elsewhere, it counts there.
+    // A session that is resumed from another address counts for that address.
     let mut moved = connect_from(&sessions, 3).expect("room");
     assert!(moved.resume_for_test(two, "two").is_ok());
     assert!(connect_from(&sessions, 1).is_ok(), "two has moved");
@@ -374,7 +376,7 @@ fn a_closing_server_lets_nobody_resume() {
 fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sessions() {
     let sessions = Sessions::new(10, None);
     let mut connections: Vec<Registration> = (0..4).map(|_| connect(&sessions)).collect();
-    // Whoever has them: the order is of the connections that claimed, not of the names.
+    // The order is that of the connections, neither of the claims nor of the names.
     for (number, its_name) in [(2, "carol"), (0, "dora"), (3, "alice"), (1, "bob")] {
         let bits = u8::try_from(number).unwrap();
         connections[number].claim_for_test(its_name, bits).unwrap();
@@ -383,34 +385,34 @@ fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sess
         .iter()
         .map(|connection| Arc::clone(connection.attachment().outbox().unwrap()))
         .collect();
-    let everyone = |sessions: &Sessions| sessions.outboxes();
+    let recipients = |sessions: &Sessions| sessions.outboxes();
     let are_same = |some: &[Arc<Outbox>], others: &[Arc<Outbox>]| {
         some.len() == others.len() && some.iter().zip(others).all(|(a, b)| Arc::ptr_eq(a, b))
     };
-    assert!(are_same(&everyone(&sessions), &outboxes));
-    // One leaves, one lingers out, one is ended from elsewhere.
+    assert!(are_same(&recipients(&sessions), &outboxes));
+    // The first client disconnects, the next session expires, the last is ended from elsewhere.
     connections.remove(0);
-    assert!(are_same(&everyone(&sessions), &outboxes[1..]));
+    assert!(are_same(&recipients(&sessions), &outboxes[1..]));
     sessions.use_token(token(1)).unwrap();
     let lost = lose(&mut connections[0]);
     assert!(matches!(lost, Some((_, true))));
-    assert!(are_same(&everyone(&sessions), &outboxes[1..]));
+    assert!(are_same(&recipients(&sessions), &outboxes[1..]));
     sessions.expire_lingering(Instant::now(), Duration::ZERO);
-    assert!(are_same(&everyone(&sessions), &outboxes[2..]));
+    assert!(are_same(&recipients(&sessions), &outboxes[2..]));
     assert!(sessions.end_and_close_outbox(token(3)));
-    assert!(are_same(&everyone(&sessions), &outboxes[2..3]));
+    assert!(are_same(&recipients(&sessions), &outboxes[2..3]));
 }
 
 #[test]
 fn names_are_listed_in_order_as_far_as_there_is_room() {
     let sessions = Sessions::new(10, None);
     let spellings = ["bob", "Anna", "an", "AN-2", "Zed", "ant"];
-    let _members: Vec<Registration> = (0..)
+    let _connections: Vec<Registration> = (0..)
         .zip(spellings)
         .map(|(bits, spelling)| {
-            let mut member = connect(&sessions);
-            member.claim_for_test(spelling, bits).unwrap();
-            member
+            let mut connection = connect(&sessions);
+            connection.claim_for_test(spelling, bits).unwrap();
+            connection
         })
         .collect();
     for (prefix, room, expected, count) in [
