@@ -1,9 +1,12 @@
-//! What a request does: one function a command, request and sessions in, answer
-//! out.
+//! The commands: each takes a request and the sessions, and returns the response.
 //!
-//! Knows no sockets, threads or bytes. The checks stand in the order of section 6
-//! of the [protocol](crate::protocol), where the first thing wrong names the
-//! answer; the functions below them are the commands.
+//! The first functions check the request. The functions after them are the commands, in one
+//! function each.
+//!
+//! Does not know sockets, threads or bytes.
+//!
+//! Invariant: *the checks are in the order of section 6 of the [protocol](crate::protocol).*
+//! The first check that fails determines the response.
 
 use log::info;
 
@@ -17,58 +20,60 @@ use crate::protocol::token::Token;
 use crate::protocol::username::Username;
 use crate::sessions::{NameError, Registration, Session};
 
-/// What is to be done with the answer to a request.
+/// What the caller does with the response to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Queue it, and read on.
+    /// Enqueue this response, then read the next request.
     Respond(Reply),
-    /// It has been queued, at the only moment that was right for it. Read on.
+    /// Only read the next request. The response was enqueued in the step that attached the
+    /// connection, or the closing notice replaces it.
     AlreadyQueued,
-    /// Queue it as the last message, and close the connection.
+    /// Enqueue this response as the last message, then close the connection.
     RespondAndClose(Reply),
 }
 
-/// Carries a request out for the connection that it came from.
+/// Executes a request of this connection.
 pub fn execute(
     registration: &mut Registration,
     pending: &PendingWrites,
     request: Request,
 ) -> Outcome {
-    let asked = request.header;
+    let requested = request.header;
     let (header, body) = match request.into_lines() {
         Ok(lines) => lines,
         Err(fault) => {
             return Outcome::Respond(Reply {
-                header: fallback_header(registration, asked),
+                header: fallback_header(registration, requested),
                 response: Response::Fault(fault),
             });
         }
     };
-    let acting = acting(registration, asked);
+    let acting = acting_session(registration, requested);
     if header != Header::Empty && acting.is_none() {
         return Outcome::Respond(Reply {
             header: None,
             response: Response::UnknownToken,
         });
     }
-    match command(body, acting.is_some()) {
+    match parse_command(body, acting.is_some()) {
         Ok(command) => run(registration, pending, acting, command),
         Err(response) => Outcome::Respond(reply(acting.as_ref(), response)),
     }
 }
 
-/// The header of an answer to a request that was not understood, or whose handling has
-/// panicked: that of the session it acts for, or else the connection's own.
+/// Returns the header of the response to a malformed request, or to one whose handling panicked.
+///
+/// It is the token of the session that the request acts for, or else of the connection's own.
 pub fn fallback_header(
     registration: &Registration,
-    asked: Result<Header, BadLine>,
+    header: Result<Header, BadLine>,
 ) -> Option<Token> {
-    acting(registration, asked).map_or(registration.token(), |session| Some(session.token))
+    acting_session(registration, header).map_or(registration.token(), |session| Some(session.token))
 }
 
-/// The session that a request with this header acts for.
-fn acting(registration: &Registration, header: Result<Header, BadLine>) -> Option<Session> {
-    // A line that is not good stands for the connection's own, as an empty one.
+/// Returns the session that a request with this header acts for.
+fn acting_session(registration: &Registration, header: Result<Header, BadLine>) -> Option<Session> {
+    // A bad line means the connection's own session, as an empty line does.
     match header.unwrap_or(Header::Empty) {
         Header::Empty => registration.sessions().by_token(registration.token()?),
         Header::Token(token) => registration.sessions().use_token(token),
@@ -76,8 +81,8 @@ fn acting(registration: &Registration, header: Result<Header, BadLine>) -> Optio
     }
 }
 
-/// Reads a command from a good body, for a session or for none.
-fn command(body: Printable, for_a_session: bool) -> Result<Command, Response> {
+/// Parses the command in a body, and checks whether it has the session that it needs.
+fn parse_command(body: Printable, has_session: bool) -> Result<Command, Response> {
     let word = body.first_word();
     if word.is_empty() {
         return Err(Response::EmptyRequest);
@@ -86,12 +91,13 @@ fn command(body: Printable, for_a_session: bool) -> Result<Command, Response> {
         let (word, _) = body.split_word();
         return Err(Response::NotACommand(word.first_chars(MAX_SHOWN_COMMAND)));
     };
-    if verb.needs_session() && !for_a_session {
+    if verb.needs_session() && !has_session {
         return Err(Response::SetANameFirst);
     }
     Command::parse(verb, body.after_first_word()).map_err(Response::BadArguments)
 }
 
+/// Calls the function of the command.
 fn run(
     registration: &mut Registration,
     pending: &PendingWrites,
@@ -110,12 +116,13 @@ fn run(
             broadcast_message(registration, pending, sender, &text)
         }
         (Command::ListNames { prefix }, Some(_)) => list_names(registration, prefix.as_str()),
-        // Asked before the arguments were read, so it does not come to this.
+        // Not reached: `parse_command` has checked this before it read the arguments.
         (_, None) => Response::SetANameFirst,
     };
     Outcome::Respond(reply(acting.as_ref(), response))
 }
 
+/// Claims, resumes or renames: it depends on the connection's session and the request's.
 fn set_name(
     registration: &mut Registration,
     pending: &PendingWrites,
@@ -128,16 +135,16 @@ fn set_name(
         (Some(own), Some(session)) if session.token == own => rename(registration, &session, name),
         (Some(own), another) => Outcome::Respond(match registration.sessions().by_token(own) {
             Some(own) => reply(Some(&own), Response::ThisConnectionIs(own.name.clone())),
-            // Its own session was ended from elsewhere; the connection closes.
+            // Another connection has ended this session, so this connection is closing.
             None => reply(another.as_ref(), Response::UnknownToken),
         }),
     }
 }
 
+/// Makes a new session for this connection.
 fn claim(registration: &mut Registration, pending: &PendingWrites, name: Username) -> Outcome {
-    // Drawn before the claim, because the lock is no place for a system call.
-    // Without a random source there are no sessions: a defect of the machine, which
-    // is answered as ours.
+    // Get the random bits first: the claim holds the session-map lock, and this is a system
+    // call. If it fails, no session can be made. The panic is reported as a 500.
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).expect("the operating system gives random bytes");
     match registration.claim(&name, Token::from_bits(bits), pending) {
@@ -149,10 +156,11 @@ fn claim(registration: &mut Registration, pending: &PendingWrites, name: Usernam
             }
             Outcome::AlreadyQueued
         }
-        Err(error) => refused(error, None, name),
+        Err(error) => refuse_name(error, None, name),
     }
 }
 
+/// Changes the name of the connection's own session.
 fn rename(registration: &Registration, session: &Session, name: Username) -> Outcome {
     let response = match registration.sessions().rename(session.token, &name) {
         Ok(true) => {
@@ -160,13 +168,14 @@ fn rename(registration: &Registration, session: &Session, name: Username) -> Out
             Response::YouAre(name)
         }
         Ok(false) => Response::YouAreAlready(name),
-        Err(error) => return refused(error, Some(session), name),
+        Err(error) => return refuse_name(error, Some(session), name),
     };
     Outcome::Respond(reply(Some(session), response))
 }
 
-/// Attaches a session to this connection, which has none. The session lingers, or belongs to
-/// another connection, which then closes.
+/// Attaches a session to this connection, which has none.
+///
+/// The session lingers or belongs to another connection. That connection is evicted.
 fn resume(
     registration: &mut Registration,
     pending: &PendingWrites,
@@ -181,22 +190,23 @@ fn resume(
             }
             Outcome::AlreadyQueued
         }
-        Err(error) => refused(error, Some(&session), name),
+        Err(error) => refuse_name(error, Some(&session), name),
     }
 }
 
-/// The answer to a `Set-name` that changes nothing.
-fn refused(error: NameError, acting: Option<&Session>, name: Username) -> Outcome {
+/// Returns the response to a `Set-name` that has changed nothing.
+fn refuse_name(error: NameError, acting: Option<&Session>, name: Username) -> Outcome {
     match error {
         NameError::Taken => Outcome::Respond(reply(acting, Response::Taken(name))),
         NameError::NoThread => Outcome::Respond(reply(acting, Response::ServerIsFull)),
-        // The session has ended since it was looked up.
+        // The session has ended since the lookup.
         NameError::Gone => Outcome::Respond(reply(None, Response::UnknownToken)),
-        // The closing notice is on its way.
+        // The shutdown sends its closing notice to this connection.
         NameError::Closing => Outcome::AlreadyQueued,
     }
 }
 
+/// Sends a text to the session of this name.
 fn private_message(
     registration: &Registration,
     pending: &PendingWrites,
@@ -215,6 +225,7 @@ fn private_message(
     }
 }
 
+/// Sends a text to all sessions except the sender's, and counts the recipients.
 fn broadcast_message(
     registration: &Registration,
     pending: &PendingWrites,
@@ -230,14 +241,16 @@ fn broadcast_message(
     Response::DeliveredTo(queued.count())
 }
 
+/// Lists the names with this prefix. A line is the most that the response can show.
 fn list_names(registration: &Registration, prefix: &str) -> Response {
     let (names, count) = registration.sessions().names(prefix, MAX_LINE);
     Response::Online { names, count }
 }
 
-/// Ends this connection, with which its own session ends; and the session that
-/// the request acts for if that is another connection's, which closes too when it
-/// has been written what is queued for it.
+/// Ends this connection, and with it the connection's own session.
+///
+/// If the request acts for another session, that session ends too. Its connection closes when
+/// everything queued for it has been written.
 fn quit(registration: &Registration, acting: Option<Session>) -> Outcome {
     if let Some(session) = &acting
         && registration.token() != Some(session.token)
@@ -248,7 +261,7 @@ fn quit(registration: &Registration, acting: Option<Session>) -> Outcome {
     Outcome::RespondAndClose(reply(acting.as_ref(), Response::Goodbye))
 }
 
-/// A response for the session that the request acted for.
+/// Adds the header to a response: the token of the session that the request acted for.
 fn reply(acting: Option<&Session>, response: Response) -> Reply {
     Reply {
         header: acting.map(|session| session.token),
