@@ -1,5 +1,11 @@
-//! The chat protocol CP/0.0.0: this page is its document, the modules are its
-//! types. Nothing in here does I/O.
+//! The chat protocol CP/0.0.0: this page is its document, and the modules are its types.
+//!
+//! The rule of this folder: pure, no I/O.
+//!
+//! Does not know sockets, threads or the session map.
+//!
+//! Invariant: *every part of a message is valid by its type, so a message is always exactly
+//! three lines.*
 //!
 //! The memo "Chat protocol -- CP/0.0.0" fixes the shape of a message, three
 //! commands and ten status codes. Where it is silent, this page decides. Texts in
@@ -20,17 +26,17 @@
 //! - The server ends lines with CRLF. It accepts CRLF, a bare LF (netcat) and
 //!   CR NUL (telnet) as a line end. A CR or a NUL anywhere else is a forbidden
 //!   character.
-//! - Text is UTF-8. Forbidden characters: U+0000–U+001F but TAB, U+007F,
-//!   U+0080–U+009F (they drive other people's terminals), U+2028, U+2029, and the
+//! - Text is UTF-8. Forbidden characters: U+0000–U+001F except TAB, U+007F,
+//!   U+0080–U+009F (they control the terminals of other users), U+2028, U+2029, and the
 //!   directional controls U+202A–U+202E and U+2066–U+2069.
-//! - Telnet negotiation (IAC sequences, RFC 854) is removed wherever it stands,
-//!   also inside a word, and is never part of a line. `IAC DO x` is answered `IAC WONT x`; nothing else is
-//!   answered and nothing is sent unasked. `IAC IAC` is removed too. A
-//!   subnegotiation that has not ended after 512 bytes ends there.
+//! - Telnet negotiation (IAC sequences, RFC 854) is removed everywhere, also
+//!   inside a word. It is never part of a line. The server answers `IAC DO x` with
+//!   `IAC WONT x`. It answers nothing else, and sends nothing unasked. `IAC IAC` is
+//!   removed too. A subnegotiation that has not ended after 512 bytes ends there.
 //! - A line is at most 8,512 bytes, without its end and after IAC removal. The
-//!   server keeps its own lines to that.
+//!   server's own lines have the same limit.
 //! - Requests may be pipelined. A connection's responses come in the order of its
-//!   requests. Deliveries and notices may stand between messages, never inside
+//!   requests. Deliveries and notices may come between messages, never inside
 //!   one.
 //!
 //! # 2. Requests
@@ -39,9 +45,8 @@
 //! request-data  = command [ SP arguments ]
 //! ```
 //!
-//! Command words are matched without regard to ASCII case. Exactly one SP parts
-//! the command, the name and the text; the text is kept as it was typed, further
-//! spaces included.
+//! Command words match in any ASCII case. Exactly one SP separates the command, the
+//! name and the text. The text is kept as it was typed, further spaces included.
 //!
 //! | request | does | response, when it went well |
 //! |---|---|---|
@@ -53,41 +58,43 @@
 //! | `Help` | nothing | `200 OK` and one line with all commands and their arguments |
 //! | `Quit` | ends the session and closes the connection when all that is queued has been written | `200 OK`, `Goodbye` |
 //!
-//! `Set-name`, `Ping`, `Help` and `Quit` work without a session; the others need
-//! one. Nothing follows `Goodbye`; requests after a `Quit` are dropped.
+//! `Set-name`, `Ping`, `Help` and `Quit` work without a session. The other commands
+//! need one. Nothing follows `Goodbye`. Requests after a `Quit` are dropped.
 //!
 //! NAME: 2 to 63 characters out of `A–Z a–z 0–9 _ -`. Names that differ only in
-//! ASCII case are the same name. A refusal repeats the name as it was asked for;
-//! everything else shows its owner's spelling. `Set-name Bob` by `bob` is a change
-//! (200). TEXT: 1 to 2,047 characters (Unicode scalar values), not blank. A
+//! ASCII case are the same name. A refusal repeats the name as the request spells it.
+//! All other messages show its owner's spelling. If `bob` sends `Set-name Bob`, that is a
+//! change (200).
+//!
+//! TEXT: 1 to 2,047 characters (Unicode scalar values), not blank. A
 //! text is blank if each of its characters is white space (Unicode's White_Space) or shows
 //! nothing: U+200B–U+200F, U+2060–U+2064, U+FEFF, U+00AD, U+034F, U+180E, U+2800, U+115F,
 //! U+1160, U+3164, U+FFA0.
 //!
-//! Arguments that are empty are as good as none (`Help ` is `Help`, `Set-name `
-//! lacks its NAME), but for `Ping`, which gives them back.
+//! Empty arguments count as no arguments: `Help ` is `Help`, and `Set-name ` lacks its
+//! NAME. `Ping` is the exception: its response repeats them.
 //!
 //! # 3. Server messages
 //!
 //! A *response* answers one request. Its header is the token of the session that
-//! the request acted for; empty where there was none. Its data is a text for
-//! people; those on this page are fixed.
+//! the request acted for. The header is empty if there was none. The data is a text for
+//! people. The texts on this page are fixed.
 //!
-//! A *delivery* is a message that someone sent. Its status line is `200 OK`, its
-//! header the receiving session's token, its data
+//! A *delivery* is a message that a client sent. Its status line is `200 OK`, its header
+//! is the receiving session's token, and its data is
 //!
 //! ```text
 //! delivery      = "Incoming-message" SP ( "private" / "broadcast" ) SP sender SP text
 //! ```
 //!
-//! The data of no response with the status 200 begins with `Incoming-message `,
-//! so the status and one word tell the two apart. (The status is needed for those
-//! who ask for it: `Incoming-message is not a command; try Help` is a 501.)
+//! No response with the status 200 has data that begins with `Incoming-message `. So the
+//! status and one word distinguish a delivery from a response. (The word alone is not
+//! enough: `Incoming-message is not a command; try Help` is a 501.)
 //!
-//! A *notice* is the server speaking unasked. Its status is not 200; its header is
-//! the token of the session that the connection has, or had until that moment;
-//! empty where it never had one. A closing notice is the last message on a
-//! connection.
+//! A *notice* is a message that the server sends unasked. Its status is not 200. Its header
+//! is the token of the session that the connection has, or had until that moment. The
+//! header is empty if the connection never had a session. A closing notice is the last
+//! message on a connection.
 //!
 //! | notice | when |
 //! |---|---|
@@ -100,49 +107,50 @@
 //!
 //! # 4. Sessions and tokens
 //!
-//! - `Set-name` on a connection without a session makes one: a name, a fresh
-//!   token from the operating system's random source, a queue of deliveries. The
-//!   answer carries the token and stands before
-//!   the session's first delivery.
-//! - If the server has no thread left for a session on this connection, `Set-name` is
-//!   answered `403 Forbidden`, `The server is full`. Nothing has changed, and the connection
-//!   stays.
-//! - A later request may leave its header empty, which stands for the connection's
-//!   own session, or carry a token. So netcat is usable by hand: Enter, Enter,
+//! - `Set-name` on a connection without a session makes a session: a name, a fresh token
+//!   from the operating system's random source, and a queue of deliveries. The response
+//!   carries the token and precedes the session's first delivery.
+//! - If the server has no thread left for a session on this connection, the response to
+//!   `Set-name` is `403 Forbidden`, `The server is full`. Nothing has changed, and the
+//!   connection stays open.
+//! - A later request may carry a token or leave its header empty. An empty header means the
+//!   connection's own session. So netcat is usable by hand: Enter, Enter,
 //!   `Broadcast-message hello`.
-//! - A token of another live session makes the request act for that session, from
-//!   any connection: the response comes back on the connection that asked;
-//!   deliveries stay where the session is attached. One can send a message with three
-//!   lines and a token. `Quit` with another session's token
-//!   ends that session and closes both connections.
-//! - A header that is neither empty nor a live session's token: `401
-//!   Unauthorized`, `Unknown token`. The request is read to its end and not carried
-//!   out.
-//! - **Ending.** `Quit` and an orderly end of input (the client closed or
-//!   half-closed) end a session at once; its name is free before the client can see
-//!   the server close. After an end of input all requests already sent are still
-//!   answered, then the session ends and the server closes; an unfinished request is
-//!   dropped. After a reset the requests that the server's kernel had received before are
-//!   still executed, at the rate, and their responses are dropped. What the client's own
-//!   kernel had not sent by then is lost. After the write timeout, a resumption from
-//!   elsewhere, a `Quit` from elsewhere and at shutdown nothing more is executed. Whatever else makes the server close a connection (20 bad requests, 418,
-//!   500, shutdown) ends its session too.
-//! - **Lingering.** A read or write error, keepalive or the write timeout breaks a
-//!   connection; the session ends or lingers when the requests received before are executed. A session whose token has once stood in a header outlives that (its
-//!   client knows the token): it lingers detached (60 s by default, at most 1 s more),
-//!   its name stays taken, deliveries queue, its token resumes it. Any other session
-//!   ends, so that who typed by hand is not locked out of the own name. Lingering
-//!   sessions count as clients for the limits, of all and of the address that they last
-//!   came from; where room is needed, the one that has lingered longest ends.
+//! - A request with the token of another live session acts for that session, from any
+//!   connection. The response comes on the connection that sent the request. Deliveries
+//!   still go to the connection to which the session is attached. So a client can send a
+//!   message with three lines and a token. `Quit` with another session's token ends that
+//!   session and closes both connections.
+//! - The response to a header that is neither empty nor a live session's token is `401
+//!   Unauthorized`, `Unknown token`. The server reads the request to its end and does not
+//!   execute it.
+//! - **Ending.** `Quit` and an end of input (the client closed or half-closed) end a session
+//!   at once. Its name is free before the client can see the server close. After an end of
+//!   input, all requests already sent are still answered. Then the session ends and the
+//!   server closes. An unfinished request is dropped. After a reset, the requests that the
+//!   server's kernel had received before are still executed, at the rate. Their responses
+//!   are dropped. Data that the client's own kernel had not sent by then is lost. Nothing
+//!   more is executed after the write timeout, after a resumption or a `Quit` from
+//!   elsewhere, and at shutdown. If the server closes a connection for another reason (20
+//!   bad requests, 418, 500, shutdown), that ends its session too.
+//! - **Lingering.** A connection is lost by a read or write error, by keepalive or by the
+//!   write timeout. When the requests received before are executed, the session ends or
+//!   lingers. It lingers if its token has been in the header of at least one request: then
+//!   its client knows the token. A lingering session is detached, for 60 s by default and at
+//!   most 1 s more. Its name stays taken, deliveries queue, and its token resumes it. Any
+//!   other session ends, so that a user that types by hand is not locked out of the name.
+//!   Lingering sessions count as clients for both limits: that of the server, and that of
+//!   the address of their last connection. If room is needed, the session that has lingered
+//!   longest ends.
 //! - **Resuming.** `Set-name NAME` with a session's token, on a connection that has no
-//!   session, attaches that session to this connection: 304 where NAME is its name,
-//!   else a rename, 200. It attaches only where it succeeds. If the session was
-//!   attached elsewhere, that connection gets its notice and is closed. The answer
-//!   comes first, then the deliveries and gap notices that had not been written, in
-//!   order; one that had been written in part comes again whole. Unwritten responses
-//!   die with the connection that asked for them.
-//! - On a connection whose session is `alice`, `Set-name` with another session's
-//!   token: `403 Forbidden`, `This connection is alice`, with alice's token.
+//!   session, attaches that session to this connection. If NAME is its name, the status is
+//!   304. Otherwise it is a rename, with 200. A refused `Set-name` attaches nothing. If the
+//!   session was attached to another connection, that connection gets its notice and is
+//!   closed. The response comes first, then the deliveries and gap notices that had not been
+//!   written, in order. A message that had been written in part is sent again as a whole.
+//!   Unwritten responses are dropped with the connection that asked for them.
+//! - On a connection whose session is `alice`, the response to `Set-name` with another
+//!   session's token is `403 Forbidden`, `This connection is alice`, with alice's token.
 //!
 //! # 5. Status codes
 //!
@@ -161,8 +169,8 @@
 //!
 //! # 6. Bad input
 //!
-//! Bad input gets an answer, costs only itself, and never a crash, a relay in
-//! part, or another client's time.
+//! Bad input gets a response and costs only itself. It never causes a crash, is never
+//! relayed in part, and never costs another client's time.
 //!
 //! | input | answer |
 //! |---|---|
@@ -177,15 +185,22 @@
 //! | 20 answers of 400 in a row | the last is sent as usual, then the connection is closed |
 //! | requests faster than the rate | answered later: the server stops reading from that client for as long as it takes. Nothing is dropped. The first bursts of all connections from one address share an allowance, so a new connection may begin without a burst; it still has its own rate |
 //!
-//! The first thing wrong names the answer, in this order: length, UTF-8 and
-//! characters of the lines (each of both lines before the next, and the header's
-//! before the body's); `Unknown token`; empty request; unknown command (501); `Set
-//! a name first` (401); arguments (the name, then the text's length, then what is
-//! missing or blank); then 403, 404, 502. A 400 carries the
-//! header that the request would have had: its token's session where the header
-//! line was good, else the connection's own.
+//! The first fault determines the response. The faults are checked in this order:
 //!
-//! # 7. What is promised
+//! 1. length, UTF-8 and characters of the lines: each check of both lines before the next
+//!    check, and the header before the body;
+//! 2. `Unknown token`;
+//! 3. empty request;
+//! 4. unknown command (501);
+//! 5. `Set a name first` (401);
+//! 6. arguments: the name, then the text's length, then a missing or blank argument;
+//! 7. then 403, 404, 502.
+//!
+//! A 400 carries the header that the response would have had without the fault: the token of
+//! the request's session if the header line was good, else that of the connection's own
+//! session.
+//!
+//! # 7. Guarantees
 //!
 //! 1. Messages sent on one connection reach one recipient in the order in which
 //!    they were sent; a response follows every delivery that its request caused to
@@ -211,8 +226,8 @@
 //!
 //! # 8. A session, byte for byte
 //!
-//! `>` is the client, `<` the server, every line ends in CRLF, an empty line is
-//! shown as nothing after the mark.
+//! `>` marks the client's lines and `<` the server's lines. Every line ends in CRLF. An
+//! empty line shows only its mark.
 //!
 //! ```text
 //! >
