@@ -1,4 +1,6 @@
-//! Parts of the protocol for tests, from literals that are known to be good.
+//! Names and texts for tests, made of valid literals.
+//!
+//! Does not know errors: an invalid literal panics at the line of the caller.
 
 use super::text::{Printable, Text};
 use super::username::Username;

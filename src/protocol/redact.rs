@@ -1,4 +1,4 @@
-//! A line of the wire as a log may show it: escaped, and without tokens.
+//! Redaction of the lines that the log shows: escaped, and without tokens.
 //!
 //! Pure. Does not know which lines are logged, or where.
 //!
@@ -9,8 +9,10 @@ use std::fmt::{self, Write as _};
 use super::text::is_forbidden;
 use super::token::Token;
 
-/// A line of the wire as a log may show it: what is not printable is escaped, and
-/// `[token]` stands for whatever looks like a token, in whichever line it came.
+/// A line of a message as the log may show it.
+///
+/// Its `Display` escapes forbidden characters, backslashes and bytes that are not UTF-8. It
+/// writes `[token]` for every run of at least 32 hex digits, in any line and in any case.
 pub struct Redacted<'a>(pub &'a [u8]);
 
 impl fmt::Display for Redacted<'_> {

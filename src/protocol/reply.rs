@@ -1,8 +1,9 @@
-//! What the server says (section 3): responses, deliveries and notices.
+//! The messages of the server (section 3): responses, deliveries and notices.
 //!
-//! Each is a type whose parts are valid, so that no message can contain a line
-//! end but its own three, and the texts of the protocol stand in this file and
-//! nowhere else.
+//! Does not know sessions, or to which connection a message goes.
+//!
+//! Invariant: *every part of a message is valid by its type, so a message contains exactly
+//! three line ends.* The texts of the protocol are in this file only.
 
 use std::fmt;
 use std::io::Write as _;
@@ -20,73 +21,73 @@ use crate::limits::{MAX_LINE, USUAL_RESPONSE_SIZE};
 pub struct Reply {
     /// The token of the session that the request acted for.
     pub header: Option<Token>,
-    /// The answer itself.
+    /// The response.
     pub response: Response,
 }
 
-/// The answer to one request.
+/// The response to one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
-    /// The session has this name from now on.
+    /// The session now has this name.
     YouAre(Username),
-    /// The session had this name already, spelled so.
+    /// The session already had this name, in this spelling.
     YouAreAlready(Username),
-    /// A private message stands in this one's queue.
+    /// A private message is in the queue of the session of this name.
     Delivered(Username),
-    /// A broadcast stands in so many queues.
+    /// A broadcast is in this many queues.
     DeliveredTo(usize),
-    /// These are here, in the order in which they are to be listed.
+    /// The names that match a `List-names`.
     Online {
         /// The first of them in order: at least those that fit into a line.
         names: Vec<Username>,
-        /// How many they are.
+        /// The number of all of them.
         count: usize,
     },
-    /// To `Ping`.
+    /// The response to `Ping`.
     Pong(Option<Printable>),
-    /// To `Help`.
+    /// The response to `Help`.
     Help,
-    /// To `Quit`; nothing follows it.
+    /// The response to `Quit`. No message follows it.
     Goodbye,
-    /// A line in the position of the status line that is not as it should be.
+    /// The status line of the request is bad.
     BadStatusLine(BadStatusLine),
-    /// A header or body that is not good, whatever it was to mean.
+    /// The header or the body is too long or not printable.
     Fault(BadLine),
-    /// An empty body, or one that begins with a space.
+    /// The body is empty or begins with a space.
     EmptyRequest,
-    /// Arguments that are not good.
+    /// The arguments are bad.
     BadArguments(BadArguments),
     /// The command needs a session, and the connection has none.
     SetANameFirst,
-    /// The header is no live session's token.
+    /// The header is not the token of a live session.
     UnknownToken,
     /// Another session has this name.
     Taken(Username),
-    /// The connection has a session, of this name, and cannot take another's.
+    /// The connection already has a session, of this name, and cannot resume another.
     ThisConnectionIs(Username),
     /// The system has no thread left for a session of this connection.
     ServerIsFull,
     /// No session has this name.
     NoOneIsNamed(Username),
-    /// There is no such command word.
+    /// This word is not a command.
     NotACommand(Printable),
-    /// This recipient's queue is full.
+    /// The queue of this recipient is full.
     CannotTakeMore(Username),
     /// The handling of the request panicked.
     Failed,
 }
 
-/// Whether a message was meant for one or for all.
+/// The recipients of a message: one session or all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// For one recipient.
     Private,
-    /// For every session but the sender's.
+    /// For every session except the sender's.
     Broadcast,
 }
 
 impl Scope {
-    /// The word for it in a delivery.
+    /// Returns its word in a delivery.
     pub fn word(self) -> &'static str {
         match self {
             Scope::Private => "private",
@@ -95,39 +96,41 @@ impl Scope {
     }
 }
 
-/// With this, and the status 200, begins the data of a delivery and of no response.
+/// The beginning of a delivery's data. No response with the status 200 begins so.
 pub const DELIVERY: &str = "Incoming-message ";
 
-/// A message that someone sent: encoded once and shared, however many receive
-/// it. Only the lines before its data differ from one recipient to the next.
+/// A message from one client to another.
+///
+/// Its data is encoded once, and all recipients share it. Only the header, which is written
+/// before it, differs from one recipient to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     data: Arc<str>,
 }
 
-/// The server speaking unasked.
+/// A message that the server sends unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
-    /// So many deliveries did not fit into the queue.
+    /// This many deliveries did not fit into the queue.
     Missed(u64),
-    /// Closing: the server ends.
+    /// Closing: the server shuts down.
     ShuttingDown,
-    /// Closing: no name was taken by the login deadline, which is so many seconds.
+    /// Closing: no name was set by the login deadline, this many seconds after connecting.
     TooSlowToLogIn(u64),
-    /// Closing: there is no room for this connection.
+    /// Closing: the server has as many clients as it may have.
     ServerIsFull,
-    /// Closing: there is no room for one more from there.
+    /// Closing: the address has as many connections as it may have.
     TooManyFromAddress,
-    /// Closing: another connection has taken the session over.
+    /// Closing: another connection has resumed the session.
     ResumedElsewhere,
-    /// Closing: a batch was not taken within the write timeout.
+    /// Closing: the kernel did not accept a whole batch within the write timeout.
     ReadTooSlowly,
 }
 
 impl Reply {
-    /// Its bytes.
+    /// Encodes the message.
     pub fn encode(&self) -> Vec<u8> {
-        // Most responses fit, so they take one allocation.
+        // Most responses fit into this size, so they need one allocation.
         let mut bytes = Vec::with_capacity(USUAL_RESPONSE_SIZE);
         encode_start(self.response.status(), self.header, &mut bytes);
         // A write into a Vec cannot fail.
@@ -138,7 +141,7 @@ impl Reply {
 }
 
 impl Response {
-    /// The status that goes with it (section 5).
+    /// Returns its status (section 5).
     pub fn status(&self) -> Status {
         match self {
             Response::YouAre(_)
@@ -166,7 +169,7 @@ impl Response {
     }
 }
 
-/// The data: the third line, without its end.
+/// Shows the data: the third line, without its line end.
 impl fmt::Display for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -235,7 +238,7 @@ impl std::error::Error for BadName {}
 impl fmt::Display for BadText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Never sent: a request with a blank text is answered with its usage.
+            // Never sent: the response to a blank text is the usage of the command.
             BadText::Blank => f.write_str("A text is not blank"),
             BadText::TooLong => f.write_str("A text is at most 2047 characters"),
         }
@@ -245,9 +248,9 @@ impl fmt::Display for BadText {
 impl std::error::Error for BadText {}
 
 impl Delivery {
-    /// What everyone who receives this message will read.
+    /// Encodes the data of a message, the same for all recipients.
     pub fn new(scope: Scope, sender: &Username, text: &Text) -> Delivery {
-        // The length is known, so the string does not grow.
+        // `concat` knows the length, so the string is allocated once.
         let parts = [
             DELIVERY,
             scope.word(),
@@ -261,28 +264,28 @@ impl Delivery {
         }
     }
 
-    /// How many bytes it takes on the wire, the same for each recipient.
+    /// Returns the length of the whole message in bytes, the same for each recipient.
     pub fn wire_len(&self) -> usize {
         Status::Ok.line().len() + Token::DIGITS + self.data.len() + 3 * "\r\n".len()
     }
 
-    /// Appends the message as the session of this token receives it.
+    /// Appends the message for the session of this token.
     pub fn encode(&self, token: Option<Token>, bytes: &mut Vec<u8>) {
         encode(Status::Ok, token, &self.data, bytes);
     }
 }
 
 impl Notice {
-    /// Its bytes, for a connection whose session has this token.
+    /// Encodes the message for a connection whose session has this token.
     pub fn encoded(self, token: Option<Token>) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.encode(token, &mut bytes);
         bytes
     }
 
-    /// The notice that this status and data are; `None` if they are anything else.
+    /// Parses a status and data. Returns `None` if they are not a notice.
     pub fn parse(status: Status, data: &str) -> Option<Notice> {
-        // Those with a number in them, which is taken for what it is if all else fits.
+        // A notice with a number is made from the number alone. `find` compares the whole text.
         let number = |before| data.strip_prefix(before)?.split(' ').next()?.parse().ok();
         let missed = number("Missed ").map(Notice::Missed);
         let too_slow = number("Too slow: set a name within ").map(Notice::TooSlowToLogIn);
@@ -299,7 +302,7 @@ impl Notice {
         .find(|notice| notice.status() == status && notice.to_string() == data)
     }
 
-    /// The status that goes with it (section 3).
+    /// Returns its status (section 3).
     pub fn status(self) -> Status {
         match self {
             Notice::Missed(_) | Notice::ShuttingDown | Notice::ReadTooSlowly => Status::BadGateway,
@@ -310,14 +313,13 @@ impl Notice {
         }
     }
 
-    /// Appends the message for a connection whose session has, or had, this
-    /// token.
+    /// Appends the message for a connection whose session has, or had, this token.
     pub fn encode(self, token: Option<Token>, bytes: &mut Vec<u8>) {
         encode(self.status(), token, &self.to_string(), bytes);
     }
 }
 
-/// The data: the third line, without its end.
+/// Shows the data: the third line, without its line end.
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -336,14 +338,14 @@ impl fmt::Display for Notice {
     }
 }
 
-/// The three lines that every message is.
+/// Appends the three lines of a message.
 fn encode(status: Status, header: Option<Token>, data: &str, bytes: &mut Vec<u8>) {
     encode_start(status, header, bytes);
     bytes.extend_from_slice(data.as_bytes());
     bytes.extend_from_slice(b"\r\n");
 }
 
-/// The first two lines.
+/// Appends the first two lines of a message.
 fn encode_start(status: Status, header: Option<Token>, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(status.line().as_bytes());
     bytes.extend_from_slice(b"\r\n");
@@ -353,8 +355,10 @@ fn encode_start(status: Status, header: Option<Token>, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(b"\r\n");
 }
 
-/// `N online: NAME NAME …`. If that is longer than a line, as many names as fit, and the count
-/// of the others. `names` are the first of them.
+/// Returns `N online: NAME NAME …`, at most one line.
+///
+/// If not all names fit, it lists as many as fit, and then the number of the others. `names`
+/// are the first of all `count` names.
 fn online(names: &[Username], count: usize) -> String {
     if count == 0 {
         return "0 online".to_owned();
@@ -425,9 +429,8 @@ mod tests {
                 format!("Incoming-message {scope} bob {}", text.as_str())
             );
         }
-        // The data of all other responses begins with a fixed word or a count;
-        // these begin with what the client sent, and are told apart by the
-        // status, which is 200 for every delivery.
+        // The data of all other responses begins with a fixed word or a count. These begin with
+        // a word of the client. Their status differs from that of a delivery.
         for response in [
             Response::NotACommand(printable("Incoming-message")),
             Response::Taken(name("Incoming-message")),
@@ -450,7 +453,7 @@ mod tests {
         assert_eq!(data('\u{202E}'), "Forbidden character U+202E");
     }
 
-    /// What the protocol says, tried from the longest list down.
+    /// Does what the protocol says in the simplest way: tries all lengths, the longest first.
     fn online_by_the_letter(names: &[Username]) -> String {
         let count = names.len();
         let list = |listed: usize| {
@@ -467,7 +470,7 @@ mod tests {
             .unwrap()
     }
 
-    /// As the session map gives them: no more than may fit into a line.
+    /// Returns the names that the session map would return: no more than may fit into a line.
     fn first_of(names: &[Username]) -> &[Username] {
         let mut size = 0;
         let fits = |name: &&Username| {
@@ -481,8 +484,8 @@ mod tests {
     fn as_many_names_are_listed_as_the_line_holds() {
         assert_eq!(online(&[], 0), "0 online");
         assert_eq!(online(&[name("ann"), name("Bob")], 2), "2 online: ann Bob");
-        // Around the length at which the last names fit, or just do not, a
-        // difference of one byte in any place would show.
+        // These counts and lengths are around the limit of a line, so an error of one byte
+        // would show.
         for last in 2..=63 {
             for count in [131, 132, 133, 134, 160, 1_000, 1_001] {
                 let mut names: Vec<Username> =

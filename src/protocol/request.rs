@@ -1,31 +1,38 @@
-//! What a client asks (sections 1, 2 and 6): from the three lines of a request
-//! to a [`Command`] whose parts are all valid, and back.
+//! Requests (sections 1, 2 and 6): from three lines to a valid [`Command`], and back.
 //!
-//! Reading goes step by step, because between the steps stand checks that need
-//! the sessions, and the first thing wrong names the answer (section 6):
-//! [`check_status_line`]; [`Request::into_lines`], where a line may be no good;
-//! [`Header`], whose token may be unknown; [`Verb::parse`], the command word;
-//! [`Command::parse`], its arguments.
+//! Does not know sessions, or what a command does.
+//!
+//! Invariant: *all parts of a [`Command`] are valid.*
+//!
+//! A request is parsed in steps. Between the steps, the caller makes the checks that need the
+//! sessions. So the first fault determines the response (section 6):
+//!
+//! 1. [`check_status_line`] checks the first line.
+//! 2. [`Request::into_lines`] returns the other two, or the fault of a bad line.
+//! 3. [`Header`] says for which session the request acts. Its token may be unknown.
+//! 4. [`Verb::parse`] reads the command word.
+//! 5. [`Command::parse`] reads the arguments.
 
 use super::text::{BadText, Printable, Text, Unprintable};
 use super::token::Token;
 use super::username::{BadName, Username};
 use crate::protocol::framing::Line;
 
-/// Something other than the empty status line with which a request begins. Only
-/// that line is dropped; the next one is a status line again.
+/// The fault of a status line, which must be empty in a request.
+///
+/// Only that line is dropped. The next line is a status line again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadStatusLine {
-    /// It is over the limit.
+    /// The line is longer than the limit.
     TooLong,
-    /// It is the first line of an HTTP request, or one of its later ones might
-    /// as well be: nothing after it is worth reading.
+    /// The line ends as the first line of an HTTP request does. The lines after it are
+    /// ignored, because one of them could be a request.
     Http,
-    /// It is anything else.
+    /// The line is not empty.
     NotEmpty,
 }
 
-/// A request whose lines have been read, and nothing looked up.
+/// The lines of a request, before its session is looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The second line.
@@ -34,28 +41,30 @@ pub struct Request {
     pub body: Result<Printable, BadLine>,
 }
 
-/// For whom a request is to act.
+/// The session for which a request acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// For the connection's own session.
+    /// The connection's own session.
     Empty,
-    /// For the session of this token, if there is one.
+    /// The session of this token, if it is live.
     Token(Token),
-    /// Not a token, so no session's.
+    /// No session: the line is not a token.
     NotAToken,
 }
 
-/// Why a line is not good, whatever it was to mean.
+/// The fault of a header or body that is not one printable line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadLine {
-    /// It is over the limit.
+    /// The line is longer than the limit.
     TooLong,
-    /// It is not printable.
+    /// The line is not printable.
     Unprintable(Unprintable),
 }
 
-/// The commands: one spec each in a table, from which the parser, the usage
-/// lines and the help text come.
+/// A command word.
+///
+/// One table has the spec of each command. The parser, the usage lines and the help text come
+/// from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// Takes a name, or changes to it.
@@ -64,11 +73,11 @@ pub enum Verb {
     PrivateMessage,
     /// Sends a text to every other session.
     BroadcastMessage,
-    /// Tells who is here.
+    /// Lists the names of the sessions.
     ListNames,
-    /// Does nothing, and so shows that everything before it has been done.
+    /// Does nothing. Its response shows that all requests before it have been executed.
     Ping,
-    /// Tells the commands.
+    /// Lists the commands.
     Help,
     /// Ends the session and the connection.
     Quit,
@@ -87,25 +96,24 @@ pub enum Command {
     ListNames {
         prefix: Printable,
     },
-    /// Whatever stood after the word, if anything did.
+    /// The text after the word, if there was a space.
     Ping(Option<Printable>),
     Help,
     Quit,
 }
 
-/// Why a command's arguments are not good.
+/// The fault of a command's arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadArguments {
-    /// What stands for a name is none.
+    /// The name is not valid.
     BadName,
     /// The text has more than 2,047 characters.
     TextTooLong,
-    /// One is missing or blank, or there is one where there is none.
+    /// An argument is missing or blank, or is given to a command without arguments.
     Usage(Verb),
 }
 
-/// Looks at a line in the position of the status line, which is empty from a
-/// client.
+/// Checks the first line of a request, which must be empty.
 pub fn check_status_line(line: Line<'_>) -> Result<(), BadStatusLine> {
     match line {
         Line::Whole(b"") => Ok(()),
@@ -118,8 +126,10 @@ pub fn check_status_line(line: Line<'_>) -> Result<(), BadStatusLine> {
 }
 
 impl Request {
-    /// Both lines, if both are good; else the fault that names the answer: length
-    /// before encoding before characters, and of two alike the header's.
+    /// Returns both lines, or the fault that determines the response.
+    ///
+    /// Length comes before encoding, and encoding before characters. If both lines have the same
+    /// kind of fault, the header's counts.
     pub fn into_lines(self) -> Result<(Header, Printable), BadLine> {
         let rank = |fault| match fault {
             BadLine::TooLong => 0,
@@ -137,7 +147,7 @@ impl Request {
         }
     }
 
-    /// The bytes with which a client sends `command`.
+    /// Encodes the request with which a client sends `command`.
     pub fn encode(header: Option<Token>, command: &Command) -> Vec<u8> {
         let mut bytes = b"\r\n".to_vec();
         if let Some(token) = header {
@@ -151,7 +161,7 @@ impl Request {
 }
 
 impl Header {
-    /// Reads the second line of a request.
+    /// Parses the second line of a request.
     pub fn parse(line: Line<'_>) -> Result<Header, BadLine> {
         let line = printable(line)?;
         Ok(match line.as_str() {
@@ -161,7 +171,7 @@ impl Header {
     }
 }
 
-/// Reads a line that may be anything printable, as the third of a request.
+/// Checks a line that may be any printable text, as the third of a request.
 pub fn printable(line: Line<'_>) -> Result<Printable, BadLine> {
     match line {
         Line::Whole(line) => Printable::new(line).map_err(BadLine::Unprintable),
@@ -169,7 +179,7 @@ pub fn printable(line: Line<'_>) -> Result<Printable, BadLine> {
     }
 }
 
-/// What is fixed about a command.
+/// The fixed properties of a command.
 struct CommandSpec {
     word: &'static str,
     arguments: &'static str,
@@ -205,19 +215,19 @@ impl Verb {
         }
     }
 
-    /// The verb of a command word, whatever its ASCII case.
+    /// Parses a command word, in any ASCII case.
     pub fn parse(word: &str) -> Option<Verb> {
         Verb::ALL
             .into_iter()
             .find(|verb| verb.word().eq_ignore_ascii_case(word))
     }
 
-    /// The command word.
+    /// Returns the command word.
     pub fn word(self) -> &'static str {
         self.spec().word
     }
 
-    /// The command word and its arguments, as section 2 shows them.
+    /// Returns the command word and its arguments, as section 2 shows them.
     pub fn usage(self) -> String {
         let CommandSpec {
             word, arguments, ..
@@ -229,14 +239,14 @@ impl Verb {
         }
     }
 
-    /// Whether it can only be carried out for a session.
+    /// Returns whether the command can only be executed for a session.
     pub fn needs_session(self) -> bool {
         self.spec().needs_session
     }
 }
 
 impl Command {
-    /// Sends a text to one, or to all others.
+    /// Makes the command that sends a text to one session, or to all others.
     pub fn message(to: Option<Username>, text: Text) -> Command {
         match to {
             Some(to) => Command::PrivateMessage { to, text },
@@ -244,7 +254,7 @@ impl Command {
         }
     }
 
-    /// The text that it sends, and to whom, if it does that.
+    /// Returns the recipient and the text of a message. No recipient means a broadcast.
     pub fn as_message(&self) -> Option<(Option<&Username>, &Text)> {
         match self {
             Command::PrivateMessage { to, text } => Some((Some(to), text)),
@@ -253,9 +263,10 @@ impl Command {
         }
     }
 
-    /// Reads the arguments of `verb`: what stands after the space that follows
-    /// the command word, `None` without such a space. Nothing after the space is
-    /// as good as no space, but for `Ping`, which gives back what it got.
+    /// Parses the arguments of `verb`: the text after the space that follows the command word.
+    ///
+    /// They are `None` without such a space. Empty arguments count as none, except for `Ping`,
+    /// whose response repeats them.
     pub fn parse(verb: Verb, arguments: Option<Printable>) -> Result<Command, BadArguments> {
         if verb == Verb::Ping {
             return Ok(Command::Ping(arguments));
@@ -288,7 +299,7 @@ impl Command {
         }
     }
 
-    /// The third line of the request, without its end.
+    /// Returns the third line of the request, without its line end.
     fn to_body(&self) -> String {
         let (verb, arguments) = match self {
             Command::SetName(name) => (Verb::SetName, Some(name.to_string())),
@@ -317,6 +328,7 @@ impl Command {
     }
 }
 
+/// Checks a text. A blank text is reported as the usage of its command.
 fn text_or(usage: BadArguments, text: Printable) -> Result<Text, BadArguments> {
     Text::new(text).map_err(|bad| match bad {
         BadText::TooLong => BadArguments::TextTooLong,
@@ -415,7 +427,7 @@ mod tests {
     fn words_are_matched_without_regard_to_case_and_with_it_shown() {
         assert_eq!(Verb::parse("sEt-NAME"), Some(Verb::SetName));
         assert_eq!(Verb::parse("Set-name "), None);
-        // Only to Unicode, and not to ASCII, is that an S.
+        // Unicode counts this character as an S, and ASCII does not.
         assert_eq!(Verb::parse("\u{17F}et-name"), None);
         assert_eq!(Verb::PrivateMessage.usage(), "Private-message NAME TEXT");
         assert_eq!(Verb::Quit.usage(), "Quit");

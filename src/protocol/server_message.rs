@@ -1,9 +1,12 @@
-//! What the server says, as its client reads it (section 3): from three lines to an
-//! answer, a message or a notice.
+//! The messages of the server as a client parses them (section 3): a response, a message or a
+//! notice.
 //!
-//! The way back of [`reply`](super::reply), and as strict about the shape of a
-//! message. The characters are another matter: whatever the server sends, what comes
-//! out of here is [`Printable`] and can be shown in a terminal.
+//! It is the inverse of [`reply`](super::reply), and equally strict about the form of a
+//! message. It is not strict about characters: it replaces those that are forbidden.
+//!
+//! Does not know which request a response answers.
+//!
+//! Invariant: *all text that it returns is [`Printable`], so a terminal can show it.*
 
 use std::fmt;
 
@@ -17,46 +20,47 @@ use crate::protocol::framing::Line;
 /// A message of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerMessage {
-    /// The token of the session that it is about.
+    /// The token of the session that it is for, if it has one.
     pub header: Option<Token>,
-    /// What it says.
+    /// The content, by its kind.
     pub content: Content,
 }
 
-/// What a message of the server says.
+/// The content of a message of the server, by its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Somebody's message.
+    /// A delivery: the message of another client.
     Message(Message),
-    /// The server speaks unasked.
+    /// A message that the server sends unasked.
     Notice(Notice),
-    /// Anything else, which is the answer to a request.
+    /// Any other message: the response to a request.
     Answer {
-        /// How it went.
+        /// The status of the response.
         status: Status,
-        /// The same in words.
+        /// The data of the response, a text for people.
         text: Printable,
     },
 }
 
-/// A message that somebody sent.
+/// A message of another client, as its recipient gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// To whom.
+    /// The recipients.
     pub scope: Scope,
-    /// By whom.
+    /// The name of the sender.
     pub sender: Username,
-    /// And what.
+    /// The text.
     pub text: Printable,
 }
 
-/// Three lines that are no message of this protocol. Who sends them is no server of
-/// it, and what follows cannot be made out.
+/// The error for three lines that are not a message of this protocol.
+///
+/// The peer is not a server of this protocol, so its further lines have no meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedMessage;
 
 impl ServerMessage {
-    /// Reads the three lines of a message.
+    /// Parses the three lines of a message.
     pub fn parse(lines: [Line<'_>; 3]) -> Result<ServerMessage, MalformedMessage> {
         let mut whole = [b"".as_slice(); 3];
         for (bytes, line) in whole.iter_mut().zip(lines) {
@@ -97,7 +101,7 @@ impl Content {
 }
 
 impl Message {
-    /// Reads the data of a delivery.
+    /// Parses the data of a delivery.
     fn parse(data: &Printable) -> Result<Message, MalformedMessage> {
         let (_, rest) = data.split_word();
         let (scope, rest) = rest.ok_or(MalformedMessage)?.split_word();
@@ -113,13 +117,14 @@ impl Message {
     }
 }
 
-/// The names in the answer to `List-names`: those that are listed, which are not all
-/// where they do not fit into the line.
+/// Returns the names in the response to `List-names`.
+///
+/// These are not all names if they do not fit into the line.
 pub fn parse_name_list(answer: &Printable) -> Vec<Username> {
     let (count, names) = answer.as_str().split_once(" online: ").unwrap_or_default();
     let words: Vec<&str> = names.split(' ').collect();
     let names = match &words[..] {
-        // Somebody may be named `and` or `more`, so it is the count that tells.
+        // `and` and `more` are valid names, so the count decides.
         [listed @ .., "and", others, "more"] if counts_match(count, listed.len(), others) => listed,
         all => all,
     };
@@ -129,7 +134,10 @@ pub fn parse_name_list(answer: &Printable) -> Vec<Username> {
         .collect()
 }
 
-/// Whether so many are listed and so many others. (Three are not a name: it is too short.)
+/// Returns whether the listed names and the others add up to the count.
+///
+/// If `and`, the number and `more` were three names, the number would have to be 3. But `3` is too
+/// short for a name.
 fn counts_match(count: &str, listed: usize, others: &str) -> bool {
     let count = count
         .parse()
@@ -155,7 +163,7 @@ mod tests {
     use crate::protocol::text::{Text, is_blank};
     use proptest::prelude::*;
 
-    /// The first three lines of these bytes.
+    /// Parses the first three lines of these bytes.
     fn read(bytes: &[u8]) -> Result<ServerMessage, MalformedMessage> {
         let mut reader = LineReader::new(bytes);
         let lines: [Option<Vec<u8>>; 3] =
@@ -187,7 +195,7 @@ mod tests {
             notice.encode(None, &mut bytes);
             assert_eq!(read(&bytes).unwrap().content, Content::Notice(notice));
         }
-        // Names and words that make an answer look as much like a notice as can be.
+        // These names and words make a response look as similar to a notice as possible.
         for response in [
             Response::Taken(name("Missed")),
             Response::CannotTakeMore(name("Missed")),

@@ -1,4 +1,6 @@
 //! The ten status codes (section 5).
+//!
+//! Does not know which response or notice has which status.
 
 use std::fmt;
 
@@ -7,28 +9,28 @@ use std::fmt;
 pub enum Status {
     /// Success, and every delivery.
     Ok,
-    /// The name is the one that the session has already.
+    /// The session already has this name.
     NotModified,
     /// The request is malformed.
     BadRequest,
-    /// There is no session to act for.
+    /// The request has no session to act for, or the login deadline has passed.
     Unauthorized,
-    /// Understood and refused.
+    /// The request is understood and refused.
     Forbidden,
-    /// No one has that name.
+    /// No session has that name.
     NotFound,
-    /// An HTTP request came.
+    /// The request is an HTTP request.
     TeaPocket,
-    /// A defect of the server.
+    /// The server has a defect.
     InternalServerError,
-    /// There is no such command.
+    /// The command does not exist.
     NotImplemented,
-    /// The far side cannot take it.
+    /// The recipient or the client cannot take more, or the server shuts down.
     BadGateway,
 }
 
 impl Status {
-    /// All ten, in the order of their codes.
+    /// All status codes, in numerical order.
     pub const ALL: [Status; 10] = [
         Status::Ok,
         Status::NotModified,
@@ -42,19 +44,19 @@ impl Status {
         Status::BadGateway,
     ];
 
-    /// The status of this status line; `None` if it is anything else.
+    /// Parses a status line. Returns `None` for any other line.
     pub fn parse(line: &[u8]) -> Option<Status> {
         Status::ALL
             .into_iter()
             .find(|status| status.line().as_bytes() == line)
     }
 
-    /// Whether what was asked has been done, or was so already.
+    /// Returns whether the request has had its effect, now or before.
     pub fn is_success(self) -> bool {
         matches!(self, Status::Ok | Status::NotModified)
     }
 
-    /// The status line of a message, without its end.
+    /// Returns the status line, without its line end.
     pub fn line(self) -> &'static str {
         match self {
             Status::Ok => "200 OK",

@@ -1,15 +1,17 @@
-//! The telnet filter (section 1): takes negotiation out of a client's bytes.
+//! The telnet filter (section 1): removes negotiation from the bytes of a client.
 //!
-//! A pure state machine over bytes, which knows neither lines nor sockets. It
-//! keeps its place between calls, so that a sequence may be cut anywhere. The
-//! byte 255 (IAC) never occurs in UTF-8, so what it removes cannot have been
-//! text.
+//! It is a pure state machine over bytes. It keeps its state between calls, so a sequence may
+//! be cut anywhere.
 //!
-//! `IAC DO x` is the one thing that is answered, with `IAC WONT x`: telnet sends
-//! `IAC DO TIMING-MARK` when Ctrl-C is pressed and shows nothing more until it
-//! has an answer (RFC 860). Everything else is an offer or an order that may go
-//! unanswered (RFC 854), and nothing is sent unasked, because netcat would show
-//! it.
+//! Does not know lines or sockets.
+//!
+//! Invariant: *it removes no text.* Every sequence begins with the byte 255 (IAC), which never
+//! occurs in UTF-8.
+//!
+//! It answers only `IAC DO x`, with `IAC WONT x`. When Ctrl-C is pressed, telnet sends `IAC DO
+//! TIMING-MARK` and shows nothing more until the answer arrives (RFC 860). All other sequences
+//! may stay unanswered (RFC 854). The server starts no negotiation, because netcat would show
+//! its bytes.
 
 use crate::limits::MAX_SUBNEGOTIATION;
 
@@ -21,10 +23,10 @@ const WILL: u8 = 251;
 const SB: u8 = 250;
 const SE: u8 = 240;
 
-/// Where in a sequence the filter stands.
+/// The position of the filter in a sequence.
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
-    /// In the text.
+    /// In text, outside all sequences.
     #[default]
     Text,
     /// After IAC.
@@ -33,21 +35,22 @@ enum State {
     Option,
     /// After IAC DO.
     Do,
-    /// In a subnegotiation, of which so many bytes have come.
+    /// In a subnegotiation, after this many bytes of it.
     Subnegotiation(usize),
-    /// After an IAC in a subnegotiation, the IAC counted.
+    /// After an IAC in a subnegotiation, after this many bytes, the IAC included.
     SubnegotiationCommand(usize),
 }
 
-/// The filter of one connection.
+/// The telnet filter of one connection.
 #[derive(Debug, Default)]
 pub struct TelnetFilter {
     state: State,
 }
 
 impl TelnetFilter {
-    /// Moves the text of `bytes` to their front and returns its length. What is
-    /// to be answered is added to `answers`.
+    /// Moves the text in `bytes` to their front, and returns its length.
+    ///
+    /// Appends the answers to `answers`.
     pub fn filter(&mut self, bytes: &mut [u8], answers: &mut Vec<u8>) -> usize {
         if matches!(self.state, State::Text) && !bytes.contains(&IAC) {
             return bytes.len();
@@ -91,7 +94,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What remains of pieces that arrive one after the other, and the answers.
+    /// Filters pieces that arrive one after the other. Returns the text and the answers.
     fn filtered<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<u8>) {
         let (mut telnet, mut text, mut answers) = (TelnetFilter::default(), Vec::new(), Vec::new());
         for piece in pieces {

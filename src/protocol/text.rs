@@ -1,26 +1,32 @@
-//! Text that is safe to show (section 1) and the text of a message (section 2).
+//! Printable text (section 1), and the text of a message (section 2).
+//!
+//! Does not know which line or argument a text is.
+//!
+//! Invariant: *no [`Printable`] contains a forbidden character, and no [`Text`] is blank or too
+//! long.*
 
 use crate::limits::MAX_TEXT_CHARS;
 
-/// UTF-8 without the characters that drive other people's terminals: what every
-/// line of a request has to be, and so every piece of one.
+/// UTF-8 without the forbidden characters, which would control a terminal that shows it.
+///
+/// Every line of a request must be printable, and so every part of one is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Printable(String);
 
-/// Why a line is not [`Printable`].
+/// The reason why a line is not [`Printable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unprintable {
     /// Its bytes are not UTF-8.
     NotUtf8,
-    /// It contains a forbidden character; this is the first.
+    /// It contains forbidden characters. This is the first.
     Forbidden(char),
 }
 
-/// The text of a message: 1 to 2,047 characters that are not all blank.
+/// The text of a message: 1 to 2,047 characters, not all blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(Printable);
 
-/// Why something printable is not a [`Text`].
+/// The reason why a [`Printable`] is not a [`Text`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadText {
     /// It is empty, or all of its characters are blank.
@@ -32,8 +38,8 @@ pub enum BadText {
 impl Printable {
     /// Checks the bytes of a line.
     pub fn new(line: &[u8]) -> Result<Printable, Unprintable> {
-        // Most lines are ASCII. A look at all bytes without a branch is much faster than one at
-        // each character.
+        // Most lines are ASCII. A check of all bytes without a branch is much faster than a
+        // check of each character.
         let is_plain = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
         let all_plain = line.iter().fold(true, |all, byte| all & is_plain(byte));
         let line = str::from_utf8(line).map_err(|_| Unprintable::NotUtf8)?;
@@ -47,8 +53,8 @@ impl Printable {
         }
     }
 
-    /// The same characters as far as they are printable, with U+FFFD in place of each
-    /// that is not: for who must show a line whoever sent it.
+    /// Makes any line printable: U+FFFD replaces each forbidden character and invalid byte
+    /// sequence. For lines that must be shown whatever they contain.
     pub fn lossy(line: &[u8]) -> Printable {
         let shown = |c| match is_forbidden(c) {
             true => char::REPLACEMENT_CHARACTER,
@@ -57,8 +63,7 @@ impl Printable {
         Printable(String::from_utf8_lossy(line).chars().map(shown).collect())
     }
 
-    /// Parts the first word from what follows the first space, which is kept as
-    /// it is; `None` where there is no space.
+    /// Splits at the first space. The rest is kept as it is. `None` if there is no space.
     pub fn split_word(&self) -> (Printable, Option<Printable>) {
         match self.0.split_once(' ') {
             Some((word, rest)) => (Printable(word.into()), Some(Printable(rest.into()))),
@@ -66,36 +71,36 @@ impl Printable {
         }
     }
 
-    /// The first word: everything before the first space, or all without a space.
+    /// Returns the first word: all before the first space, or all if there is no space.
     pub fn first_word(&self) -> &str {
         &self.0[..self.first_space().unwrap_or(self.0.len())]
     }
 
-    /// What follows the first space, in the same buffer. `None` without a space.
+    /// Returns the rest after the first space, in the same buffer. `None` if there is no space.
     pub fn after_first_word(mut self) -> Option<Printable> {
         let space = self.first_space()?;
         self.0.drain(..=space);
         Some(self)
     }
 
-    /// Words are short, so a plain loop finds the space faster than `str::find`.
+    /// Finds the first space. Words are short, so a plain loop is faster than `str::find`.
     fn first_space(&self) -> Option<usize> {
         self.0.bytes().position(|byte| byte == b' ')
     }
 
-    /// The first `count` characters, or all where there are fewer.
+    /// Returns the first `count` characters, or all if there are fewer.
     pub fn first_chars(&self, count: usize) -> Printable {
         Printable(self.0.chars().take(count).collect())
     }
 
-    /// The characters.
+    /// Returns the characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Text {
-    /// Checks the length, then that there is something to see.
+    /// Checks the length, then whether the text is blank.
     pub fn new(text: Printable) -> Result<Text, BadText> {
         if text.as_str().chars().count() > MAX_TEXT_CHARS {
             Err(BadText::TooLong)
@@ -106,14 +111,16 @@ impl Text {
         }
     }
 
-    /// The characters.
+    /// Returns the characters.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
 
-/// Whether section 1 forbids it: the control characters but TAB, the line and paragraph separators, and the
-/// directional controls, with which a text can be made to read as another.
+/// Returns whether section 1 forbids this character.
+///
+/// Forbidden are the control characters except TAB, the line and paragraph separators, and the
+/// directional controls, which can make a text look like another text.
 pub(crate) fn is_forbidden(c: char) -> bool {
     match c {
         '\t' => false,
@@ -128,8 +135,8 @@ pub(crate) fn is_blank(text: &str) -> bool {
     text.chars().all(|c| c.is_whitespace() || is_invisible(c))
 }
 
-/// The characters of section 2 that show nothing, and that Unicode does not count as white
-/// space: zero-width characters, the soft hyphen, the empty Braille pattern, and fillers.
+/// Returns whether a character shows nothing although Unicode does not count it as white space
+/// (section 2): zero-width characters, the soft hyphen, the empty Braille pattern, and fillers.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -152,7 +159,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Section 1, written out as the protocol writes it.
+    /// The list of section 1, in the protocol's own order.
     fn forbidden_by_the_letter(c: char) -> bool {
         let code = u32::from(c);
         (code <= 0x1F && code != 0x09)
@@ -208,7 +215,7 @@ mod tests {
         assert_eq!(text(&" ".repeat(2_048)), Err(BadText::TooLong));
     }
 
-    /// Section 2, written out as the protocol writes it.
+    /// The list of section 2, in the protocol's own order.
     fn invisible_by_the_letter(c: char) -> bool {
         let code = u32::from(c);
         (0x200B..=0x200F).contains(&code)
@@ -243,7 +250,8 @@ mod tests {
             if let Ok(line) = Printable::new(&line) {
                 let (word, rest) = line.split_word();
                 prop_assert!(!word.as_str().contains(' '));
-                let joined = rest.as_ref().map_or(String::new(), |rest| format!(" {}", rest.as_str()));
+                let after = |rest: &Printable| format!(" {}", rest.as_str());
+                let joined = rest.as_ref().map_or(String::new(), after);
                 prop_assert_eq!(format!("{}{joined}", word.as_str()), line.as_str());
                 prop_assert_eq!(line.first_word(), word.as_str());
                 prop_assert_eq!(line.after_first_word(), rest);

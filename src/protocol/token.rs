@@ -1,28 +1,30 @@
-//! Tokens (section 1).
+//! Session tokens (section 1).
+//!
+//! Does not know sessions, or where random bits come from.
+//!
+//! Invariant: *formatting a [`Token`] shows none of its digits.*
 
 use std::fmt;
 
 use crate::limits::TOKEN_DIGITS;
 
-/// The 128 random bits that stand for a session.
+/// The 128 random bits that identify a session.
 ///
-/// Who knows a token is that session. So it has no `Display`, and its `Debug`
-/// shows nothing: it reaches the wire through [`hex`](Token::hex) alone, and
-/// never a log.
+/// A token is a secret: a client that sends it acts for the session. So it has no `Display`,
+/// and its `Debug` shows no digits. Only [`hex`](Token::hex) returns them, for a message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token([u8; 16]);
 
 impl Token {
-    /// The hex digits of a token on the wire.
+    /// The number of hex digits of a token in a message.
     pub const DIGITS: usize = TOKEN_DIGITS;
 
-    /// The token of these bits, which are to be random.
+    /// Makes a token of these bits, which must be random.
     pub fn from_bits(bits: [u8; 16]) -> Token {
         Token(bits)
     }
 
-    /// The token that these 32 lower-case hex digits write; `None` if they are
-    /// anything else.
+    /// Parses 32 lower-case hex digits. Returns `None` for any other text.
     pub fn from_hex(digits: &str) -> Option<Token> {
         let lower_case_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         if digits.len() != Token::DIGITS || !digits.bytes().all(lower_case_hex) {
@@ -33,7 +35,7 @@ impl Token {
             .map(|bits| Token(bits.to_be_bytes()))
     }
 
-    /// The 32 digits.
+    /// Returns the 32 hex digits.
     pub fn hex(&self) -> [u8; Token::DIGITS] {
         let mut digits = [0; Token::DIGITS];
         for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {

@@ -1,4 +1,6 @@
-//! Names (section 2).
+//! Names of users (section 2).
+//!
+//! Does not know which names are taken.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,32 +8,32 @@ use std::sync::Arc;
 
 use crate::limits::{MAX_NAME, MIN_NAME};
 
-/// A valid name: 2 to 63 characters out of `A–Z a–z 0–9 _ -`, as its owner
-/// spells it.
+/// A valid name in its owner's spelling: 2 to 63 characters out of `A–Z a–z 0–9 _ -`.
 ///
-/// Equality is that of the spelling. Whether two names are *the same name* is a
-/// question to their [`key`](Username::key)s.
+/// `==` compares the spelling. Two spellings are *the same name* if their
+/// [`key`](Username::key)s are equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Username(Arc<str>);
 
-/// What two names have in common that differ only in ASCII case; the order of
-/// keys is the order in which names are listed.
+/// A name without its case: all spellings of a name have the same key.
+///
+/// The order of keys is the order of a list of names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameKey(Box<str>);
 
-/// A key is ordered as its characters are.
+/// The order of keys is that of their characters, so a map can be searched by `str`.
 impl Borrow<str> for NameKey {
     fn borrow(&self) -> &str {
         &self.0
     }
 }
 
-/// The characters do not make a name.
+/// The error for characters that are not a valid name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadName;
 
 impl Username {
-    /// The name that is spelled so.
+    /// Checks the spelling of a name.
     pub fn new(spelling: &str) -> Result<Username, BadName> {
         let fits = (MIN_NAME..=MAX_NAME).contains(&spelling.len());
         if fits && spelling.chars().all(Username::may_contain) {
@@ -41,27 +43,27 @@ impl Username {
         }
     }
 
-    /// Whether this character may stand in a name.
+    /// Returns whether a name may contain this character.
     pub fn may_contain(c: char) -> bool {
         c.is_ascii_alphanumeric() || c == '_' || c == '-'
     }
 
-    /// What this name has in common with its other spellings.
+    /// Returns the key of this name, which all of its spellings share.
     pub fn key(&self) -> NameKey {
         NameKey(self.0.to_ascii_lowercase().into())
     }
 
-    /// Whether this is another spelling of the same name, or the same.
+    /// Returns whether both are the same name, in any spelling.
     pub fn is_same_as(&self, other: &Username) -> bool {
         self.0.eq_ignore_ascii_case(&other.0)
     }
 
-    /// The spelling.
+    /// Returns the spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the name begins with `prefix`, whatever the case.
+    /// Returns whether the name begins with `prefix`, in any case.
     pub fn starts_with(&self, prefix: &str) -> bool {
         let start = self.0.as_bytes().get(..prefix.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
