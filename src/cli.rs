@@ -1,5 +1,4 @@
-//! What the command lines of both programs have in common: a problem in one line, and
-//! addresses.
+//! Command-line helpers of both programs: the error for bad usage, and addresses.
 //!
 //! Does not know the options of either program.
 
@@ -7,7 +6,7 @@ use std::fmt;
 
 use getopts::Fail;
 
-/// A command line that is not good, in one line.
+/// The error for a bad command line, as one line of text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadUsage(pub(crate) String);
 
@@ -25,12 +24,12 @@ impl fmt::Display for BadUsage {
 
 impl std::error::Error for BadUsage {}
 
-/// Returns whether this is `HOST:PORT`, of which the host is looked up when it is needed.
+/// Returns whether this is `HOST:PORT`. The host is not looked up here.
 pub(crate) fn is_address(address: &str) -> bool {
     split_address(address).is_some()
 }
 
-/// Splits `HOST:PORT`, and takes the brackets off the host.
+/// Splits `HOST:PORT`, and removes the brackets of an IPv6 host.
 pub(crate) fn split_address(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let port = port.parse().ok()?;

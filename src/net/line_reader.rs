@@ -1,30 +1,31 @@
-//! Reads one line of at most [`MAX_LINE`] bytes from anything that can be read.
+//! Lines of at most [`MAX_LINE`] bytes, read from any source of bytes.
 //!
-//! Knows nothing of what a line means. It keeps two promises: however the bytes
-//! are cut by the network, the lines are the same; and a client that never ends
-//! its line costs no memory, because what is over the limit is skipped without
-//! being kept.
+//! Does not know what a line means.
+//!
+//! Invariants:
+//!
+//! - *The lines do not depend on how the network cuts the bytes.*
+//! - *A client that never ends its line costs no memory.* A line over the limit is skipped
+//!   without being kept.
 
 use std::io::{self, Read};
 
 use crate::limits::{FIRST_READ_BUFFER_SIZE, MAX_LINE, READ_BUFFER_SIZE};
 use crate::protocol::framing::Line;
 
-/// Parts what it reads into lines, which end with CRLF, LF or CR NUL
-/// (section 1).
+/// A reader that splits its source into lines, which end with CRLF, LF or CR NUL (section 1).
 pub struct LineReader<R> {
     source: R,
-    /// Doubled as often as a read fills it, up to [`READ_BUFFER_SIZE`].
+    /// Doubles each time a read fills it, up to [`READ_BUFFER_SIZE`].
     buffer: Box<[u8]>,
-    /// The part of `buffer` that has been read and not yet looked at.
+    /// The part of `buffer` that has been read from the source and not yet moved into a line.
     unread: std::ops::Range<usize>,
     line: BoundedLine,
-    /// The last byte was a CR, of which the next one decides whether it was the
-    /// beginning of a line end.
+    /// The last byte was a CR. The next byte decides whether it began a line end.
     after_cr: bool,
 }
 
-/// The bytes of the line so far, or the fact that they were too many.
+/// The bytes of the line so far, or the fact that the line is too long.
 #[derive(Default)]
 struct BoundedLine {
     bytes: Vec<u8>,
@@ -32,7 +33,7 @@ struct BoundedLine {
 }
 
 impl<R: Read> LineReader<R> {
-    /// Reads lines from `source`, which need not be buffered.
+    /// Makes a reader of `source`, which need not be buffered.
     pub fn new(source: R) -> LineReader<R> {
         LineReader {
             source,
@@ -43,19 +44,19 @@ impl<R: Read> LineReader<R> {
         }
     }
 
-    /// Where the lines come from.
+    /// Returns the source.
     pub fn source_mut(&mut self) -> &mut R {
         &mut self.source
     }
 
-    /// The next line. `None` at the end of input; a line that has begun and not
-    /// ended by then is dropped.
+    /// Blocks until a line has ended, and returns it. `None` at the end of input, which drops an
+    /// unfinished line.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         self.line.clear();
         self.after_cr = false;
         loop {
             if self.unread.is_empty() {
-                // Whoever has filled it has more to say.
+                // The last read filled the buffer, so more bytes are probably waiting.
                 if self.unread.end == self.buffer.len() && self.buffer.len() < READ_BUFFER_SIZE {
                     self.buffer = vec![0; 2 * self.buffer.len()].into();
                 }
@@ -71,6 +72,7 @@ impl<R: Read> LineReader<R> {
         }
     }
 
+    /// Reads once from the source. Repeats a read that a signal interrupts.
     fn read_source(&mut self) -> io::Result<usize> {
         loop {
             match self.source.read(&mut self.buffer) {
@@ -80,8 +82,8 @@ impl<R: Read> LineReader<R> {
         }
     }
 
-    /// Moves bytes from the buffer into the line, until the line has ended
-    /// (true) or the buffer (false).
+    /// Moves bytes from the buffer into the line. Returns true at the end of the line, and false
+    /// at the end of the buffer.
     fn take_up_to_line_end(&mut self) -> bool {
         while !self.unread.is_empty() {
             if self.after_cr {
@@ -129,7 +131,7 @@ impl BoundedLine {
         self.too_long = false;
     }
 
-    /// Appends, unless that makes the line too long: then nothing of it is kept.
+    /// Appends bytes. If that makes the line too long, none of its bytes are kept.
     fn push(&mut self, bytes: &[u8]) {
         if self.too_long || self.bytes.len() + bytes.len() > MAX_LINE {
             self.too_long = true;
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Gives its pieces one a read, as a network may.
+    /// A source that returns one piece a read, as a network may.
     struct Pieces(Vec<Vec<u8>>);
 
     impl Read for Pieces {
@@ -173,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Each line as bytes, a too long one as `None`.
+    /// Reads all lines. A line that is too long is `None`.
     fn lines(pieces: impl IntoIterator<Item = Vec<u8>>) -> Vec<Option<Vec<u8>>> {
         let mut reader = LineReader::new(Pieces(pieces.into_iter().collect()));
         let mut lines = Vec::new();
@@ -281,7 +283,10 @@ mod tests {
     proptest! {
         #[test]
         fn cuts_change_nothing(
-            bytes in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(0), any::<u8>()], 0..200),
+            bytes in prop::collection::vec(
+                prop_oneof![Just(b'\r'), Just(b'\n'), Just(0), any::<u8>()],
+                0..200,
+            ),
             cuts in prop::collection::vec(0..200_usize, 0..5),
         ) {
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();

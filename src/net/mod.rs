@@ -1,4 +1,6 @@
-//! What both programs need for bytes and sockets: lines from a stream, and keepalive.
+//! Byte and socket helpers of both programs: lines from a stream, and keepalive.
+//!
+//! The rule of this folder: only what the server and the client both need for bytes and sockets.
 //!
 //! Does not know what a line means, or whether a server or a client reads it.
 

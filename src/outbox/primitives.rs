@@ -1,5 +1,8 @@
-//! What the outbox is made of: locks, channels, and a client's socket. Under the model
-//! checker it is made of others with the same names (`model/primitives.rs`).
+//! The primitives of the outbox: locks, channels, threads, and a client's socket.
+//!
+//! Under the model checker, others with the same names replace them (`model/primitives.rs`).
+//!
+//! Does not know what is queued or written.
 
 use std::io;
 
@@ -16,7 +19,7 @@ pub(super) use std::thread::{JoinHandle, yield_now};
 
 pub(super) use crate::threads::spawn;
 
-/// Writes without blocking, and says how many bytes the kernel took.
+/// Writes without blocking. Returns how many bytes the kernel accepted.
 pub(crate) fn send_now(socket: &Socket, bytes: &[u8]) -> io::Result<usize> {
     if bytes.is_empty() {
         return Ok(0);
