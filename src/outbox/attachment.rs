@@ -47,7 +47,7 @@ pub struct Attachment {
     ended: Condvar,
 }
 
-/// Why nothing more is written to a connection.
+/// The reason why nothing more is written to a connection.
 #[derive(Debug)]
 pub enum Loss {
     /// The kernel had not accepted a whole batch at the write timeout.
@@ -59,7 +59,7 @@ pub enum Loss {
 }
 
 impl Attachment {
-    /// The connection of this number and socket. The outbox of its session holds `queue_size`
+    /// Makes the connection of this number and socket. The outbox of its session holds `queue_size`
     /// bytes of deliveries. A batch may take `write_timeout`, which must also be the socket's.
     /// `shutdown` is disconnected when the server shuts down.
     pub fn new(
@@ -83,12 +83,12 @@ impl Attachment {
         }
     }
 
-    /// The outbox of its session, if it has had one.
+    /// Returns the outbox of its session, if it has had one.
     pub fn outbox(&self) -> Option<&Arc<Outbox>> {
         self.outbox.get()
     }
 
-    /// Why the connection cannot be written to any more, if so.
+    /// Returns why nothing more is written to the connection, if it is lost.
     pub fn loss(&self) -> Option<&Loss> {
         self.loss.get()
     }
@@ -104,8 +104,8 @@ impl Attachment {
         };
         let mut state = outbox.state.lock();
         if state.is_open_for(self.number) {
-            let answer = self.queued_answer(bytes, &mut state);
-            let duty = outbox.enqueue(&mut state, answer);
+            let response = self.response_item(bytes, &mut state);
+            let duty = outbox.enqueue(&mut state, response);
             drop(state);
             pending.note(duty, outbox);
         }
@@ -119,19 +119,20 @@ impl Attachment {
         };
         let mut state = outbox.state.lock();
         if state.is_open_for(self.number) {
-            let last = last.map(|bytes| self.queued_answer(bytes, &mut state));
+            let last = last.map(|bytes| self.response_item(bytes, &mut state));
             outbox.finish_with(state, last);
         }
     }
 
-    fn queued_answer(&self, bytes: Vec<u8>, state: &mut QueueState) -> Item {
+    /// Makes an item of a response, and counts its memory.
+    fn response_item(&self, bytes: Vec<u8>, state: &mut QueueState) -> Item {
         state.responses += memory_of_response(bytes.len());
         let connection = self.number;
         Item::Response { connection, bytes }
     }
 
-    /// Closes the connection for the shutdown, with a notice behind all that is queued.
-    /// Without a session its reader thread sends the notice: it is woken by an end of input.
+    /// Closes the connection for the shutdown, with a notice behind all that is queued. Without a
+    /// session, the reader thread sends the notice: an end of input wakes it.
     ///
     /// The session map must be closed, so that the connection cannot get a session now.
     pub fn shut_down(&self) {
@@ -147,8 +148,8 @@ impl Attachment {
         }
     }
 
-    /// Waits until everything is written to a connection that is shut down, or it is gone. False
-    /// if neither has happened by the deadline.
+    /// Blocks until everything is written to a connection that is shut down, or it is lost.
+    /// Returns false if neither has happened by the deadline.
     pub fn wait_until_written(&self, deadline: Instant) -> bool {
         let Some(outbox) = self.outbox() else {
             let mut has_ended = self.output_ended.lock();
@@ -163,7 +164,7 @@ impl Attachment {
     }
 
     /// Blocks the reader thread while unwritten responses to its client take too much memory
-    /// (section 7.6). False if no further request of the connection is executed.
+    /// (section 7.6). Returns false if no further request of the connection is executed.
     pub fn wait_for_room(&self, pending: &PendingWrites) -> bool {
         let Some(outbox) = self.outbox() else {
             return self.is_served();
@@ -212,10 +213,12 @@ impl Attachment {
         state.drain == Drain::Blocking(self.number)
     }
 
-    /// Whether further requests of the connection are executed: it can be written to, or a
-    /// write has failed. A failed write means that the client has reset the connection. Then the
-    /// requests that the kernel has received before are still executed (section 4). They are not
-    /// after the write timeout, the shutdown, or the end or resumption of the session elsewhere.
+    /// Returns whether further requests of the connection are executed: it can be written to, or
+    /// a write has failed.
+    ///
+    /// A failed write means that the client has reset the connection. Then the requests that the
+    /// kernel has received before are still executed (section 4). They are not executed after the
+    /// write timeout, the shutdown, or the end or resumption of the session elsewhere.
     pub fn is_served(&self) -> bool {
         match self.outbox() {
             Some(outbox) => self.is_served_by(&outbox.state.lock()),
@@ -229,7 +232,7 @@ impl Attachment {
         is_latest && (state.is_attached(self.number) || was_reset)
     }
 
-    /// Whether the server shuts down.
+    /// Returns whether the server shuts down.
     pub fn is_shutting_down(&self) -> bool {
         self.shutdown.recv_timeout(Duration::ZERO) == Err(RecvTimeoutError::Disconnected)
     }
@@ -240,7 +243,8 @@ impl Attachment {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Cuts the connection and detaches it. Deliveries stay queued for the next connection.
+    /// Shuts the socket down and detaches the connection. Deliveries stay queued for the next
+    /// connection.
     pub fn abort(&self) {
         self.shutdown_socket();
         if let Some(outbox) = self.outbox() {
@@ -248,12 +252,14 @@ impl Attachment {
         }
     }
 
+    /// Sets the outbox of its session. A connection has only one session in its life.
     pub(super) fn set_outbox(&self, outbox: &Arc<Outbox>) {
         let set = self.outbox.set(Arc::clone(outbox));
         debug_assert!(set.is_ok(), "a connection has one session in its life");
     }
 
-    /// Only the first loss counts: it tells a reset from an orderly close.
+    /// Sets why the connection is lost. Only the first call has an effect, so that no later one
+    /// hides a reset.
     pub(super) fn set_lost(&self, loss: Loss) {
         let _ = self.loss.set(loss);
     }
@@ -276,7 +282,7 @@ impl Attachment {
         }
     }
 
-    /// Writes what the kernel accepts at once. Returns how many bytes that were.
+    /// Writes as many bytes as the kernel accepts at once. Returns their number.
     pub(super) fn write_now(&self, bytes: &[u8]) -> (usize, Option<Loss>) {
         match send_now(&self.socket, bytes) {
             Ok(count) => (count, None),
@@ -309,8 +315,8 @@ impl Attachment {
             };
             if is_timeout {
                 let rest = rest_of_message(accepted);
-                let said = self.send_notice_behind(rest, Notice::ReadTooSlowly);
-                return (accepted + said.min(rest.len()), Some(Loss::TooSlow));
+                let more = self.send_notice_behind(rest, Notice::ReadTooSlowly);
+                return (accepted + more.min(rest.len()), Some(Loss::TooSlow));
             }
         }
         (accepted, None)
@@ -325,7 +331,7 @@ impl Attachment {
     }
 }
 
-/// A connection that was attached until another took its place.
+/// A connection that was attached until another connection attached to its outbox.
 ///
 /// Its writer thread ends when this is dropped.
 pub struct Evicted(pub(super) Attached);

@@ -1,7 +1,9 @@
 //! One batch: items that were taken out of an outbox, and their bytes, for one write.
 //!
-//! Does no I/O. From [`Outbox::begin_write`] to [`Write::end`] the drain is
-//! [`Drain::Writing`], and the caller writes without the lock.
+//! Does not know the socket: the caller writes the bytes, without the queue lock.
+//!
+//! Invariant: *from [`Outbox::begin_write`] to [`Write::end`] the drain is [`Drain::Writing`] or
+//! [`Drain::Blocking`].* So no other thread takes items out meanwhile.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,7 +30,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Takes items out of the queue for the attached connection, as many as go into one write.
+    /// Takes items out of the queue for the attached connection, as many as fit into one write.
+    /// Returns the connection.
     fn take_items(&mut self, outbox: &Outbox, state: &mut QueueState) -> Option<Arc<Attachment>> {
         let attached = state.attached.as_mut()?;
         let connection = Arc::clone(&attached.connection);
@@ -78,12 +81,13 @@ impl Batch {
         }
     }
 
-    /// The bytes that the kernel has not accepted yet.
+    /// Returns the bytes that the kernel has not accepted yet.
     pub(super) fn to_write(&self) -> &[u8] {
         &self.bytes[self.partial..]
     }
 
-    /// The rest of the message in which `count` accepted bytes end. Empty if they end a message.
+    /// Returns the rest of the message in which `count` accepted bytes end. It is empty if they
+    /// end a message.
     pub(super) fn rest_of_message(&self, count: usize) -> &[u8] {
         let count = self.partial + count;
         let mut end = 0;

@@ -6,10 +6,10 @@
 //! more. On a machine with several processors, one queues while the other writes.
 //!
 //! It blocks only while it waits for a list. It never blocks on a client: it drains without
-//! blocking, as a reader thread does ([`direct_write`](super::direct_write)). It ends when its channel
-//! is disconnected, because the last reader thread has dropped its handle. The shutdown does
-//! not wait for it: a closed outbox has its writer thread. With `--no-direct-writes` there is no
-//! such thread.
+//! blocking, as a reader thread does ([`direct_write`](super::direct_write)). It ends when its
+//! channel is disconnected, because the last reader thread has dropped its handle. The shutdown
+//! does not wait for it: a closed outbox has its writer thread. With `--no-direct-writes` there is
+//! no such thread.
 //!
 //! Does not know which messages are queued, or for how many clients.
 //!
@@ -57,7 +57,7 @@ impl Broadcaster {
         Ok(Broadcaster { lists })
     }
 
-    /// Gives the duty to drain these outboxes to the thread. If too many lists wait, the caller
+    /// Gives the thread the duty to drain these outboxes. If too many lists wait, the caller
     /// gets the list back, and the duty with it.
     pub(super) fn assign(&self, list: List) -> Result<(), List> {
         self.lists.try_send(list).map_err(TrySendError::into_inner)

@@ -9,12 +9,16 @@
 //! If it has filled many outboxes, it gives the list to the thread
 //! [`broadcaster`](super::broadcaster), which drains them in the same way, and goes on. Fewer
 //! outboxes are many if other threads broadcast too: the messages of all of them then join the
-//! same writes. The delay is bounded: a thread drains or gives its list away when it has queued
-//! [`MAX_UNFLUSHED_DELIVERIES`] deliveries, and drains an outbox at once when its queue has passed half of its
-//! limit.
+//! same writes. The delay has a limit: a thread drains or gives its list away when it has queued
+//! [`MAX_UNFLUSHED_DELIVERIES`] deliveries. It drains an outbox at once when its queue has passed
+//! half of its limit.
 //!
-//! Does not know what is queued. With `--no-direct-writes` it only wakes the writer threads. That
-//! is slower, and there for comparison.
+//! With `--no-direct-writes`, a reader thread only wakes the writer threads. That is slower, and
+//! exists for comparison.
+//!
+//! Does not know which messages are queued.
+//!
+//! Invariant: *no drain here blocks, and a thread drops a duty only by draining or passing it on.*
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -31,7 +35,7 @@ use crate::limits::{
 };
 use crate::protocol::reply::Delivery;
 
-/// What the reader threads of a server share for their direct writes.
+/// The state that the reader threads of a server share for their direct writes.
 pub struct DirectWrites {
     is_on: bool,
     /// `None` with writer threads only. Dropped with the last reader thread's handle.
@@ -42,13 +46,14 @@ pub struct DirectWrites {
 }
 
 impl DirectWrites {
-    /// With direct writes, or with writer threads only, and without the thread `broadcaster`.
+    /// Makes the state for direct writes without the thread `broadcaster`, or for writer threads
+    /// only.
     pub fn new(is_on: bool) -> Arc<DirectWrites> {
         DirectWrites::with(is_on, None)
     }
 
-    /// For direct writes it starts the thread `broadcaster`. An error means that the system has
-    /// no thread left.
+    /// Makes the state, and starts the thread `broadcaster` for direct writes. An error means
+    /// that the system has no thread left.
     pub fn start(is_on: bool) -> io::Result<Arc<DirectWrites>> {
         let broadcaster = is_on.then(Broadcaster::start).transpose()?;
         Ok(DirectWrites::with(is_on, broadcaster))
@@ -78,7 +83,7 @@ pub struct PendingWrites {
 }
 
 impl PendingWrites {
-    /// The pending writes of a reader thread that has queued nothing.
+    /// Makes the pending writes of a reader thread that has queued nothing.
     pub fn new(direct_writes: Arc<DirectWrites>) -> PendingWrites {
         PendingWrites {
             direct_writes,
@@ -114,14 +119,15 @@ impl PendingWrites {
     /// many. The caller must flush before every call that can block: a read, a pause, a wait
     /// for its own client.
     pub fn flush(&self) {
-        let to_a_crowd = self.queued.take() >= MIN_BROADCAST_DELIVERIES && self.direct_writes.is_on;
-        let in_company = to_a_crowd && self.others_broadcast_since();
-        let many = if in_company {
+        let is_large_broadcast =
+            self.queued.take() >= MIN_BROADCAST_DELIVERIES && self.direct_writes.is_on;
+        let others_broadcast = is_large_broadcast && self.others_broadcast_since();
+        let minimum = if others_broadcast {
             MIN_BROADCAST_DELIVERIES
         } else {
             MIN_BROADCASTER_OUTBOXES
         };
-        if self.outboxes.borrow().len() < many || !self.assign_to_broadcaster() {
+        if self.outboxes.borrow().len() < minimum || !self.assign_to_broadcaster() {
             self.drain_all(std::iter::from_fn(|| self.next()));
         }
     }
@@ -131,7 +137,7 @@ impl PendingWrites {
         let Some(broadcaster) = &self.direct_writes.broadcaster else {
             return false;
         };
-        // The writer threads have the duty after a panic, and tells them.
+        // After a panic, the writer threads get the duty. `drain_all` wakes them.
         if thread::panicking() {
             return false;
         }
@@ -139,6 +145,7 @@ impl PendingWrites {
         assigned.map_err(|list| self.outboxes.replace(list)).is_ok()
     }
 
+    /// Drains these outboxes, or wakes their writer threads.
     fn drain_all(&self, outboxes: impl Iterator<Item = Arc<Outbox>>) {
         // Taken, so that no bytes of a batch that panicked go to another client. While this
         // thread unwinds, it leaves the writing to others: a second panic would abort.
@@ -154,7 +161,8 @@ impl PendingWrites {
         self.batch.set(batch);
     }
 
-    /// Takes one at a time, so that a panic at one leaves the others for the drop.
+    /// Takes the next remembered outbox. It takes one at a time, so that a panic leaves the others
+    /// for the drop.
     fn next(&self) -> Option<Arc<Outbox>> {
         let mut outboxes = self.outboxes.borrow_mut();
         let next = outboxes.pop_front();
@@ -205,8 +213,8 @@ impl Outbox {
         state.wake_writer();
     }
 
-    /// Whether nothing is queued, and nothing is to be done for the end of the queue. Under the
-    /// queue lock no item can enter, so the thread that sees this has no duty any more.
+    /// Returns whether the queue is open and empty. Under the queue lock no item can enter, so the
+    /// thread that sees this has no duty any more.
     fn is_written(&self, state: &QueueState) -> bool {
         let has_first = |attached: &Attached| attached.first.is_some();
         state.phase == Phase::Open

@@ -1,5 +1,7 @@
 //! A session's outbox: the queue of everything that the server writes to one client.
 //!
+//! The rule of this folder: it holds the queue and its writing. It has no names and no commands.
+//!
 //! Three kinds of thread drain it. A reader thread that has filled it writes without
 //! blocking ([`direct_write`]). The thread [`broadcaster`] does the same for a reader thread that
 //! has filled many. The session's [`writer`] thread sends what would block.
@@ -23,14 +25,14 @@
 //!    and before the next delivery that fits.
 //!
 //! In return, a thread that gets the [`MustDrain`] drains the outbox before its next call that
-//! can block, or gives the duty to the thread `broadcaster`. A [`PendingWrites`](direct_write::PendingWrites)
-//! remembers these outboxes.
+//! can block, or gives the duty to the thread `broadcaster`. A
+//! [`PendingWrites`](direct_write::PendingWrites) remembers these outboxes.
 //!
 //! # The queue and its lock
 //!
 //! ```text
 //!   any thread ── send ───┐  one mutex, held until the item is in the channel:
-//!   the reader ── answer ─┼─► bytes queued, gaps, the attached connection, the drain
+//!   reader ───── respond ─┼─► bytes queued, gaps, the attached connection, the drain
 //!   shutdown ──── finish ─┘        │
 //!                                  ▼
 //!                    the client's crossbeam channel ──► the draining thread ──► socket
@@ -101,7 +103,7 @@ pub struct Outbox {
     changed: Condvar,
 }
 
-/// What is known about the queue without a look into the channel.
+/// The state of the queue, which its lock protects.
 #[derive(Default)]
 struct QueueState {
     /// Bytes of deliveries that the kernel has not accepted. A delivery counts until the
@@ -152,7 +154,7 @@ enum Drain {
 /// The connection that is attached to an outbox.
 struct Attached {
     connection: Arc<Attachment>,
-    /// Wakes its writer thread, which ends when this is dropped. One token is as good as many.
+    /// Wakes its writer thread, which ends when this is dropped. One signal is as good as many.
     wake: Sender<()>,
     /// The response to the `Set-name` that attached it. It precedes everything that is queued.
     first: Option<Vec<u8>>,
@@ -185,7 +187,7 @@ pub enum MustDrain {
     No,
 }
 
-/// Why a delivery was not queued.
+/// The reason why a delivery was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendError {
     /// There is no room now. The client will get a notice of the gap.
@@ -194,10 +196,10 @@ pub enum SendError {
     Closed,
 }
 
-// The place in the channel has a word more, and an allocation up to two.
+// A slot of the channel takes one word more, and an allocation up to two.
 const _: () = assert!(size_of::<Item>() + 3 * size_of::<usize>() <= RESPONSE_OVERHEAD);
 
-/// What a response of so many bytes costs while it is queued.
+/// Returns the memory that a response of `length` bytes takes while it is queued.
 fn memory_of_response(length: usize) -> usize {
     length + RESPONSE_OVERHEAD
 }
@@ -221,7 +223,7 @@ impl Outbox {
         })
     }
 
-    /// The token of its session.
+    /// Returns the token of its session.
     pub fn token(&self) -> Token {
         self.token
     }
@@ -252,6 +254,7 @@ impl Outbox {
         self.finish_with(self.state.lock(), None);
     }
 
+    /// Closes the outbox, with this item as the last one.
     fn finish_with(&self, mut state: QueueGuard<'_>, last: Option<Item>) {
         if state.phase != Phase::Open {
             return;
@@ -293,8 +296,8 @@ impl Outbox {
         MustDrain::Soon
     }
 
-    /// Attaches a connection, and detaches the one that was attached. The caller then has
-    /// the duty to drain, and must [evict](Evicted::evict) the other connection.
+    /// Attaches a connection, and detaches the previous one. The caller then has the duty to
+    /// drain, and must [evict](Evicted::evict) the previous connection.
     fn attach(&self, attached: Attached) -> Option<Evicted> {
         let mut state = self.state.lock();
         if state.drain == Drain::Idle {
@@ -318,7 +321,7 @@ impl Outbox {
 type QueueGuard<'a> = MutexGuard<'a, QueueState>;
 
 impl QueueState {
-    /// Closes the first gap, of which the client now gets a notice.
+    /// Closes the first gap. Returns the notice of it, which the client gets now.
     fn close_gap(&mut self) -> Notice {
         let missed = self.gaps.pop_front().unwrap_or(0);
         self.in_gap &= !self.gaps.is_empty();
@@ -355,13 +358,14 @@ impl QueueState {
         }
     }
 
+    /// Returns whether this connection is the attached one.
     fn is_attached(&self, connection: u64) -> bool {
         self.attached
             .as_ref()
             .is_some_and(|attached| attached.connection.number == connection)
     }
 
-    /// Whether the connection can still write what it enqueues.
+    /// Returns whether what this connection enqueues can still be written.
     fn is_open_for(&self, connection: u64) -> bool {
         self.phase == Phase::Open && self.is_attached(connection)
     }

@@ -1,8 +1,11 @@
-//! The outbox under the model checker: two who send, writers, a connection that takes
-//! another's place or comes after it broke, in thousands of orders of what they do.
+//! The outbox under the model checker, which tries thousands of thread orders.
 //!
-//! Nothing is lost, nothing comes twice, nothing stands in the middle of a message, and
-//! nothing is left lying: if it were, everyone would wait, which shuttle calls a deadlock.
+//! Two threads send, and writer threads write. Another connection evicts the first, or attaches
+//! after the first was lost.
+//!
+//! The tests check that no message is lost, that none arrives twice, and that none is torn. They
+//! also check that no item stays in the queue: then all threads would wait, which shuttle reports
+//! as a deadlock.
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -18,13 +21,13 @@ use crate::protocol::literals;
 use crate::protocol::reply::{Delivery, Reply, Response, Scope};
 use crate::protocol::token::Token;
 
-/// Orders to try for each of the two ways of choosing them.
+/// Number of thread orders for each of the two schedulers.
 const ORDERS: usize = 10_000;
 
 const SENDERS: usize = 2;
 const MESSAGES: usize = 2;
 
-/// A connection with its writer thread, and what its client has got.
+/// A connection with its writer thread, and the socket that has its output.
 struct Connection {
     attachment: Arc<Attachment>,
     socket: Arc<Socket>,
@@ -37,7 +40,7 @@ fn changed() -> Changed {
     Arc::new((Mutex::new(()), Condvar::new()))
 }
 
-/// A connection that attaches to the session's outbox, and evicts the one that was attached.
+/// Attaches a new connection to the session's outbox, and evicts the one that was attached.
 fn connect(
     number: u64,
     outbox: &Arc<Outbox>,
@@ -67,7 +70,7 @@ fn session() -> Arc<Outbox> {
     Outbox::new(Token::from_bits([1; 16]), 1 << 20)
 }
 
-/// As readers do it: something is queued, and seen to.
+/// Starts threads that send and flush, as reader threads do.
 fn send_to(session: &Arc<Outbox>, direct_writes: &Arc<DirectWrites>) -> Vec<JoinHandle<()>> {
     let send = |sender: usize| {
         let (session, direct_writes) = (Arc::clone(session), Arc::clone(direct_writes));
@@ -87,7 +90,7 @@ fn send_to(session: &Arc<Outbox>, direct_writes: &Arc<DirectWrites>) -> Vec<Join
     (0..SENDERS).map(send).collect()
 }
 
-/// The data lines of the whole messages in these bytes, and whether part of one follows.
+/// Returns the data lines of the whole messages in these bytes, and whether a part of one follows.
 fn messages(bytes: &[u8]) -> (Vec<String>, bool) {
     let text = str::from_utf8(bytes).unwrap();
     let lines: Vec<&str> = text.split_inclusive("\r\n").collect();
@@ -104,7 +107,7 @@ fn messages(bytes: &[u8]) -> (Vec<String>, bool) {
     (data, whole < lines.len())
 }
 
-/// All that these clients have got of what was sent, in order.
+/// Returns the deliveries that these clients have received, in order.
 fn deliveries(sockets: &[&Socket]) -> Vec<String> {
     let all = sockets
         .iter()
@@ -116,13 +119,13 @@ fn deliveries(sockets: &[&Socket]) -> Vec<String> {
     all.filter_map(delivery).collect()
 }
 
-/// Waits until everything has arrived, and checks that it has once and in order.
+/// Blocks until all messages have arrived, and checks that each has arrived once and in order.
 fn wait_for_all(sockets: &[&Socket], changed: &Changed) {
-    let mut looking = changed.0.lock();
+    let mut guard = changed.0.lock();
     while deliveries(sockets).len() < SENDERS * MESSAGES {
-        changed.1.wait(&mut looking);
+        changed.1.wait(&mut guard);
     }
-    drop(looking);
+    drop(guard);
     let arrived = deliveries(sockets);
     for sender in 0..SENDERS {
         let from = format!("sender{sender} ");
@@ -134,11 +137,11 @@ fn wait_for_all(sockets: &[&Socket], changed: &Changed) {
     }
 }
 
-/// Waits until the first response has arrived, although the session is not finished.
+/// Blocks until the first response has arrived, although the session is not finished.
 fn wait_for_response(socket: &Socket, changed: &Changed) {
-    let mut looking = changed.0.lock();
+    let mut guard = changed.0.lock();
     while messages(&socket.taken()).0.is_empty() {
-        changed.1.wait(&mut looking);
+        changed.1.wait(&mut guard);
     }
 }
 
@@ -148,7 +151,7 @@ fn join(threads: Vec<JoinHandle<()>>) {
         .for_each(|thread| thread.join().unwrap());
 }
 
-fn nothing_is_owed(outbox: &Outbox) {
+fn assert_all_written(outbox: &Outbox) {
     let state = outbox.state.lock();
     assert_eq!((state.deliveries, state.responses), (0, 0));
 }
@@ -163,12 +166,12 @@ fn resumed() -> Reply {
 }
 
 #[track_caller]
-fn response_is_first(socket: &Socket) {
+fn assert_response_is_first(socket: &Socket) {
     let (data, _) = messages(&socket.taken());
     assert_eq!(data[0], "You are already alice", "{data:?}");
 }
 
-/// Everything reaches a client that stays.
+/// All messages reach a client that stays connected.
 fn two_send(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
     let mut connection = connect(1, &session, &changed, direct_writes);
@@ -177,12 +180,12 @@ fn two_send(direct_writes: &Arc<DirectWrites>) {
     join(senders);
     session.finish();
     connection.writer.end();
-    response_is_first(&connection.socket);
-    nothing_is_owed(&session);
+    assert_response_is_first(&connection.socket);
+    assert_all_written(&session);
 }
 
-/// Another connection takes the place of one at which messages arrive.
-fn two_send_while_one_takes_over(direct_writes: &Arc<DirectWrites>) {
+/// Another connection resumes the session while messages arrive.
+fn two_send_during_takeover(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
     let mut first = connect(1, &session, &changed, direct_writes);
     let senders = send_to(&session, direct_writes);
@@ -193,21 +196,22 @@ fn two_send_while_one_takes_over(direct_writes: &Arc<DirectWrites>) {
     session.finish();
     first.writer.end();
     second.writer.end();
-    nothing_is_owed(&session);
-    response_is_first(&second.socket);
+    assert_all_written(&session);
+    assert_response_is_first(&second.socket);
     assert!(!messages(&second.socket.taken()).1, "it is torn");
     let (data, is_torn) = messages(&first.socket.taken());
-    let last_word = "This session was resumed from another connection";
-    // A client is told, unless its socket was shut down in mid-message or accepted no notice.
-    match data.iter().position(|data| data == last_word) {
+    let notice = "This session was resumed from another connection";
+    // The evicted client gets the notice, unless its socket was shut down after a partial write
+    // or did not accept the notice.
+    match data.iter().position(|data| data == notice) {
         Some(at) => assert!(at + 1 == data.len() && !is_torn, "{data:?}"),
         None => assert!(first.socket.is_shut_down_or_full(), "{data:?}"),
     }
 }
 
-/// Another connection takes over from one whose client accepts no byte more, and then the new
-/// client accepts none either. The old writer thread ends all the same.
-fn one_takes_over_and_both_stall(direct_writes: &Arc<DirectWrites>) {
+/// Another connection resumes the session of a stalled client, and then the new client stalls
+/// too. The old writer thread still ends.
+fn takeover_with_stalled_clients(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
     let mut first = connect(1, &session, &changed, direct_writes);
     let senders = send_to(&session, direct_writes);
@@ -221,7 +225,7 @@ fn one_takes_over_and_both_stall(direct_writes: &Arc<DirectWrites>) {
 }
 
 /// The server shuts down while messages arrive. Nothing is written behind the last message.
-fn two_send_while_it_is_shut_down(direct_writes: &Arc<DirectWrites>) {
+fn two_send_during_shutdown(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
     let Connection {
         attachment,
@@ -241,8 +245,8 @@ fn two_send_while_it_is_shut_down(direct_writes: &Arc<DirectWrites>) {
     );
 }
 
-/// The connection breaks while the server shuts down. The shutdown does not wait for it.
-fn one_breaks_while_it_is_shut_down(direct_writes: &Arc<DirectWrites>) {
+/// The connection is lost while the server shuts down. The shutdown does not wait for it.
+fn loss_during_shutdown(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
     let mut connection = connect(1, &session, &changed, direct_writes);
     let senders = send_to(&session, direct_writes);
@@ -255,12 +259,12 @@ fn one_breaks_while_it_is_shut_down(direct_writes: &Arc<DirectWrites>) {
     connection.writer.end();
 }
 
-/// A connection breaks under what arrives, and another comes later.
-fn two_send_while_it_breaks(direct_writes: &Arc<DirectWrites>) {
+/// A connection is lost while messages arrive, and another resumes the session later.
+fn two_send_during_loss(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
     let mut first = connect(1, &session, &changed, direct_writes);
     let senders = send_to(&session, direct_writes);
-    // The network's part, and then the reader's.
+    // The network resets the connection. Then the reader thread notices.
     let _ = first.socket.shutdown(Shutdown::Both);
     first.attachment.abort();
     first.writer.end();
@@ -270,8 +274,8 @@ fn two_send_while_it_breaks(direct_writes: &Arc<DirectWrites>) {
     join(senders);
     session.finish();
     second.writer.end();
-    response_is_first(&second.socket);
-    nothing_is_owed(&session);
+    assert_response_is_first(&second.socket);
+    assert_all_written(&session);
 }
 
 /// Which threads write without blocking.
@@ -292,7 +296,7 @@ impl Form {
     }
 }
 
-/// In many orders, chosen by chance, and by chance with a few turns at critical points.
+/// Checks a scenario in many thread orders: random ones, and ones with few preemptions.
 fn check(scenario: fn(&Arc<DirectWrites>)) {
     for form in [
         Form::WriterThreadsOnly,
@@ -311,25 +315,25 @@ fn what_is_sent_arrives() {
 
 #[test]
 fn what_is_sent_arrives_while_another_connection_takes_over() {
-    check(two_send_while_one_takes_over);
+    check(two_send_during_takeover);
 }
 
 #[test]
 fn evicted_writer_ends_although_both_clients_stall() {
-    check(one_takes_over_and_both_stall);
+    check(takeover_with_stalled_clients);
 }
 
 #[test]
 fn shutdown_notice_is_the_last_message() {
-    check(two_send_while_it_is_shut_down);
+    check(two_send_during_shutdown);
 }
 
 #[test]
 fn shutdown_does_not_wait_for_a_lost_connection() {
-    check(one_breaks_while_it_is_shut_down);
+    check(loss_during_shutdown);
 }
 
 #[test]
 fn what_is_sent_arrives_although_the_connection_breaks() {
-    check(two_send_while_it_breaks);
+    check(two_send_during_loss);
 }

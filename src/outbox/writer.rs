@@ -26,7 +26,7 @@ use super::{Attached, Attachment, Evicted, Loss, Outbox, Phase};
 use crate::limits::CLOSE_TIMEOUT;
 use crate::protocol::reply::Reply;
 
-/// The reader thread's handle of its writer thread, which may not have been started yet.
+/// The reader thread's handle of its writer thread, which may not have started yet.
 ///
 /// Dropping it ends the output. So a panic in the reader thread leaves no writer thread.
 pub struct Writer {
@@ -42,10 +42,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The handle of the writer thread of this connection. It does not start the thread.
+    /// Makes the handle of this connection's writer thread. Does not start the thread.
     ///
-    /// The accept thread makes the channels, because that takes much stack: in the reader thread
-    /// it would take a page more of every idle client's memory.
+    /// The accept thread calls this, because making the channels takes much stack. In the reader
+    /// thread it would take a page more of every idle client's memory.
     pub fn new(attachment: Arc<Attachment>) -> Writer {
         let (wake, woken) = bounded(1);
         let (reading, reader_gone) = bounded(0);
@@ -108,7 +108,7 @@ impl Drop for Writer {
     }
 }
 
-/// What a writer thread owns.
+/// The data of a running writer thread.
 struct WriterThread {
     attachment: Arc<Attachment>,
     /// Disconnected when the connection is detached, or ends without a session.
@@ -118,6 +118,7 @@ struct WriterThread {
 }
 
 impl WriterThread {
+    /// Runs until the connection is detached, or the outbox is closed and written.
     fn run(self) {
         let mut batch = Batch::default();
         let mut is_done = false;
@@ -162,7 +163,7 @@ impl WriterThread {
         false
     }
 
-    /// Ends the connection. The client reads the end of input behind the last message, and
+    /// Closes the connection. The client reads the end of input behind the last message, and
     /// closes its side. Until then the socket must stay open, and the reader thread must read
     /// from it: a close with unread input resets the connection and destroys that message
     /// (RFC 1122, 4.2.2.13).

@@ -1,6 +1,7 @@
-//! What the outbox is made of under the model checker: the same names as otherwise, by
-//! shuttle's means. Every lock, wait and channel is a point at which another thread may go
-//! on; a socket takes as much at a time as chance will have it.
+//! The primitives of the outbox under the model checker: the usual names, made with shuttle.
+//!
+//! At every lock, wait and channel, another thread may run. A socket accepts a random part of
+//! each write.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -49,7 +50,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 pub(super) struct Condvar(checked::Condvar);
 
-/// Time does not pass here.
+/// The result of a wait. It never times out, because time does not pass in the model.
 pub(super) struct NotTimedOut;
 
 impl Condvar {
@@ -145,7 +146,7 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-/// The channel is full.
+/// The error of a full channel, with the item.
 pub(super) struct TrySendError<T>(T);
 
 impl<T> TrySendError<T> {
@@ -154,11 +155,11 @@ impl<T> TrySendError<T> {
     }
 }
 
-/// Nothing is there, or will be.
+/// The error of an empty channel, or of a disconnected one.
 #[derive(Debug)]
 pub(super) struct Nothing;
 
-/// As crossbeam's, but time does not pass here.
+/// The same as crossbeam's, but time does not pass in the model.
 #[derive(Debug, PartialEq)]
 pub(super) enum RecvTimeoutError {
     #[allow(dead_code, reason = "its callers compare with it")]
@@ -188,7 +189,7 @@ impl<T> Receiver<T> {
     }
 }
 
-/// Catches no panic: under the model checker each is a fault.
+/// Catches no panic: under the model checker each panic is a fault.
 pub(super) fn catch_unwind<T>(run: impl FnOnce() -> T) -> Result<T, Infallible> {
     Ok(run())
 }
@@ -201,7 +202,7 @@ pub(super) fn spawn<T: Send + 'static>(
     Ok(shuttle::thread::spawn(run))
 }
 
-/// A client's socket, and what its kernel has taken.
+/// A client's socket, with the bytes that its kernel has accepted.
 pub struct Socket {
     state: Mutex<SocketState>,
     /// Notified when the socket is shut down, for a write that is blocked.
@@ -220,7 +221,7 @@ struct SocketState {
 }
 
 impl Socket {
-    /// `changed` is told whenever something is taken.
+    /// Makes an open socket. `changed` is notified whenever it accepts bytes.
     pub(super) fn new(changed: Arc<(Mutex<()>, Condvar)>) -> Socket {
         let state = SocketState {
             taken: Vec::new(),
@@ -236,13 +237,13 @@ impl Socket {
         }
     }
 
-    /// From now on the client reads nothing, and its kernel accepts nothing.
+    /// Stalls the client: it reads nothing more, and its kernel accepts nothing more.
     pub(super) fn stall(&self) {
         self.state.lock().is_stalled = true;
     }
 
-    /// Whether a notice could not be written: the socket is shut down, or its kernel has not
-    /// accepted all of the last write.
+    /// Returns whether a notice could not be written: the socket is shut down, or its kernel has
+    /// not accepted all of the last write.
     pub(super) fn is_shut_down_or_full(&self) -> bool {
         let state = self.state.lock();
         !state.is_open || state.is_full
@@ -262,8 +263,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Accepts from so many bytes on to all of them. Blocks while the client stalls, unless
-    /// none is enough.
+    /// Accepts a random number of bytes, at least `least`. Blocks while the client is stalled,
+    /// unless `least` is 0.
     fn take(&self, bytes: &[u8], least: usize) -> io::Result<usize> {
         let mut state = self.state.lock();
         while state.is_open && state.is_stalled && least > 0 {
@@ -275,14 +276,14 @@ impl Socket {
         if state.is_stalled {
             return Ok(0);
         }
-        // Each partial write has the same chance, and a complete one as much as all of them.
+        // Half of the writes are complete. The others end at a random byte.
         let accepts_all = thread_rng().gen_range(0..2) == 0;
         let least = if accepts_all { bytes.len() } else { least };
         let count = thread_rng().gen_range(least..=bytes.len());
         state.taken.extend_from_slice(&bytes[..count]);
         state.is_full = count < bytes.len();
         drop(state);
-        // Under its lock, or whoever has just looked would sleep through it.
+        // Notify under its lock. Otherwise a thread that has just looked would miss it.
         let _looking = self.changed.0.lock();
         self.changed.1.notify_all();
         Ok(count)

@@ -1,10 +1,10 @@
-//! The thread `broadcaster`: which lists it gets, and what becomes of them.
+//! Tests of the thread `broadcaster`: which lists it gets, and how it drains them.
 
 use super::*;
 use crate::limits::{MAX_BROADCASTER_LISTS, MIN_BROADCAST_DELIVERIES, MIN_BROADCASTER_OUTBOXES};
 use crate::outbox::broadcaster::{Broadcaster, List, drain_lists};
 
-/// A thread `broadcaster` that a test stops at will: it has the lists, and drains none.
+/// Makes a thread `broadcaster` that does not run: the test has its lists.
 fn stopped_broadcaster() -> (Arc<DirectWrites>, Receiver<List>) {
     let (lists, given) = bounded(MAX_BROADCASTER_LISTS);
     (DirectWrites::with(true, Some(Broadcaster { lists })), given)
@@ -92,7 +92,7 @@ fn half_full_queue_is_drained_although_its_list_waits() {
     for it in &mut clients {
         assert_eq!(next_data(&mut it.client), data(&numbered_text(0)));
     }
-    // What is left on the lists is drained once, and the rest costs no write.
+    // An outbox on two lists is drained once. The second drain costs no write.
     let mut batch = Batch::default();
     given
         .try_iter()
@@ -152,7 +152,7 @@ fn panic_in_the_broadcaster_loses_one_client_only() {
     let crowd = crowd(MIN_BROADCASTER_OUTBOXES);
     let mut clients = attach_all(&crowd);
     broadcast(&pending, &crowd, "one");
-    // A wrong count, which the check for overflow finds.
+    // This wrong count makes the drain panic, by an overflow.
     crowd[1].state.lock().deliveries = 0;
     pending.flush();
     drop(pending);

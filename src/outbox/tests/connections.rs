@@ -1,4 +1,4 @@
-//! Writers at real sockets: what is written, how it ends, and who takes whose place.
+//! Tests of writer threads with real sockets: writes, closing, and evictions.
 
 use super::*;
 use crossbeam_channel::RecvTimeoutError;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[test]
 fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
     let outbox = Outbox::new(Token::from_bits([0xAB; 16]), ROOMY);
-    // Queued before there is a connection, as what comes while there is none.
+    // Queued while no connection is attached.
     queue(&outbox, &delivery("early")).unwrap();
     let (attachment, mut writer, mut client) = connect(1, &outbox);
     queue(&outbox, &delivery("late")).unwrap();
@@ -36,7 +36,7 @@ fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
 fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
     let outbox = session(ROOMY);
     let (attachment, mut writer, _client) = connect(1, &outbox);
-    fill(&outbox);
+    fill_queue(&outbox);
     outbox.finish();
     assert!(!attachment.wait_until_written(Instant::now()));
     attachment.shutdown_socket();
@@ -52,14 +52,14 @@ fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
 fn deliveries_count_until_the_kernel_has_taken_them() {
     let outbox = session(ROOMY);
     let (attachment, mut writer, mut client) = connect(1, &outbox);
-    let queued = fill(&outbox) * numbered(0).wire_len();
+    let queued = fill_queue(&outbox) * numbered(0).wire_len();
     attachment.shutdown_socket();
     writer.end();
     let mut taken = Vec::new();
     client.read_to_end(&mut taken).unwrap();
     let unwritten = queued - taken.len();
     assert!(unwritten <= ROOMY, "{unwritten} bytes");
-    // A batch counts until all of it is taken.
+    // A batch counts until the kernel has accepted all of it.
     let least = ROOMY - limits::MAX_BATCH - numbered(0).wire_len();
     assert!(unwritten > least, "{unwritten} bytes");
 }
@@ -68,7 +68,7 @@ fn deliveries_count_until_the_kernel_has_taken_them() {
 fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
     let outbox = session(ROOMY);
     let (attachment, mut writer, mut client) = connect(1, &outbox);
-    let count = fill(&outbox);
+    let count = fill_queue(&outbox);
     attachment.abort();
     writer.end();
     let (mut received, in_part) = numbers(&mut client);
@@ -88,15 +88,15 @@ fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
 fn resuming_connection_gets_its_response_then_the_queue() {
     let session = session(ROOMY);
     let first = attached(&session);
-    first.respond(goodbye().encode(), &plain());
+    first.respond(goodbye().encode(), &writers_only());
     queue(&session, &delivery("one")).unwrap();
-    // Its helper reads the response first.
+    // `connect` reads the response.
     let (second, mut writer, mut client) = connect(2, &session);
     assert!(matches!(first.loss(), Some(Loss::ResumedElsewhere)));
     assert!(!first.is_served());
-    first.respond(goodbye().encode(), &plain());
+    first.respond(goodbye().encode(), &writers_only());
     queue(&session, &delivery("two")).unwrap();
-    second.respond(pong("after").encode(), &plain());
+    second.respond(pong("after").encode(), &writers_only());
     second.finish(None);
     writer.end();
     assert_eq!(next_data(&mut client), data("one"));
@@ -122,7 +122,7 @@ fn evicted_idle_client_gets_a_notice() {
 fn evicted_client_in_mid_message_is_cut() {
     let session = session(ROOMY);
     let (first, mut first_writer, mut client) = connect(1, &session);
-    let count = fill(&session);
+    let count = fill_queue(&session);
     let (second, _writer, mut second_client) = connect(2, &session);
     first_writer.end();
     assert!(second.is_served() && !first.is_served());
@@ -143,7 +143,7 @@ fn evicted_connection_does_not_wait_for_the_new_client() {
     writer.start().unwrap();
     let evicted = writer.attach(&session, &pong("attached"));
     // The new writer thread blocks before the old one learns that it is evicted.
-    fill(&session);
+    fill_queue(&session);
     evicted.expect("the first").evict();
     let (ending, ended) = bounded::<()>(0);
     let end = thread::spawn(move || {
@@ -165,8 +165,8 @@ fn a_client_that_takes_too_long_for_a_batch_breaks_its_connection() {
     socket.set_write_timeout(Some(timeout)).unwrap();
     let attachment = Attachment::new(1, socket, ROOMY, timeout, never());
     let (attachment, mut writer, mut client) = connect_with(attachment, client, &outbox);
-    fill(&outbox);
-    // A trickle does not prolong it.
+    fill_queue(&outbox);
+    // Reads of a few bytes do not extend the timeout.
     let (reading, stopped) = bounded::<()>(0);
     let reader = thread::spawn(move || {
         let trickle = Duration::from_millis(10);
@@ -185,11 +185,11 @@ fn a_client_that_takes_too_long_for_a_batch_breaks_its_connection() {
 fn a_pause_ends_with_the_outbox_or_with_the_place_at_it() {
     let session = session(ROOMY);
     let first = attached(&session);
-    first.pause(Duration::from_millis(1), &plain());
+    first.pause(Duration::from_millis(1), &writers_only());
     thread::scope(|scope| {
-        scope.spawn(|| first.pause(Duration::from_secs(3_600), &plain()));
+        scope.spawn(|| first.pause(Duration::from_secs(3_600), &writers_only()));
         let second = attached(&session);
-        scope.spawn(move || second.pause(Duration::from_secs(3_600), &plain()));
+        scope.spawn(move || second.pause(Duration::from_secs(3_600), &writers_only()));
         session.finish();
     });
 }
@@ -199,10 +199,10 @@ fn pause_without_a_session_ends_with_the_shutdown() {
     let (shutdown, is_shut_down) = bounded(0);
     let (socket, timeout) = (socket_pair().0, Duration::from_secs(20));
     let attachment = Attachment::new(1, socket, ROOMY, timeout, is_shut_down);
-    attachment.pause(Duration::from_millis(1), &plain());
+    attachment.pause(Duration::from_millis(1), &writers_only());
     assert!(attachment.is_served());
     thread::scope(|scope| {
-        scope.spawn(|| attachment.pause(Duration::from_secs(3_600), &plain()));
+        scope.spawn(|| attachment.pause(Duration::from_secs(3_600), &writers_only()));
         drop(shutdown);
     });
     assert!(!attachment.is_served());
@@ -227,7 +227,7 @@ fn writer_without_a_session_ends_and_leaves_the_socket() {
     let mut writer = Writer::new(Arc::clone(&attachment));
     writer.start().unwrap();
     writer.end();
-    attachment.respond(goodbye().encode(), &plain());
+    attachment.respond(goodbye().encode(), &writers_only());
     attachment.finish(Some(pong("last").encode()));
     let data = [(); 2].map(|()| next_data(&mut client));
     assert_eq!(data, ["Goodbye", "Pong last"]);
@@ -238,7 +238,7 @@ fn writer_without_a_session_ends_and_leaves_the_socket() {
 fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
     let session = session(ROOMY);
     let (_, mut first_writer, mut first) = connect(1, &session);
-    // The first writer is kept busy while its place is taken and used.
+    // Keep the first writer thread busy while the second connection attaches and responds.
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let (session, done) = (&session, &done);
@@ -250,7 +250,7 @@ fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
         scope.spawn(move || first.read_to_end(&mut Vec::new()));
         let (second, mut second_writer, mut client) = connect(2, session);
         for number in 1..100 {
-            second.respond(pong(&number.to_string()).encode(), &plain());
+            second.respond(pong(&number.to_string()).encode(), &writers_only());
         }
         done.store(true, Ordering::Relaxed);
         second.finish(None);
@@ -290,12 +290,12 @@ fn panicking_write_loses_no_item_and_no_duty() {
     let session = session(ROOMY);
     let first = attached(&session);
     queue(&session, &delivery("one")).unwrap();
-    first.respond(goodbye().encode(), &plain());
+    first.respond(goodbye().encode(), &writers_only());
     let mut batch = Batch::default();
     let write = begin(&session, &mut batch).expect("a batch");
     let second = attach_unwritten(2, &session);
     queue(&session, &delivery("two")).unwrap();
-    // As a panic does.
+    // A panic drops the write in the same way.
     drop(write);
     assert_eq!(second.woken.try_recv(), Ok(()), "its writer has the duty");
     assert_eq!(take(&session), [data("one"), data("two")]);

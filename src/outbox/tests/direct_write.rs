@@ -1,4 +1,4 @@
-//! Direct writes: what a reader thread writes itself, and what it leaves to the writer thread.
+//! Tests of direct writes: what a reader thread writes itself, and what its writer thread writes.
 
 use super::*;
 use crossbeam_channel::TryRecvError;
@@ -33,7 +33,7 @@ fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_w
     assert_eq!(state.deliveries, numbered(count - 1).wire_len());
     drop(state);
     let partial = attachment.partial.load(Ordering::Relaxed);
-    // The client has the others whole, and of that one what was taken.
+    // The client has all earlier messages, and the accepted part of the last one.
     let taken: usize = (0..count - 1).map(|n| numbered(n).wire_len()).sum();
     let mut read = vec![0; taken + partial];
     client.read_exact(&mut read).unwrap();
@@ -51,7 +51,7 @@ fn a_message_that_was_begun_by_a_reader_is_ended_by_the_writer() {
         count += 1;
         assert!(count < 100_000, "the kernel has an end");
     }
-    // Behind what the writer has now.
+    // This message is queued behind those that the writer thread has now.
     pending.send(&session, &numbered(count)).unwrap();
     pending.flush();
     session.finish();
@@ -85,7 +85,7 @@ fn a_reader_is_not_captured_writing_for_one_client() {
     let Unwritten { woken, client, .. } = attach_unwritten(1, &session);
     let pending = PendingWrites::for_test(true);
     let rounds = limits::MAX_DIRECT_BATCHES as usize;
-    // A batch each, and as much again, of which the kernel takes what it gets.
+    // Twice as much as a reader thread writes directly. The client reads all of it at once.
     let messages = 2 * rounds * limits::MAX_BATCH / numbered(0).wire_len();
     for number in 0..messages {
         pending.send(&session, &numbered(number)).unwrap();
@@ -173,30 +173,30 @@ fn a_queue_that_one_reader_fills_is_written_before_it_is_full() {
         assert_eq!(pending.send(&session, &numbered(number)), Ok(()));
     }
     assert_eq!(next_data(&mut client), data(&numbered_text(0)));
-    // Another who has the duty as well, and does not come to it.
+    // Another reader thread has the duty too, but does not run.
     let idle = PendingWrites::for_test(true);
     pending.flush();
     idle.send(&session, &numbered(20)).unwrap();
     for number in 21..40 {
         assert_eq!(pending.send(&session, &numbered(number)), Ok(()));
     }
-    // And where the reader only wakes the writer, it is woken by then.
-    let plain = plain();
+    // A reader thread that only wakes writer threads has woken this one by then.
+    let writers_only = writers_only();
     assert!(woken.is_empty());
     for number in 40..45 {
-        plain.send(&session, &numbered(number)).unwrap();
+        writers_only.send(&session, &numbered(number)).unwrap();
     }
     assert!(!woken.is_empty());
 }
 
-/// Sends to outboxes of which each drain panics, and lets the reader thread unwind.
+/// Sends to outboxes whose drains panic, and lets the reader thread unwind.
 fn panic_in_drains(defective: &[&Arc<Outbox>], other: &Arc<Outbox>) {
     let panicked = thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let pending = PendingWrites::for_test(true);
             for outbox in defective {
                 pending.send(outbox, &delivery("one")).unwrap();
-                // A wrong count, which the check for overflow finds.
+                // This wrong count makes the drain panic, by an overflow.
                 outbox.state.lock().deliveries = 0;
             }
             pending.send(other, &delivery("two")).unwrap();

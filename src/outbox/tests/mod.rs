@@ -1,5 +1,5 @@
-//! The outbox on its own: what a writer would take out, and real sockets where a
-//! writer is the matter.
+//! Tests of the outbox alone. Most take batches out as a writer thread does. Tests of the writer
+//! thread use real sockets.
 
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
@@ -39,7 +39,7 @@ fn goodbye() -> Reply {
     }
 }
 
-/// The data lines of one batch, which is written completely.
+/// Takes one batch out as if the kernel accepted all of it. Returns its data lines.
 fn take(outbox: &Outbox) -> Vec<String> {
     let mut batch = Batch::default();
     let Some(write) = begin(outbox, &mut batch) else {
@@ -50,7 +50,7 @@ fn take(outbox: &Outbox) -> Vec<String> {
     text.lines().skip(2).step_by(3).map(str::to_owned).collect()
 }
 
-/// Takes a batch out, as a thread does that drains the outbox.
+/// Takes a batch out, as a draining thread does.
 fn begin<'a, 'b>(outbox: &'a Outbox, batch: &'b mut Batch) -> Option<Write<'a, 'b>> {
     let write = outbox.begin_write(&mut outbox.state.lock(), batch, false)?;
     write.batch.encode(outbox);
@@ -58,24 +58,24 @@ fn begin<'a, 'b>(outbox: &'a Outbox, batch: &'b mut Batch) -> Option<Write<'a, '
 }
 
 impl PendingWrites {
-    /// Of a reader that has no company.
+    /// Makes the pending writes of a single reader thread.
     pub(crate) fn for_test(direct_writes: bool) -> PendingWrites {
         PendingWrites::new(DirectWrites::new(direct_writes))
     }
 }
 
-/// Of a reader that leaves the writing to the writer.
-fn plain() -> PendingWrites {
+/// Makes the pending writes of a reader thread that only wakes writer threads.
+fn writers_only() -> PendingWrites {
     PendingWrites::for_test(false)
 }
 
-/// As a reader queues it that leaves the writing to the writer.
+/// Enqueues a delivery and only wakes the writer thread.
 fn queue(outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), SendError> {
-    plain().send(outbox, delivery)
+    writers_only().send(outbox, delivery)
 }
 
 impl Outbox {
-    /// Runs this during a write that then fails.
+    /// Begins a write, calls `run`, and lets the write fail.
     pub(crate) fn fail_write(&self, loss: Loss, run: impl FnOnce()) {
         let mut batch = Batch::default();
         let write = begin(self, &mut batch).expect("a batch");
@@ -84,7 +84,7 @@ impl Outbox {
     }
 }
 
-/// Writes the first `accepted` bytes of a batch, and then the connection is lost.
+/// Writes the first `accepted` bytes of a batch, and then loses the connection.
 fn lose(outbox: &Outbox, accepted: usize) {
     let mut batch = Batch::default();
     let write = begin(outbox, &mut batch).expect("a batch");
@@ -101,19 +101,19 @@ fn socket_pair() -> (Arc<TcpStream>, TcpStream) {
     (Arc::new(listener.accept().unwrap().0), client)
 }
 
-/// The outbox of a session.
+/// Makes the outbox of a session.
 fn session(limit: usize) -> Arc<Outbox> {
     Outbox::new(Token::from_bits([1; 16]), limit)
 }
 
-/// A number that no other connection of this process has.
+/// Returns a number that no other connection of this process has.
 pub(crate) fn next_number() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 impl Attachment {
-    /// The connection of this number, without threads, and its client.
+    /// Makes the connection of this number, without threads, and its client.
     pub(crate) fn for_test(number: u64) -> (Attachment, TcpStream) {
         let (socket, client) = socket_pair();
         let timeout = Duration::from_secs(20);
@@ -125,10 +125,10 @@ impl Attachment {
     }
 }
 
-/// A connection that is attached without a writer thread. So a test sees what is left for one.
+/// A connection that is attached without a writer thread. So a test sees the work for one.
 struct Unwritten {
     attachment: Arc<Attachment>,
-    /// Has a token if the writer thread was woken.
+    /// Has a signal if the writer thread was woken.
     woken: Receiver<()>,
     client: TcpStream,
 }
@@ -143,7 +143,7 @@ fn attach_unwritten(number: u64, outbox: &Arc<Outbox>) -> Unwritten {
         wake,
         first: None,
     });
-    // As a thread does that has looked and found nothing.
+    // A thread that finds the queue empty does the same.
     if outbox.items.is_empty() {
         outbox.state.lock().drain = Drain::Idle;
     }
@@ -154,13 +154,12 @@ fn attach_unwritten(number: u64, outbox: &Arc<Outbox>) -> Unwritten {
     }
 }
 
-/// Connection 1, attached without a writer thread.
+/// Attaches connection 1, without a writer thread.
 fn attached(outbox: &Arc<Outbox>) -> Arc<Attachment> {
     attach_unwritten(1, outbox).attachment
 }
 
-/// A connection with its writer thread, attached to this outbox, and its client, which has
-/// read the first response.
+/// Attaches a new connection with a writer thread. Its client has read the first response.
 fn connect(number: u64, outbox: &Arc<Outbox>) -> (Arc<Attachment>, Writer, TcpStream) {
     let (attachment, client) = Attachment::for_test(number);
     connect_with(attachment, client, outbox)
@@ -177,7 +176,7 @@ fn connect_with(
     if let Some(evicted) = writer.attach(outbox, &pong("attached")) {
         evicted.evict();
     }
-    plain().note(MustDrain::Soon, outbox);
+    writers_only().note(MustDrain::Soon, outbox);
     assert_eq!(next_data(&mut client), "Pong attached");
     (attachment, writer, client)
 }
@@ -189,7 +188,7 @@ fn pong(text: &str) -> Reply {
     }
 }
 
-/// The data line of the next message.
+/// Reads the next message, and returns its data line.
 #[track_caller]
 fn next_data(client: &mut TcpStream) -> String {
     let mut message = String::new();
@@ -206,9 +205,9 @@ fn data(text: &str) -> String {
     format!("Incoming-message private bob {text}")
 }
 
-/// Sends until the kernel takes no more and the queue has filled up behind it, and
-/// gives the number of messages, which are numbered from 0.
-fn fill(outbox: &Arc<Outbox>) -> usize {
+/// Sends until the kernel accepts no more and the queue is full. Returns the number of messages,
+/// which are numbered from 0.
+fn fill_queue(outbox: &Arc<Outbox>) -> usize {
     let (mut count, mut full_since) = (0, Instant::now());
     while full_since.elapsed() < Duration::from_millis(100) {
         if queue(outbox, &numbered(count)) == Ok(()) {
@@ -227,8 +226,8 @@ fn numbered_text(number: usize) -> String {
     format!("{number:09}{}", "x".repeat(1_991))
 }
 
-/// The numbers of the messages that came whole, leaving out notices of gaps, and
-/// whether there was a rest.
+/// Reads to the end of input. Returns the numbers of the whole messages, and whether a part of one
+/// follows. Ignores notices of gaps.
 fn numbers(client: &mut TcpStream) -> (Vec<usize>, bool) {
     let mut received = String::new();
     client.read_to_string(&mut received).unwrap();

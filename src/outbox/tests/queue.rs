@@ -1,4 +1,4 @@
-//! The queue and its bounds: what a writer would take out, without one.
+//! Tests of the queue and its limits, without a writer thread.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn what_one_thread_sends_stays_in_order() {
     for text in ["one", "two", "three"] {
         assert_eq!(queue(&outbox, &delivery(text)), Ok(()));
     }
-    attachment.respond(goodbye().encode(), &plain());
+    attachment.respond(goodbye().encode(), &writers_only());
     assert_eq!(
         take(&outbox),
         [
@@ -26,7 +26,7 @@ fn the_bound_is_one_of_bytes_and_only_deliveries_count() {
     let message = delivery("x");
     let outbox = session(2 * message.wire_len());
     let attachment = attached(&outbox);
-    attachment.respond(goodbye().encode(), &plain());
+    attachment.respond(goodbye().encode(), &writers_only());
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Err(SendError::Full));
@@ -47,7 +47,7 @@ fn a_gap_is_told_where_it_is_and_once() {
     for _ in 0..3 {
         assert_eq!(queue(&outbox, &message), Err(SendError::Full));
     }
-    attachment.respond(goodbye().encode(), &plain());
+    attachment.respond(goodbye().encode(), &writers_only());
     let missed = |count| format!("Missed {count} messages: you read too slowly");
     assert_eq!(take(&outbox), [data("x"), missed(3), "Goodbye".to_owned()]);
     assert_eq!(take(&outbox), [""; 0]);
@@ -76,7 +76,7 @@ fn a_gap_that_was_told_is_over() {
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Err(SendError::Full));
     let _attachment = attached(&outbox);
-    // The notice is on its way, the delivery before it not yet written.
+    // The notice is in a batch, and the delivery before it is not written yet.
     let mut batch = Batch::default();
     let write = begin(&outbox, &mut batch).expect("a batch");
     assert_eq!(queue(&outbox, &message), Err(SendError::Full));
@@ -131,9 +131,9 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
     assert_eq!(queue(&outbox, &message), Ok(()));
     assert_eq!(queue(&outbox, &message), Err(SendError::Full));
     attachment.finish(Some(goodbye().encode()));
-    assert!(!attachment.is_served() && !attachment.wait_for_room(&plain()));
+    assert!(!attachment.is_served() && !attachment.wait_for_room(&writers_only()));
     assert_eq!(queue(&outbox, &message), Err(SendError::Closed));
-    attachment.respond(goodbye().encode(), &plain());
+    attachment.respond(goodbye().encode(), &writers_only());
     attachment.shut_down();
     let missed = "Missed 1 messages: you read too slowly".to_owned();
     assert_eq!(take(&outbox), [data("x"), missed, "Goodbye".to_owned()]);
@@ -143,22 +143,22 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
 fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
     let outbox = session(ROOMY);
     let attachment = attached(&outbox);
-    attachment.respond(vec![0; 65_535 - 64], &plain());
+    attachment.respond(vec![0; 65_535 - 64], &writers_only());
     assert!(
-        attachment.wait_for_room(&plain()),
+        attachment.wait_for_room(&writers_only()),
         "one byte is left of 64 KiB"
     );
-    attachment.respond(Vec::new(), &plain());
+    attachment.respond(Vec::new(), &writers_only());
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
-        scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
+        scope.spawn(|| asked.send(attachment.wait_for_room(&writers_only())));
         let early = went_on.recv_timeout(Duration::from_millis(50));
         assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
         while take(&outbox) != [""; 0] {}
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(true));
 
-        attachment.respond(vec![0; 65_536], &plain());
-        scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
+        attachment.respond(vec![0; 65_536], &writers_only());
+        scope.spawn(|| asked.send(attachment.wait_for_room(&writers_only())));
         outbox.finish();
         assert_eq!(went_on.recv_timeout(Duration::from_secs(10)), Ok(false));
     });
@@ -168,15 +168,15 @@ fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
 fn short_answers_count_what_they_cost() {
     let outbox = session(ROOMY);
     let attachment = attached(&outbox);
-    // Three bytes and 64 more each.
+    // Each takes three bytes and an overhead of 64.
     for _ in 0..65_536 / 67 {
-        assert!(attachment.wait_for_room(&plain()));
-        attachment.respond(vec![255, 252, 1], &plain());
+        assert!(attachment.wait_for_room(&writers_only()));
+        attachment.respond(vec![255, 252, 1], &writers_only());
     }
-    attachment.respond(vec![255, 252, 1], &plain());
+    attachment.respond(vec![255, 252, 1], &writers_only());
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
-        scope.spawn(|| asked.send(attachment.wait_for_room(&plain())));
+        scope.spawn(|| asked.send(attachment.wait_for_room(&writers_only())));
         let early = went_on.recv_timeout(Duration::from_millis(50));
         assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
         let mut batch = Batch::default();
@@ -193,12 +193,12 @@ fn short_answers_count_what_they_cost() {
 fn the_answers_to_earlier_connections_are_bounded_together() {
     let session = session(ROOMY);
     let first = attached(&session);
-    first.respond(vec![0; 65_536], &plain());
+    first.respond(vec![0; 65_536], &writers_only());
     let second = attach_unwritten(2, &session).attachment;
-    // Not before they are thrown away is there room for its own.
+    // There is no room for responses to the second connection until those to the first are dropped.
     let (asked, went_on) = bounded(1);
     thread::scope(|scope| {
-        scope.spawn(|| asked.send(second.wait_for_room(&plain())));
+        scope.spawn(|| asked.send(second.wait_for_room(&writers_only())));
         let early = went_on.recv_timeout(Duration::from_millis(50));
         assert_eq!(early, Err(crossbeam_channel::RecvTimeoutError::Timeout));
         assert_eq!(take(&session), [""; 0]);
@@ -221,7 +221,7 @@ fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
         let session = session(ROOMY);
         let first = attached(&session);
         queue(&session, &delivery("one")).unwrap();
-        first.respond(goodbye().encode(), &plain());
+        first.respond(goodbye().encode(), &writers_only());
         queue(&session, &delivery("two")).unwrap();
         lose(&session, accepted);
         let _second = attach_unwritten(2, &session);
