@@ -37,7 +37,7 @@ pub const MAX_SUBNEGOTIATION: usize = 512;
 
 /// Number of responses with 400 in a row after which the server closes a connection (section 6).
 ///
-/// A program that sends so many bad requests does not speak the protocol.
+/// A program that sends that many bad requests does not speak the protocol.
 pub const MAX_BAD_REQUESTS: u32 = 20;
 
 /// Memory of a connection's unwritten responses, in bytes, at which the server stops reading.

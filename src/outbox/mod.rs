@@ -183,7 +183,7 @@ pub enum MustDrain {
     /// The caller, now: the queue has just passed half of its limit. Another thread may have
     /// the duty too, but may not run soon.
     Now,
-    /// Another thread, which will look again; or none, because no connection is attached.
+    /// Another thread, which will look again. Or none, because no connection is attached.
     No,
 }
 

@@ -1,10 +1,14 @@
 //! The writer thread, `writer-N`: writes to one connection what its session's outbox holds.
 //!
 //! It is started before the connection's first name, and attached with it. It blocks in three
-//! calls: on its wake channel; in write(2), for at most the write timeout a batch; and at its
-//! end for at most [`CLOSE_TIMEOUT`], until its reader thread reads no more. It ends when its
-//! wake channel is disconnected, because the connection is detached, or when the outbox is
-//! closed and written.
+//! calls:
+//!
+//! - on its wake channel;
+//! - in write(2), at most for the write timeout a batch;
+//! - at its end, until its reader thread reads no more, at most for [`CLOSE_TIMEOUT`].
+//!
+//! It ends when its wake channel is disconnected, because the connection is detached, or when
+//! the outbox is closed and written.
 //!
 //! Does not know requests or names.
 //!

@@ -41,10 +41,10 @@ fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
     assert!(!attachment.wait_until_written(Instant::now()));
     attachment.shutdown_socket();
     writer.end();
-    assert!(attachment.loss().is_some(), "cut in the middle of a write");
+    assert!(attachment.loss().is_some(), "shut down during a write");
     assert!(
         attachment.wait_until_written(Instant::now()),
-        "nobody waits for it any more"
+        "the shutdown does not wait for it any more"
     );
 }
 

@@ -26,7 +26,7 @@ fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_w
             .send(&session, &numbered(count))
             .unwrap();
         count += 1;
-        assert!(count < 100_000, "the kernel has an end");
+        assert!(count < 100_000, "the kernel's buffers are finite");
     }
     let state = session.state.lock();
     assert_eq!(state.unwritten.len(), 1, "the message that did not fit");
@@ -49,7 +49,7 @@ fn a_message_that_was_begun_by_a_reader_is_ended_by_the_writer() {
         pending.send(&session, &numbered(count)).unwrap();
         pending.flush();
         count += 1;
-        assert!(count < 100_000, "the kernel has an end");
+        assert!(count < 100_000, "the kernel's buffers are finite");
     }
     // This message is queued behind those that the writer thread has now.
     pending.send(&session, &numbered(count)).unwrap();
@@ -75,7 +75,7 @@ fn a_reader_writes_up_to_the_end_and_leaves_the_end_to_the_writer() {
     assert_eq!(next_data(&mut client), data("x"));
     assert_eq!(next_data(&mut client), "Goodbye");
     nothing_has_arrived(&mut client);
-    assert!(!woken.is_empty(), "and is told of it again");
+    assert!(!woken.is_empty(), "and is woken for it again");
     assert_eq!(session.state.lock().phase, Phase::Done);
 }
 
