@@ -52,7 +52,7 @@
 //! It is worst where the line matters: a refusal, an error, a reason. These are said to
 //! clients that have just sent something, and nobody is going to read that.
 //!
-//! # The repair
+//! # The fix
 //!
 //! Say it, close *the own side*, read and drop what still comes, and close when the client
 //! has closed its side, too:

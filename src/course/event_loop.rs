@@ -93,7 +93,7 @@
 //! the nine chapters before has become superfluous; in each, what was a place in the code
 //! where a thread waits is now a state in a struct and an event that goes on from it.
 //!
-//! # The repair
+//! # The fix
 //!
 //! In the order of what it takes:
 //!

@@ -60,7 +60,7 @@
 //! *It is slow where nobody is stuck.* A system call for each of 400 clients takes nearly 400
 //! microseconds, in which nobody can come or go, and no two can speak at once.
 //!
-//! # The repair
+//! # The fix
 //!
 //! *Copy under the lock, and send without it.* [`Sessions::outboxes`] takes the lock, clones
 //! an `Arc` for each recipient, and releases it; the broadcast in [`commands`] then goes

@@ -76,7 +76,7 @@
 //! the server sends until that is answered ([RFC 860]), so who pressed Ctrl-C goes deaf. The
 //! same bytes ended a small IRC server for everybody ([miniircd 32]).
 //!
-//! # The repair
+//! # The fix
 //!
 //! [`LineReader`] keeps what it has read between two calls, so that the cuts of the network
 //! change nothing; that is a property test beside it, `cuts_change_nothing`, which cuts any

@@ -1,36 +1,35 @@
-//! The course: ten things that everybody gets wrong once in a server like this, each in the
-//! order in which one comes upon it.
+//! The course: ten mistakes that are easy to make in a server like this one, in the order in
+//! which you meet them.
 //!
-//! A chapter begins with the version that one writes first, shows how it fails, and ends at
-//! the place in this crate where it is repaired. Whoever knows Rust and has never written
-//! a server can read them from the first to the last; each stands for itself, too.
+//! Each chapter begins with the naive version, shows how it fails, and explains the fix in this
+//! crate. You need to know Rust. You need not have written a server before. Read the chapters
+//! in order, or each one alone.
 //!
-//! | | chapter | what goes wrong |
+//! | | chapter | topic |
 //! |---|---|---|
 //! | 1 | [`lines`] | reading lines from a stream |
 //! | 2 | [`fan_out`] | fan-out under a lock |
 //! | 3 | [`slow_reader`] | the slow reader |
-//! | 4 | [`thread_cost`] | a thread's price in memory and in a wake-up; batching and direct writes |
+//! | 4 | [`thread_cost`] | the cost of a thread: memory and wake-ups; batching and direct writes |
 //! | 5 | [`stopping`] | stopping a blocked `accept`, `read` and `write` |
-//! | 6 | [`name_race`] | a name race |
-//! | 7 | [`clean_close`] | the last line before a close |
-//! | 8 | [`resource_limits`] | running out of descriptors, threads and maps |
-//! | 9 | [`resuming`] | resuming |
-//! | 10 | [`event_loop`] | where the shape ends, and what one would do then |
+//! | 6 | [`name_race`] | a race for a name |
+//! | 7 | [`clean_close`] | the last message before a close |
+//! | 8 | [`resource_limits`] | running out of descriptors, threads and memory maps |
+//! | 9 | [`resuming`] | resuming a session |
+//! | 10 | [`event_loop`] | the limits of a thread per client, and the alternatives |
 //!
 //! # How to read it
 //!
 //! Each chapter has the same four parts.
 //!
-//! - *The naive version* is a few lines of Rust. They are not made worse than people write
-//!   them, and they are not only shown: the chapter's experiment contains them, and a test
-//!   sees that they are the same to the letter.
-//! - *How it fails* is what the experiment printed, and the command that runs it. The
-//!   figures are of one machine, of two processors, with Linux 6.18, Debian 12 and Rust
-//!   1.95; yours will be others, and what they say should be the same.
-//! - *The repair* says what is done here instead, where it stands, and what it costs.
-//! - *The exercise* goes a step further. It is a small piece of code that works and is
-//!   naive, and a test that it does not pass yet.
+//! - *The naive version* is a few lines of Rust, written as many programmers would write them.
+//!   The experiment of the chapter runs the same code. A test checks that the two are equal.
+//! - *How it fails* shows the output of the experiment, and the command that runs it. The
+//!   figures are from one machine with two processors, Linux 6.18, Debian 12 and Rust 1.95.
+//!   Your figures will differ, but should lead to the same conclusions.
+//! - *The fix* explains what this crate does instead, in which file, and at what cost.
+//! - *The exercise* goes one step further. It is a small piece of naive code that works, and a
+//!   test that it does not pass yet.
 //!
 //! # How to run an experiment
 //!
@@ -39,21 +38,21 @@
 //! make experiments
 //! ```
 //!
-//! They are in `tests/course`, one file a chapter: real processes and real sockets, and
-//! this server beside the naive version wherever there can be one. Change something in
-//! them, and look again.
+//! The experiments are in `tests/course`, one file for each chapter. They use real processes
+//! and real sockets. Wherever possible, they run this server beside the naive version. Change
+//! something in an experiment, and run it again.
 //!
 //! # How to do an exercise
 //!
-//! Read `tests/exercises/lines.rs`: what is wanted stands at its top, then comes the code
-//! that is yours to change, then the test. This runs it:
+//! Read `tests/exercises/lines.rs`. The task is at the top. Below it is the code that you
+//! change, and then the test. This command runs the test:
 //!
 //! ```sh
 //! make exercise CHAPTER=lines
 //! ```
 //!
-//! It fails until you have solved it. One solution stands in
-//! `tests/exercises/solutions/lines.rs`, and `make test` runs the same test against that.
+//! The test fails until you have solved the exercise. `tests/exercises/solutions/lines.rs` has
+//! one solution. `make test` runs the same test against that solution.
 
 pub mod clean_close;
 pub mod event_loop;

@@ -68,7 +68,7 @@
 //! So the answer can stand neither before the insertion nor behind it, nor, as it is written
 //! to a socket, under the lock.
 //!
-//! # The repair
+//! # The fix
 //!
 //! [`claim`] looks, decides, *queues the response* and inserts in one write section. To queue is
 //! not to write. [`attach`] makes the response the first message of the session's outbox. That

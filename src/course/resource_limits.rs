@@ -90,7 +90,7 @@
 //! the process is aborted ([rust 78497]). Some runs refuse hundreds before that, politely, and
 //! are dead all the same, with 16,000 who were there.
 //!
-//! # The repair
+//! # The fix
 //!
 //! *Know the end, and stay away from it.* At the start, [`SystemLimits::raise_and_read`] raises the limit
 //! of descriptors as far as it may and reads the others, and [`SystemLimits::max_clients`] lowers

@@ -76,7 +76,7 @@
 //! does. Neither can be read, and where lines are counted in threes, nor can anything behind
 //! it.
 //!
-//! # The repair
+//! # The fix
 //!
 //! *The session is not the connection.* An [`Outbox`] belongs to a session, and a connection is
 //! only attached to it ([`Attachment`]); when it breaks, the session lingers with its name

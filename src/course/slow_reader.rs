@@ -68,7 +68,7 @@
 //! And some 2,000 of carol's messages were in no queue any more, in each of the three: the
 //! two kernels had them, 4 MB. That is memory too, which no bound of the program sees.
 //!
-//! # The repair
+//! # The fix
 //!
 //! The server has to choose who pays, and it is who reads too slowly.
 //!

@@ -79,7 +79,7 @@
 //! threads that had nothing to do now do that ten times a second. 5 ms for a hundred of them
 //! does not sound like much. With 8,000 clients it is nearly half a processor, to wait.
 //!
-//! # The repair
+//! # The fix
 //!
 //! *shutdown(2) ends the connection, and not the descriptor*, for everybody who uses it and
 //! at once: a blocked `read` returns 0, as at an end of input, and a blocked `write` an

@@ -66,7 +66,7 @@
 //! right has 32 messages for each client at once. The thread is woken once then, and what
 //! it does with the rest makes the difference.
 //!
-//! # The repair
+//! # The fix
 //!
 //! - *Small stacks, and nothing big on them.* [`STACK_SIZE`] is 256 KiB. Buffers are in the
 //!   heap, begin small and are given back when there is nothing to do

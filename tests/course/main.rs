@@ -1,14 +1,14 @@
-//! The experiments of the course (`src/course`): each holds the naive version that its
-//! chapter shows, and sees it fail beside the repaired one.
+//! The experiments of the course (`src/course`). Each one runs the naive version of its
+//! chapter, and this server beside it.
 //!
-//! `make experiments` runs them all, `make experiment CHAPTER=lines` runs one. They are
-//! there to be looked at: an experiment fails only if it could not be run.
+//! `make experiments` runs all of them, `make experiment CHAPTER=lines` runs one. You read
+//! their output. An experiment returns an error only if it cannot run.
 
-/// Being a client of a chat, of a naive one or of this.
+/// A client for the naive servers and for this one.
 mod chat;
-/// Chapter 7: the last line before a close.
+/// Chapter 7: the last message before a close.
 mod clean_close;
-/// Chapter 10: where the shape ends, and what one would do then.
+/// Chapter 10: the limits of a thread per client, and the alternatives.
 mod event_loop;
 /// Chapter 2: fan-out under a lock.
 mod fan_out;
@@ -18,11 +18,11 @@ mod fan_out;
 mod generator;
 /// Chapter 1: reading lines from a stream.
 mod lines;
-/// Chapter 6: a name race.
+/// Chapter 6: a race for a name.
 mod name_race;
-/// Chapter 8: running out of descriptors, threads and maps.
+/// Chapter 8: running out of descriptors, threads and memory maps.
 mod resource_limits;
-/// Chapter 9: resuming.
+/// Chapter 9: resuming a session.
 mod resuming;
 /// Chapter 3: the slow reader.
 mod slow_reader;
@@ -31,7 +31,7 @@ mod stopping;
 #[path = "../it/support.rs"]
 #[allow(dead_code)]
 mod support;
-/// Chapter 4: a thread's price in memory and in a wake-up; batching and direct writes.
+/// Chapter 4: the cost of a thread: memory and wake-ups; batching and direct writes.
 mod thread_cost;
 
 use std::env;
@@ -43,10 +43,10 @@ use std::thread;
 
 use support::Server;
 
-/// An experiment, or a process that one needs.
+/// An experiment, or a process that an experiment starts.
 type Program = fn() -> io::Result<()>;
 
-/// The chapters in their order, each with its experiment.
+/// The chapters in order, each with its experiment.
 const CHAPTERS: &[(&str, Program)] = &[
     ("lines", lines::experiment),
     ("fan_out", fan_out::experiment),
@@ -60,8 +60,8 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("event_loop", event_loop::experiment),
 ];
 
-/// What experiments run as a process of its own: what can be measured from outside, or
-/// limited, or end badly, without the experiment itself.
+/// The processes that experiments start. A process of its own can be measured from outside, can
+/// have its own limits, and can crash without the experiment.
 const PROCESSES: &[(&str, Program)] = &[
     ("one-read", lines::one_read),
     ("std-lines", lines::std_lines),
@@ -79,11 +79,11 @@ const PROCESSES: &[(&str, Program)] = &[
     ("event-loop", event_loop::event_loop),
 ];
 
-/// The option that makes this program one of these processes.
+/// The option that turns this program into one of these processes.
 const BE: &str = "--be";
 
 fn main() -> ExitCode {
-    // Cargo adds an option of its own.
+    // Cargo adds `--bench`.
     let arguments: Vec<String> = env::args().skip(1).filter(|it| it != "--bench").collect();
     let result = match arguments.iter().position(|argument| argument == BE) {
         Some(at) => be(arguments.get(at + 1)),
@@ -106,12 +106,12 @@ fn be(name: Option<&String>) -> io::Result<()> {
     process()
 }
 
-/// Runs the experiments of these chapters; of all, if none is named.
+/// Runs the experiments of these chapters, or all of them if the list is empty.
 fn run_chapters(names: &[String]) -> io::Result<()> {
     for name in names {
         if !CHAPTERS.iter().any(|(known, _)| known == name) {
             let known: Vec<&str> = CHAPTERS.iter().map(|(known, _)| *known).collect();
-            let problem = format!("{name} is no chapter; there are {}", known.join(", "));
+            let problem = format!("{name}: expected a chapter: {}", known.join(", "));
             return Err(io::Error::other(problem));
         }
     }
@@ -125,20 +125,20 @@ fn run_chapters(names: &[String]) -> io::Result<()> {
     Ok(())
 }
 
-/// The command that runs one of [`PROCESSES`].
+/// Returns the command that runs one of [`PROCESSES`].
 fn process(name: &str) -> Command {
     let mut command = Command::new(env::current_exe().expect("this program has a path"));
     command.args([BE, name]);
     command
 }
 
-/// Starts one of the processes that are a [naive server](serve_naively).
+/// Starts one of the processes that run a [naive server](serve_naively).
 fn naive_server(name: &str) -> Server {
     Server::start_by(process(name), &[], |_| {})
 }
 
-/// The life of a naive server: a free port, of which it says the number as the real one
-/// does, and a thread for each connection.
+/// Runs a naive server on a free port, with a thread for each connection. It prints its address
+/// as the real server does.
 fn serve_naively(
     serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static,
 ) -> io::Result<()> {
@@ -152,8 +152,8 @@ fn serve_naively(
     Ok(())
 }
 
-/// The one in the middle.
-fn median<T: Copy + PartialOrd>(mut figures: Vec<T>) -> T {
-    figures.sort_by(|one, other| one.partial_cmp(other).expect("numbers"));
-    figures[figures.len() / 2]
+/// Returns the median.
+fn median<T: Copy + PartialOrd>(mut values: Vec<T>) -> T {
+    values.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
+    values[values.len() / 2]
 }

@@ -1,26 +1,26 @@
-//! The exercises of the course (`src/course`), one file a chapter: what is wanted, the code
-//! that is yours to change, and the test that waits for it.
+//! The exercises of the course (`src/course`), one file for each chapter: the task, the code
+//! that you change, and the test.
 //!
-//! `make exercise CHAPTER=lines` runs the test against your code. `make test` runs it
-//! against the solution, so that it is known to have one.
+//! `make exercise CHAPTER=lines` runs the test against your code. `make test` runs it against
+//! the solution, which proves that the exercise can be solved.
 
-/// Chapter 7: a last line that is read.
+/// Chapter 7: a last message that every client can read.
 mod clean_close;
-/// Chapter 10: several loops, and still one room.
+/// Chapter 10: several event loops, one room.
 mod event_loop;
-/// Chapter 2: a room that nobody can stop.
+/// Chapter 2: a room that a stuck member cannot block.
 mod fan_out;
 /// Chapter 1: the beginning of a long line.
 mod lines;
-/// Chapter 6: a name that is changed in one step.
+/// Chapter 6: names that are claimed and changed in one step.
 mod name_race;
-/// Chapter 8: out of descriptors, and polite.
+/// Chapter 8: refusals without a free descriptor.
 mod resource_limits;
-/// Chapter 9: nothing is lost.
+/// Chapter 9: delivery with acknowledgements.
 mod resuming;
 /// Chapter 3: a queue that drops the oldest.
 mod slow_reader;
-/// A solution of each.
+/// One solution for each exercise.
 mod solutions;
 /// Chapter 5: a service that can be stopped.
 mod stopping;

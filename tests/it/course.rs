@@ -9,7 +9,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const PARTS: [&str; 4] = [
     "The naive version",
     "How it fails",
-    "The repair",
+    "The fix",
     "Exercise",
 ];
 

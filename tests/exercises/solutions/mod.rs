@@ -1,4 +1,4 @@
-//! One solution of each exercise, which is not the only one. Look when you have your own.
+//! One solution for each exercise. There are others. Read it after you have written your own.
 
 pub(crate) mod clean_close;
 pub(crate) mod event_loop;
