@@ -1,11 +1,11 @@
 //! Chapter 1: reading lines from a stream.
 //!
-//! A client sends a line and waits for the answer. What could be simpler to read than a
-//! line?
+//! A client sends a line and waits for the response. Reading a line looks like the simplest
+//! part of a server.
 //!
 //! # The naive version
 //!
-//! There are two. The first takes what one `read` gives for what one `write` sent:
+//! There are two. The first assumes that one `read` returns the bytes of one `write`:
 //!
 //! ```
 //! fn answer_each_read(mut socket: TcpStream) -> io::Result<()> {
@@ -21,7 +21,7 @@
 //! }
 //! ```
 //!
-//! The second knows better, and leaves it to the standard library:
+//! The second leaves the lines to the standard library:
 //!
 //! ```
 //! fn answer_each_line(mut socket: TcpStream) -> io::Result<()> {
@@ -35,7 +35,7 @@
 //!
 //! # How it fails
 //!
-//! `make experiment CHAPTER=lines` sends the same to both, and to this server:
+//! `make experiment CHAPTER=lines` sends the same bytes to both, and to this server:
 //!
 //! ```text
 //! one line in two writes:
@@ -60,49 +60,48 @@
 //!   this server  20 KiB more memory
 //! ```
 //!
-//! *TCP carries bytes, not messages.* One `write` may arrive in many reads, and many
-//! writes in one. On your own machine it does neither for a long time, which is why the
-//! first version seems to work: the network decides, and how busy the machines are.
+//! *TCP carries bytes, not messages.* One `write` may arrive in several reads, and several
+//! writes in one read. That depends on the network and on the load of the machines. On your own
+//! machine it happens rarely, so the first version seems to work.
 //!
-//! *`lines()` is two promises too many.* It promises `String`s, so the first byte that is
-//! not UTF-8 is an error, `?` passes it on, and whoever sent it is gone without a word, with
-//! all that came behind it. And it promises the whole line, however long that is. A client
-//! that never ends its line needs no skill to take all the memory there is: above it has
-//! a MiB of the server's for each MiB that it sends. ([`BufRead::read_line`] says so in
-//! its documentation, and recommends [`Read::take`].)
+//! *`lines()` promises too much.* Its items are `String`s, so the first byte that is not UTF-8
+//! is an error. The `?` returns it, and the server closes the connection without a message. All
+//! input behind that byte is lost. Its items are also whole lines, however long they are. So a
+//! client that never ends its line can use up the server's memory: in the run above, one MiB
+//! for each MiB that it sends. ([`BufRead::read_line`] documents this, and recommends
+//! [`Read::take`].)
 //!
-//! *A terminal sends what was not typed.* On Ctrl-C the program `telnet` sends the five
-//! bytes `FF F4 FF FD 06`: interrupt, and "do timing mark". It then shows nothing of what
-//! the server sends until that is answered ([RFC 860]), so who pressed Ctrl-C goes deaf. The
-//! same bytes ended a small IRC server for everybody ([miniircd 32]).
+//! *A terminal sends bytes that its user did not type.* On Ctrl-C, the program `telnet` sends
+//! the five bytes `FF F4 FF FD 06`: interrupt, and "do timing mark". Until the server answers
+//! the timing mark ([RFC 860]), it shows no output, and the user believes that the server is
+//! dead. The same bytes ended a small IRC server, with all of its clients ([miniircd 32]).
 //!
 //! # The fix
 //!
-//! [`LineReader`] keeps what it has read between two calls, so that the cuts of the network
-//! change nothing; that is a property test beside it, `cuts_change_nothing`, which cuts any
-//! bytes anywhere. Its lines are bytes: whether they are text is asked later, by [`request`],
-//! where the answer can be `400` and the conversation goes on.
+//! [`LineReader`] keeps its state between two calls, so it does not matter where the network
+//! cuts the bytes. A property test in the same file, `cuts_change_nothing`, cuts arbitrary
+//! bytes at arbitrary places. A line is a sequence of bytes. [`request`] checks later whether
+//! it is text. There the response can be `400`, and the client can go on.
 //!
-//! The bound is in `BoundedLine::push` there: what makes a line longer than [`MAX_LINE`] is
-//! skipped *and not kept*, and the line is reported as [`Line::TooLong`] when it ends. To
-//! skip it is as important as to bound it: a reader that stops at the limit and goes on
-//! from there takes the middle of a message for the beginning of the next.
+//! The limit is in `BoundedLine::push`, in the same file. It drops the bytes of a line that
+//! becomes longer than [`MAX_LINE`]. The reader then skips the rest of the line, and reports
+//! [`Line::TooLong`] at its end. The skipping is as important as the limit. A reader that stops
+//! at the limit takes the rest of the line for the next one.
 //!
-//! Telnet's bytes are taken out before, by a filter of six states ([`TelnetFilter`]) that
-//! stands in the way as a `Read` around a `Read` (`Input` in [`connection`]). It can do
-//! so without knowing anything of text, because the byte `FF` does not occur in UTF-8. What
-//! it answers is "won't".
+//! A filter with six states, [`TelnetFilter`], removes the telnet bytes before that. It is used
+//! in a `Read` around a `Read` (`Input` in [`connection`]). It does not need to know the text,
+//! because the byte `FF` does not occur in UTF-8. It answers each "do" with "won't".
 //!
-//! What it costs: a file of its own where `lines()` is one word, and a buffer for each client,
-//! which begins at [`FIRST_READ_BUFFER`] and grows for who has much to say.
+//! What it costs: a file of its own, where `lines()` is one call, and a buffer for each client.
+//! The buffer starts at [`FIRST_READ_BUFFER_SIZE`], and grows if the client sends much at once.
 //!
 //! # Exercise
 //!
-//! This server refuses a line that is too long. Others would rather have its beginning. In
-//! `tests/exercises/lines.rs` stands a `next_line` that reads whole lines, of any length,
-//! and gives up at the first byte that is not UTF-8. Make it keep the first 1,000 bytes of
-//! a line, say how many it has left out, replace what is not UTF-8, and never cut a character
-//! in half.
+//! This server refuses a line that is too long. Another server may prefer to keep its
+//! beginning. `next_line` in `tests/exercises/lines.rs` reads whole lines of any length, and
+//! fails at the first byte that is not UTF-8. Change it so that it keeps the first 1,000 bytes
+//! of a line, and reports how many bytes it left out. It must also replace bytes that are not
+//! UTF-8, and never cut a character in half.
 //!
 //! ```sh
 //! make exercise CHAPTER=lines
@@ -115,7 +114,7 @@
 //! [`LineReader`]: crate::net::line_reader::LineReader
 //! [`Line::TooLong`]: crate::protocol::framing::Line::TooLong
 //! [`MAX_LINE`]: crate::limits::MAX_LINE
-//! [`FIRST_READ_BUFFER`]: crate::limits::FIRST_READ_BUFFER_SIZE
+//! [`FIRST_READ_BUFFER_SIZE`]: crate::limits::FIRST_READ_BUFFER_SIZE
 //! [`request`]: mod@crate::protocol::request
 //! [`TelnetFilter`]: crate::protocol::telnet::TelnetFilter
 //! [`connection`]: crate::server::connection

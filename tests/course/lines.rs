@@ -1,5 +1,5 @@
-//! Chapter 1: three servers that read lines, and what they make of what a network and its
-//! users may send.
+//! Chapter 1: two naive servers and this one read lines. They get the same input: lines that
+//! are cut, not UTF-8, from a telnet client, or without an end.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,13 +8,13 @@ use std::thread::{self, JoinHandle};
 use crate::support::{Server, has_unread, wait_for};
 use crate::{naive_server, serve_naively};
 
-/// What is sent without the end of a line.
+/// How many bytes are sent without the end of a line.
 const ENDLESS: usize = 64 * 1024 * 1024;
 
-/// What telnet sends for Ctrl-C: interrupt process, do timing mark.
+/// The bytes that telnet sends on Ctrl-C: interrupt process, do timing mark.
 const CTRL_C: &[u8] = b"\xff\xf4\xff\xfd\x06";
 
-/// And the answer that it waits for: won't timing mark.
+/// The answer that telnet waits for: won't timing mark.
 const WONT: &[u8] = b"\xff\xfc\x06";
 
 pub(super) fn one_read() -> io::Result<()> {
@@ -49,11 +49,11 @@ pub(super) fn experiment() -> io::Result<()> {
     let servers = [
         ("one read", "", naive_server("one-read")),
         ("lines()", "", naive_server("std-lines")),
-        // Where a request is three lines, of which the third is ours.
+        // A request to this server has three lines. The third has the command.
         ("this server", "\n\nPing ", Server::start(&[])),
     ];
-    // Each in pieces, of which one has been read before the next is sent. Where a @ stands,
-    // a request begins.
+    // The next piece is sent when the server has read the one before. An @ is the place
+    // where a request begins.
     let cases: [(&str, &[&[u8]]); 4] = [
         ("one line in two writes", &[b"@he", b"llo\n"]),
         ("three lines in one write", &[b"@one\n@two\n@three\n"]),
@@ -66,7 +66,7 @@ pub(super) fn experiment() -> io::Result<()> {
     for (case, pieces) in cases {
         println!("{case}:");
         for (name, begin, server) in &servers {
-            let pieces = pieces.iter().map(|piece| begun_with(begin, piece));
+            let pieces = pieces.iter().map(|piece| with_beginnings(begin, piece));
             let answers = answers(server, pieces)?;
             println!("  {name:12} {answers}");
         }
@@ -79,21 +79,21 @@ pub(super) fn experiment() -> io::Result<()> {
     Ok(())
 }
 
-/// A piece with what a request begins with in the place of each @.
-fn begun_with(begin: &str, piece: &[u8]) -> Vec<u8> {
+/// Returns the piece with the beginning of a request in the place of each @.
+fn with_beginnings(begin: &str, piece: &[u8]) -> Vec<u8> {
     let parts: Vec<&[u8]> = piece.split(|byte| *byte == b'@').collect();
     parts.join(begin.as_bytes())
 }
 
-/// What a server answers to these pieces, without the two lines that stand before each
-/// answer of the real one.
+/// Returns the server's responses to these pieces. The status `200 OK` and the empty header are
+/// left out.
 fn answers(server: &Server, pieces: impl Iterator<Item = Vec<u8>>) -> io::Result<String> {
     let socket = TcpStream::connect(server.address)?;
     let reader = read_all(&socket)?;
     for piece in pieces {
         send(server, &socket, &piece)?;
     }
-    // Fails where the server was faster.
+    // Fails if the server has closed the connection already.
     let _ = socket.shutdown(Shutdown::Write);
     let bytes = reader.join().expect("no panic");
     let (is_answered, bytes) = match bytes.strip_prefix(WONT) {
@@ -114,8 +114,7 @@ fn answers(server: &Server, pieces: impl Iterator<Item = Vec<u8>>) -> io::Result
     Ok(shown.join(", "))
 }
 
-/// By how much a server's memory has grown, in KiB, when it has read a line that has not
-/// ended yet.
+/// Returns by how much a server's memory grows, in KiB, while it reads a line without an end.
 fn memory_for_endless_line(server: &Server) -> io::Result<u64> {
     let before = server.proc_status("VmRSS");
     let socket = TcpStream::connect(server.address)?;
@@ -130,14 +129,14 @@ fn memory_for_endless_line(server: &Server) -> io::Result<u64> {
     Ok(after.saturating_sub(before))
 }
 
-/// Sends, and waits until it has been read.
+/// Sends the bytes, and waits until the server has read them.
 fn send(server: &Server, mut socket: &TcpStream, bytes: &[u8]) -> io::Result<()> {
     socket.write_all(bytes)?;
     wait_for("the server to read", || !has_unread(server.address.port()));
     Ok(())
 }
 
-/// Reads all that comes, up to the end or a reset.
+/// Starts a thread that reads up to the end of input or a reset, and returns the bytes.
 fn read_all(socket: &TcpStream) -> io::Result<JoinHandle<Vec<u8>>> {
     let mut socket = socket.try_clone()?;
     Ok(thread::spawn(move || {

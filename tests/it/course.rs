@@ -6,12 +6,7 @@ use std::path::Path;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// What a chapter consists of, in this order.
-const PARTS: [&str; 4] = [
-    "The naive version",
-    "How it fails",
-    "The fix",
-    "Exercise",
-];
+const PARTS: [&str; 4] = ["The naive version", "How it fails", "The fix", "Exercise"];
 
 #[track_caller]
 fn read(path: &str) -> String {

@@ -1,8 +1,7 @@
-use crate::lines::{KEPT, Line};
+use crate::lines::{Line, MAX_KEPT};
 use std::io::{self, BufRead};
 
-/// Takes from the source's buffer what is there, keeps of it what still fits, and counts
-/// all of it.
+/// Consumes the source's buffer piece by piece. It keeps the bytes that still fit, and counts all.
 pub(crate) fn next_line(source: &mut dyn BufRead) -> io::Result<Option<Line>> {
     let (mut kept, mut length, mut last) = (Vec::new(), 0, None);
     let mut has_ended = false;
@@ -14,7 +13,7 @@ pub(crate) fn next_line(source: &mut dyn BufRead) -> io::Result<Option<Line>> {
         let end = buffer.iter().position(|byte| *byte == b'\n');
         let piece = &buffer[..end.unwrap_or(buffer.len())];
         length += piece.len();
-        kept.extend(piece.iter().take(KEPT - kept.len()));
+        kept.extend(piece.iter().take(MAX_KEPT - kept.len()));
         last = piece.last().copied().or(last);
         has_ended = end.is_some();
         let taken = piece.len() + usize::from(has_ended);
@@ -23,7 +22,7 @@ pub(crate) fn next_line(source: &mut dyn BufRead) -> io::Result<Option<Line>> {
     if length == 0 && !has_ended {
         return Ok(None);
     }
-    // The CR of a CRLF is only known as such now.
+    // Only a CR directly before the LF belongs to the line end, so it is removed here.
     if has_ended && last == Some(b'\r') {
         length -= 1;
         kept.truncate(length);
@@ -37,7 +36,7 @@ pub(crate) fn next_line(source: &mut dyn BufRead) -> io::Result<Option<Line>> {
     }))
 }
 
-/// Cuts a character off that has begun at the end of these bytes and does not end there.
+/// Removes an incomplete character from the end of these bytes.
 fn drop_half_character(bytes: &mut Vec<u8>) {
     let incomplete =
         bytes
