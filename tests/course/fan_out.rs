@@ -1,4 +1,4 @@
-//! Chapter 2: a room that writes to its members while it is locked.
+//! Chapter 2: a room that writes to its members under its lock.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -19,10 +19,10 @@ use crate::chat::{Chatter, NAIVE, OURS, PATIENCE, is_timeout};
 use crate::support::Server;
 use crate::{median, naive_server, serve_naively};
 
-/// More than the kernel keeps for a client that does not read.
+/// More than the kernels buffer for a client that does not read.
 const MESSAGES: usize = 10_000;
 
-/// For how many clients the lock is timed, who all take what they are sent.
+/// The number of clients for which the lock is timed. The kernel accepts each write to them.
 const CLIENTS: u128 = 400;
 
 const ROUNDS: usize = 101;
@@ -61,7 +61,7 @@ fn broadcast(members: &Members, sender: &str, text: &str) -> io::Result<()> {
 }
 
 pub(super) fn experiment() -> io::Result<()> {
-    println!("alice writes {MESSAGES} messages, bob reads, carol does not; then dave comes:");
+    println!("alice sends {MESSAGES} messages, bob reads, carol does not. Then dave connects:");
     let ours = Server::start(&[]);
     for (name, server, dialect) in [
         ("under the lock", naive_server("room"), NAIVE),
@@ -70,19 +70,19 @@ pub(super) fn experiment() -> io::Result<()> {
         let mut alice = Chatter::join(&server, dialect, "alice")?;
         let mut bob = Chatter::join(&server, dialect, "bob")?;
         let _carol = Chatter::join(&server, dialect, "carol")?;
-        // Until the server is gone.
+        // It ends when the server closes the connection.
         thread::spawn(move || while bob.next().is_ok() {});
         let answered = write_to_all(&mut alice)?;
-        println!("  {name:15} alice is answered {answered} times");
+        println!("  {name:15} alice gets {answered} responses");
         let begin = Instant::now();
         let joined = match Chatter::join(&server, dialect, "dave") {
-            Ok(_) => format!("joins within {:.1?}", begin.elapsed()),
-            Err(e) if is_timeout(&e) => format!("has waited {PATIENCE:?} in vain"),
+            Ok(_) => format!("joins after {:.1?}", begin.elapsed()),
+            Err(e) if is_timeout(&e) => format!("gets no response within {PATIENCE:?}"),
             Err(e) => return Err(e),
         };
         println!("  {:15} dave {joined}", "");
     }
-    println!("bob's connection breaks, and then alice writes:");
+    println!("bob's connection breaks. Then alice sends a message:");
     for (name, server, dialect) in [
         ("under the lock", naive_server("room"), NAIVE),
         ("this server", Server::start(&[]), OURS),
@@ -91,24 +91,22 @@ pub(super) fn experiment() -> io::Result<()> {
         let bob = Chatter::join(&server, dialect, "bob")?;
         let _carol = Chatter::join(&server, dialect, "carol")?;
         alice.say("hello")?;
-        // Closed with something unread in it, which is a reset.
+        // A close with unread input resets the connection.
         drop(bob);
         let answer = match alice.say("where is bob?") {
             Ok(answer) => format!("{answer:?}"),
-            Err(e) if is_timeout(&e) => format!("nothing for {PATIENCE:?}"),
+            Err(e) if is_timeout(&e) => format!("no response within {PATIENCE:?}"),
             Err(e) => return Err(e),
         };
-        println!("  {name:15} she is answered {answer}");
+        println!("  {name:15} alice gets {answer}");
     }
-    println!(
-        "{CLIENTS} clients with room for what they are sent; for one broadcast the lock is held"
-    );
+    println!("{CLIENTS} clients with room in their receive buffers. One broadcast holds the lock");
     println!("  {:>8.1?} to write to each of them", locked_by_naive()?);
     println!("  {:>8.1?} to copy their Arcs", locked_by_sessions());
     Ok(())
 }
 
-/// How often alice is answered.
+/// Returns how many responses alice gets.
 fn write_to_all(alice: &mut Chatter) -> io::Result<usize> {
     let text = "x".repeat(1_900);
     for number in 0..MESSAGES {
@@ -121,7 +119,7 @@ fn write_to_all(alice: &mut Chatter) -> io::Result<usize> {
     Ok(MESSAGES)
 }
 
-/// How long the naive broadcast holds the lock, where no client makes it wait.
+/// Returns how long the naive broadcast holds the lock if no client blocks it.
 fn locked_by_naive() -> io::Result<Duration> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let (members, mut clients) = (Members::default(), Vec::new());
@@ -133,7 +131,7 @@ fn locked_by_naive() -> io::Result<Duration> {
             .unwrap()
             .insert(format!("user{number}"), socket);
     }
-    // What is not read is less than the kernel keeps.
+    // No client reads, but all messages together fit into the kernel's buffers.
     let text = "x".repeat(100);
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
@@ -144,12 +142,12 @@ fn locked_by_naive() -> io::Result<Duration> {
     Ok(median(times))
 }
 
-/// How long the session map holds it, to say who is to have a broadcast.
+/// Returns how long [`Sessions::outboxes`] holds the lock, after the first call.
 fn locked_by_sessions() -> Duration {
     let sessions = Sessions::new(CLIENTS as usize, None);
-    let cork = PendingWrites::new(DirectWrites::new(true));
+    let pending = PendingWrites::new(DirectWrites::new(true));
     let mut registrations = Vec::new();
-    // One socket for all: only the map matters here.
+    // All connections share one socket, because only the map matters here.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let socket = Arc::new(TcpStream::connect(address).expect("a connection"));
@@ -159,7 +157,9 @@ fn locked_by_sessions() -> Duration {
         let mut registration = sessions.register(attachment, None).expect("there is room");
         let name = Username::new(&format!("user{number}")).expect("a name");
         let token = Token::from_bits(number.to_be_bytes());
-        registration.claim(&name, token, &cork).expect("it is free");
+        registration
+            .claim(&name, token, &pending)
+            .expect("it is free");
         registrations.push(registration);
     }
     let times = (0..ROUNDS).map(|_| {

@@ -1,40 +1,40 @@
-//! The exercise of chapter 2: a room that nobody can stop.
+//! The exercise of chapter 2: a room that a stuck member cannot block.
 //!
-//! `YourRoom` below is locked while it sends, so one member that is stuck keeps everybody
-//! out, and in. Change it, so that
+//! `YourRoom` below is locked while it sends. So while one member is stuck, no other member can
+//! join or leave. Change it as follows:
 //!
-//! - nobody who joins, leaves, or asks who is here waits for a broadcast;
-//! - a broadcast still throws out to whom it cannot send, and counts the others;
-//! - and throws out nobody else: who has taken a name over while the broadcast was
-//!   waiting for the one who had it before is another member.
+//! - No caller of `join`, `leave` or `names` waits for a broadcast.
+//! - A broadcast still removes the members that it cannot send to, and counts the others.
+//! - It removes no other member. While it waits for a stuck member, another member may join
+//!   under the same name. That member stays.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-/// Somebody to whom something can be sent.
+/// A member of a room.
 pub(crate) trait Member: Send + Sync {
-    /// May take its time.
+    /// Sends the text. It may block.
     fn send(&self, text: &str) -> io::Result<()>;
 }
 
-/// What a room does.
+/// The methods of a room.
 pub(crate) trait Room: Default + Send + Sync + 'static {
-    /// From now on this member has the name, in the place of whoever had it.
+    /// Gives the name to this member, in place of the member that had it.
     fn join(&self, name: &str, member: Arc<dyn Member>);
 
-    /// Nobody has the name any more.
+    /// Removes the member that has the name.
     fn leave(&self, name: &str);
 
-    /// Who is here, in the order of the alphabet.
+    /// Returns the names of all members, in alphabetical order.
     fn names(&self) -> Vec<String>;
 
-    /// Sends to all who are here, throws out to whom that fails, and gives the number of
-    /// the others.
+    /// Sends to all members, and removes those to which that fails. Returns the number of the
+    /// others.
     fn broadcast(&self, text: &str) -> usize;
 }
 
-/// This is what you change.
+/// Change this type and its methods.
 #[derive(Default)]
 pub(crate) struct YourRoom {
     members: Mutex<BTreeMap<String, Arc<dyn Member>>>,
@@ -83,12 +83,12 @@ mod test {
     }
 
     fn check<R: Room>() {
-        a_broadcast_goes_to_all_and_throws_out_who_fails::<R>();
-        who_is_stuck_keeps_nobody_out_or_in::<R>();
-        who_has_taken_a_name_over_is_not_thrown_out_for_the_one_before::<R>();
+        broadcast_reaches_all_and_removes_failed_members::<R>();
+        stuck_member_blocks_no_join_leave_or_list::<R>();
+        broadcast_does_not_remove_new_owner_of_name::<R>();
     }
 
-    fn a_broadcast_goes_to_all_and_throws_out_who_fails<R: Room>() {
+    fn broadcast_reaches_all_and_removes_failed_members<R: Room>() {
         let room = R::default();
         let (alice, bob) = (reader(), reader());
         room.join("alice", alice.0);
@@ -103,35 +103,35 @@ mod test {
         assert_eq!(bob.1.iter().collect::<Vec<_>>(), ["one"]);
     }
 
-    fn who_is_stuck_keeps_nobody_out_or_in<R: Room>() {
+    fn stuck_member_blocks_no_join_leave_or_list<R: Room>() {
         let room = Arc::new(R::default());
         let (stuck, is_stuck, release) = stuck();
         room.join("alice", reader().0);
         room.join("stuck", stuck);
         let sent = in_background(&room, |room| room.broadcast("one"));
-        is_stuck.recv_timeout(DEADLINE).expect("it is sent to");
+        is_stuck.recv_timeout(DEADLINE).expect("a send");
         let others = in_background(&room, |room| {
             room.leave("alice");
             room.join("dave", reader().0);
             room.names()
         });
         let names = others.recv_timeout(DEADLINE);
-        assert_eq!(names.expect("nobody waits"), ["dave", "stuck"]);
+        assert_eq!(names.expect("no wait"), ["dave", "stuck"]);
         drop(release);
         sent.recv_timeout(DEADLINE).expect("the broadcast ends");
-        assert_eq!(room.names(), ["dave"], "stuck has failed in the end");
+        assert_eq!(room.names(), ["dave"], "the send to `stuck` has failed");
     }
 
-    fn who_has_taken_a_name_over_is_not_thrown_out_for_the_one_before<R: Room>() {
+    fn broadcast_does_not_remove_new_owner_of_name<R: Room>() {
         let room = Arc::new(R::default());
         let (before, is_stuck, release) = stuck();
         room.join("bob", before);
         let sent = in_background(&room, |room| room.broadcast("one"));
-        is_stuck.recv_timeout(DEADLINE).expect("it is sent to");
+        is_stuck.recv_timeout(DEADLINE).expect("a send");
         let after = reader();
         let (member, joining) = (after.0, Arc::clone(&room));
         let joined = in_background(&joining, move |room| room.join("bob", member));
-        joined.recv_timeout(DEADLINE).expect("nobody waits");
+        joined.recv_timeout(DEADLINE).expect("no wait");
         drop(release);
         assert_eq!(sent.recv_timeout(DEADLINE), Ok(0));
         assert_eq!(room.names(), ["bob"]);
@@ -139,14 +139,14 @@ mod test {
         assert_eq!(after.1.try_recv().as_deref(), Ok("two"));
     }
 
-    /// Does something with a room in a thread of its own, which gives what came of it.
+    /// Runs `act` in a thread of its own. The channel gets the result.
     fn in_background<R: Room, T: Send + 'static>(
         room: &Arc<R>,
-        what: impl FnOnce(&R) -> T + Send + 'static,
+        act: impl FnOnce(&R) -> T + Send + 'static,
     ) -> Receiver<T> {
         let (room, (done, result)) = (Arc::clone(room), bounded(1));
         thread::spawn(move || {
-            let _ = done.send(what(&room));
+            let _ = done.send(act(&room));
         });
         result
     }
@@ -159,7 +159,7 @@ mod test {
         }
     }
 
-    /// A member, and what it is sent.
+    /// Returns a member, and a channel with the texts that it gets.
     fn reader() -> (Arc<Reader>, Receiver<String>) {
         let (sender, receiver) = unbounded();
         (Arc::new(Reader(sender)), receiver)
@@ -181,14 +181,14 @@ mod test {
     impl Member for Stuck {
         fn send(&self, _: &str) -> io::Result<()> {
             let _ = self.is_stuck.send(());
-            // Until the other end is dropped.
+            // Blocks until the other end is dropped.
             let _ = self.released.recv();
             Err(io::ErrorKind::TimedOut.into())
         }
     }
 
-    /// A member that is stuck when something is sent to it, which is told, and fails when
-    /// it is released.
+    /// Returns a member whose `send` reports that it is stuck, blocks, and fails on release. The
+    /// channels report and release it.
     fn stuck() -> (Arc<Stuck>, Receiver<()>, Sender<()>) {
         let (is_stuck, stuck) = unbounded();
         let (release, released) = bounded(0);

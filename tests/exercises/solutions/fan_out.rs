@@ -2,7 +2,7 @@ use crate::fan_out::{Member, Room};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// Who is thrown out is known by the `Arc`, not by the name.
+/// A room. A broadcast knows the members to remove by their `Arc`, not by their name.
 #[derive(Default)]
 pub(crate) struct Solution {
     members: Mutex<BTreeMap<String, Arc<dyn Member>>>,
@@ -22,7 +22,7 @@ impl Room for Solution {
     }
 
     fn broadcast(&self, text: &str) -> usize {
-        // A statement of its own, so that the lock is free again at its end.
+        // A statement of its own releases the lock at its end.
         let members = self.members.lock().unwrap().clone();
         let (mut sent, mut failed) = (0, Vec::new());
         for (name, member) in members {
