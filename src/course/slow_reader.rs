@@ -1,11 +1,11 @@
 //! Chapter 3: the slow reader.
 //!
-//! Each client has a queue now, and a thread that writes what is in it, so that nobody waits
-//! for a client's socket but that thread. What if the client does not read?
+//! Now each client has a queue, and a writer thread that writes its queue to its socket. Only
+//! that thread waits for the socket. This chapter is about a client that does not read.
 //!
 //! # The naive version
 //!
-//! The channel is there in two kinds, and the bounded one can be used in two ways:
+//! There are two kinds of channel, and you can use the bounded one in two ways:
 //!
 //! ```
 //! const UNBOUNDED: Kind = Kind {
@@ -41,65 +41,67 @@
 //! `make experiment CHAPTER=slow_reader`
 //!
 //! ```text
-//! alice writes 20000 messages of 2000 bytes, bob reads, carol does not:
-//!                     alice is     and bob   the memory   carol, who reads
-//!                     answered         has     grows by   in the end, gets
+//! alice sends 20000 messages of 2000 bytes, bob reads, carol reads only at the end:
+//!                    responses    messages       memory   messages
+//!                     to alice      to bob       growth   to carol
 //! unbounded              20000       20000    36368 KiB   20000
 //! bounded, waiting        2224        2224      524 KiB   2225
 //! bounded, dropping      20000       20000      528 KiB   2224
-//! this server            20000       20000      352 KiB   241, and 2 times "Missed ...", of 19759
-//! and with --write-timeout 1, when carol has read nothing for a second:
-//!   142, and the end
+//! this server            20000       20000      352 KiB   241, and 2 notices: 19759 missed
+//! this server with --write-timeout 1, carol reads after the timeout:
+//!   142, then the end of input
 //! ```
 //!
-//! *Unbounded* looks best. It loses nothing, and all of it is in your memory: 36 MiB for one
-//! client in a few seconds. Whoever connects a hundred times and reads nothing can end the
-//! server. ([Tokio's chat example] does it so, to stay short.)
+//! *Unbounded* looks best. It loses nothing, but it keeps all messages in your memory: 36 MiB
+//! for one client in a few seconds. A program that connects a hundred times and reads nothing
+//! can end the server. ([Tokio's chat example] does this, to stay short.)
 //!
-//! *Bounded and waiting* gives alice the pace of the slowest reader, which is zero. After
-//! 2,224 messages she is not answered any more, and so it goes with whoever speaks next: the
-//! room stands still, only without a lock this time. (A time limit makes it a stutter:
-//! [ssh-chat] waits up to five seconds for each message to somebody who is stuck.)
+//! *Bounded, waiting* slows alice down to the speed of the slowest reader, which is zero. After
+//! 2,224 messages she gets no more responses. The next client that sends is blocked in the same
+//! way. The room stands still again, this time without a lock. (A timeout makes it stutter
+//! instead: [ssh-chat] waits up to five seconds for each message to a stuck user.)
 //!
-//! *Bounded and dropping* keeps everybody going, and lies. Carol has 2,224 messages of
-//! 20,000 and cannot know it. And 256 of what? Here of 2 KB; a bound in messages is a
-//! bound in memory only if all messages are small.
+//! *Bounded, dropping* blocks no client, but the recipient cannot know that messages are
+//! missing. Carol gets 2,224 messages of 20,000. The limit is also a count: 256 messages of 2
+//! KB in this run. A count limits the memory only if all messages are small.
 //!
-//! And some 2,000 of carol's messages were in no queue any more, in each of the three: the
-//! two kernels had them, 4 MB. That is memory too, which no bound of the program sees.
+//! In each of the three, some 2,000 of carol's messages had already left the queue. The two
+//! kernels held them: 4 MB. That is memory too, and no limit of the program counts it.
 //!
 //! # The fix
 //!
-//! The server has to choose who pays, and it is who reads too slowly.
+//! If a client reads too slowly, a client must wait or miss messages. The server chooses the
+//! slow reader.
 //!
-//! - *The bound is one of bytes* ([`Outbox::send`], with [`DEFAULT_QUEUE`]). The channel
-//!   itself is unbounded; an account beside it says how much stands in it, from the queueing
-//!   until the kernel has taken it. (A bounded channel would besides have all of its slots
-//!   from the beginning, for each idle client.)
-//! - *What does not fit is counted*, and the count is told where the gap is: behind
-//!   what was queued before, and before the next that fitted. Carol was told of two gaps, and
-//!   241 + 19,759 is 20,000. She can tell what she has not seen, and ask.
-//! - *Who sends is told, too.* A private message that does not fit is answered `502`
-//!   ([`SendError::Full`]).
-//! - *The kernel keeps little*: `SO_SNDBUF` is [`SEND_BUFFER_SIZE`]. That is why carol has 241
-//!   messages here and not 2,000.
-//! - *It does not go on for ever.* When a batch has not been taken for the write timeout,
-//!   the connection is broken ([`writer`]). The limit is for the whole batch: `SO_SNDTIMEO`
-//!   alone is one for each `send`, which a client that takes a byte now and then meets for
-//!   ever. The last line of the transcript shows the end. Whether the notice that belongs to
-//!   it, `You read too slowly`, still finds room before one who does not read is luck; in
-//!   this run it did not.
+//! - *The limit is in bytes* ([`Outbox::send`], with [`DEFAULT_QUEUE`]). The channel itself is
+//!   unbounded. A counter beside it holds the bytes of each delivery, from the enqueue until
+//!   the kernel has accepted all of it. (A bounded channel would also allocate all of its slots
+//!   at once, for each idle client.)
+//! - *A delivery that does not fit is counted.* The client gets the count at the position of
+//!   the gap: behind all earlier deliveries, and before the next delivery that fits. Carol got
+//!   two notices of gaps, and 241 + 19,759 is 20,000. Her client knows where messages are
+//!   missing, and she can ask for them.
+//! - *The sender gets a report too.* The response to a private message that does not fit is
+//!   `502` ([`SendError::Full`]).
+//! - *The kernel buffers little*: `SO_SNDBUF` is [`SEND_BUFFER_SIZE`]. So carol gets 241
+//!   messages here, and not 2,000.
+//! - *The connection has a timeout.* If the kernel has not accepted a whole batch at the write
+//!   timeout, the server closes the connection ([`writer`]). The limit is for the whole batch.
+//!   `SO_SNDTIMEO` alone limits each `send`, and a client that takes one byte now and then
+//!   never reaches that limit. The last line of the transcript shows this end. The notice `You
+//!   read too slowly` is sent only if the kernel has room for it, and in this run it had none.
 //!
-//! What it costs: a lock for each message to each recipient, held while the item goes in;
-//! and what is delivered is no longer a matter of yes or no. The protocol has to say what
-//! a gap looks like ([section 7](crate::protocol)), and each client has to understand it.
+//! What it costs: a lock for each message to each recipient, held while the item enters the
+//! queue. And a delivery can now fail in part. The protocol must define what a gap looks like
+//! ([section 7](crate::protocol)), and each client must understand it.
 //!
 //! # Exercise
 //!
-//! What does not fit is dropped here, and it is the newest. Where the newest is what counts,
-//! prices for instance, one drops the oldest. In `tests/exercises/slow_reader.rs` stands
-//! a queue of at most sixteen messages that does neither well. Make it one of bytes, that
-//! drops the oldest, no more of them than it has to, and tells of each gap in its place.
+//! This server drops the newest message. For some data, for example prices, the newest is the
+//! one that counts, and a queue should drop the oldest. The queue in
+//! `tests/exercises/slow_reader.rs` holds at most sixteen messages, and drops the newest.
+//! Change it so that its limit is in bytes, and so that it drops the oldest messages, as few as
+//! possible. It must report each gap at its position.
 //!
 //! ```sh
 //! make exercise CHAPTER=slow_reader

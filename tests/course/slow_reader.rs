@@ -1,4 +1,4 @@
-//! Chapter 3: three queues for a client that does not read, and the one of this server.
+//! Chapter 3: three kinds of queue for a client that does not read, and this server's queue.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -12,7 +12,7 @@ use crate::chat::{Chatter, Dialect, NAIVE, OURS, is_timeout};
 use crate::support::{Server, missed_by};
 use crate::{naive_server, serve_naively};
 
-/// 38 MiB, of which the kernels keep four for a client that does not read.
+/// With [`LENGTH`], 38 MiB. The kernels buffer four of them for a client that does not read.
 const MESSAGES: usize = 20_000;
 const LENGTH: usize = 2_000;
 
@@ -31,7 +31,7 @@ pub(super) fn dropping_queue() -> io::Result<()> {
 type Message = Arc<str>;
 type Queue = (Sender<Message>, Receiver<Message>);
 
-/// How a queue is made, and how something is put into it.
+/// How a queue is made, and how a message is sent to it.
 #[derive(Clone, Copy)]
 struct Kind {
     queue: fn() -> Queue,
@@ -94,10 +94,12 @@ fn write(mut socket: TcpStream, messages: Receiver<Message>) -> io::Result<()> {
 }
 
 pub(super) fn experiment() -> io::Result<()> {
-    println!("alice writes {MESSAGES} messages of {LENGTH} bytes, bob reads, carol does not:");
-    println!("                    alice is     and bob   the memory   carol, who reads");
-    println!("                    answered         has     grows by   in the end, gets");
-    // Her connection is not to be broken in the meantime.
+    println!(
+        "alice sends {MESSAGES} messages of {LENGTH} bytes, bob reads, carol reads only at the end:"
+    );
+    println!("                   responses    messages       memory   messages");
+    println!("                    to alice      to bob       growth   to carol");
+    // The server must not close carol's connection meanwhile.
     let ours = Server::start(&["--write-timeout", "60"]);
     for (name, server, dialect) in [
         ("unbounded", naive_server("unbounded-queue"), NAIVE),
@@ -108,34 +110,37 @@ pub(super) fn experiment() -> io::Result<()> {
         let seen = write_to_all(&server, dialect)?;
         println!(
             "{name:17} {:>10} {:>11} {:>8} KiB   {}",
-            seen.answered, seen.bob_has, seen.memory, seen.carol_gets
+            seen.responses, seen.to_bob, seen.memory, seen.to_carol
         );
     }
-    println!("and with --write-timeout 1, when carol has read nothing for a second:");
+    println!("this server with --write-timeout 1, carol reads after the timeout:");
     println!("  {}", read_after_write_timeout()?);
     Ok(())
 }
 
-/// What came of it.
+/// The result for one server.
 struct Seen {
-    answered: usize,
-    bob_has: usize,
-    /// In KiB.
+    /// The responses that alice got.
+    responses: usize,
+    /// The messages that bob got.
+    to_bob: usize,
+    /// By how much the server's memory has grown, in KiB.
     memory: u64,
-    carol_gets: String,
+    /// A summary of the messages that carol got.
+    to_carol: String,
 }
 
 fn write_to_all(server: &Server, dialect: Dialect) -> io::Result<Seen> {
     let mut alice = Chatter::join(server, dialect, "alice")?;
     let mut bob = Chatter::join(server, dialect, "bob")?;
     let carol = Chatter::join(server, dialect, "carol")?;
-    let (mut answered, mut bob_has) = (0, 0);
+    let (mut responses, mut to_bob) = (0, 0);
     let before = server.proc_status("VmRSS");
     let result = (0..MESSAGES).try_for_each(|_| {
         alice.say(&"x".repeat(LENGTH))?;
-        answered += 1;
+        responses += 1;
         bob.next()?;
-        bob_has += 1;
+        to_bob += 1;
         Ok(())
     });
     match result {
@@ -144,14 +149,15 @@ fn write_to_all(server: &Server, dialect: Dialect) -> io::Result<Seen> {
     }
     let memory = server.proc_status("VmRSS").saturating_sub(before);
     Ok(Seen {
-        answered,
-        bob_has,
+        responses,
+        to_bob,
         memory,
-        carol_gets: read_all(carol)?,
+        to_carol: read_all(carol)?,
     })
 }
 
-/// How many messages come, how many notices of a gap, and what else.
+/// Reads all that a client gets. Returns the number of messages, the notices of gaps, and all
+/// other lines.
 fn read_all(mut client: Chatter) -> io::Result<String> {
     let (mut messages, mut gaps, mut missed, mut others) = (0, 0, 0, String::new());
     let end = loop {
@@ -162,18 +168,18 @@ fn read_all(mut client: Chatter) -> io::Result<String> {
                 None => others += &format!(", {line:?}"),
             },
             Err(e) if is_timeout(&e) => break "",
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => break ", and the end",
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => break ", then the end of input",
             Err(e) => return Err(e),
         }
     };
-    let told = match missed {
+    let notices = match missed {
         0 => String::new(),
-        _ => format!(", and {gaps} times \"Missed ...\", of {missed}"),
+        _ => format!(", and {gaps} notices: {missed} missed"),
     };
-    Ok(format!("{messages}{told}{others}{end}"))
+    Ok(format!("{messages}{notices}{others}{end}"))
 }
 
-/// What a client reads who has not read for longer than the server waits.
+/// Returns what a client reads if it starts only after the write timeout.
 fn read_after_write_timeout() -> io::Result<String> {
     let server = Server::start(&["--write-timeout", "1"]);
     let mut alice = Chatter::join(&server, OURS, "alice")?;

@@ -1,43 +1,44 @@
 //! The exercise of chapter 3: a queue that drops the oldest.
 //!
-//! `YourQueue` below holds sixteen messages, however long they are, and what comes then is
-//! gone. Change it, so that
+//! `YourQueue` below holds at most sixteen messages of any length, and drops the newest. Change
+//! it as follows:
 //!
-//! - the messages in it are never longer together than the bound, in bytes;
-//! - for one that does not fit, the oldest are dropped, one after the other, until it does;
-//! - one that is longer than the whole bound is dropped itself, and no other for it;
-//! - who takes out learns of each gap in its place, how many messages are missing there; two
-//!   gaps with nothing between them are one.
+//! - The messages in the queue together are never longer than the limit, in bytes.
+//! - If a message does not fit, the queue drops the oldest messages, one by one, until it does.
+//! - A message that is longer than the limit is dropped itself. No other message is dropped for
+//!   it.
+//! - `pop` reports each gap at its position, with the number of messages that are missing there.
+//!   Two gaps with no message between them are one gap.
 
 use std::collections::VecDeque;
 
-/// What is taken out.
+/// An item that `pop` returns.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     Message(String),
-    /// So many messages were dropped here.
+    /// A gap: this many messages were dropped here.
     Missed(u64),
 }
 
-/// What a queue does.
+/// The methods of a queue.
 pub(crate) trait Queue {
-    /// An empty one, with room for so many bytes.
-    fn new(bound: usize) -> Self;
+    /// Makes an empty queue with this limit in bytes.
+    fn new(limit: usize) -> Self;
 
-    /// Puts a message in, at the end.
+    /// Appends a message.
     fn push(&mut self, message: String);
 
-    /// Takes the first thing out that there is.
+    /// Removes and returns the first item.
     fn pop(&mut self) -> Option<Item>;
 }
 
-/// This is what you change.
+/// Change this type and its methods.
 pub(crate) struct YourQueue {
     messages: VecDeque<String>,
 }
 
 impl Queue for YourQueue {
-    fn new(_bound: usize) -> YourQueue {
+    fn new(_limit: usize) -> YourQueue {
         YourQueue {
             messages: VecDeque::new(),
         }
@@ -60,7 +61,7 @@ mod test {
     use proptest::prelude::*;
     use proptest::test_runner::{Config, TestRunner};
 
-    const BOUND: usize = 100;
+    const LIMIT: usize = 100;
 
     #[test]
     #[ignore = "the exercise of chapter 3"]
@@ -74,13 +75,13 @@ mod test {
     }
 
     fn check<Q: Queue>() {
-        the_oldest_are_dropped_and_told_of::<Q>();
-        what_is_longer_than_the_bound_costs_no_other_its_place::<Q>();
-        any_order_gives_what_the_rules_say::<Q>();
+        oldest_messages_are_dropped_and_reported::<Q>();
+        message_above_the_limit_displaces_no_other::<Q>();
+        any_order_of_steps_follows_the_rules::<Q>();
     }
 
-    fn the_oldest_are_dropped_and_told_of<Q: Queue>() {
-        let mut queue = Q::new(BOUND);
+    fn oldest_messages_are_dropped_and_reported<Q: Queue>() {
+        let mut queue = Q::new(LIMIT);
         for number in 0..12 {
             queue.push(message(number, 10));
         }
@@ -91,9 +92,9 @@ mod test {
         assert_eq!(queue.pop(), None);
     }
 
-    fn what_is_longer_than_the_bound_costs_no_other_its_place<Q: Queue>() {
-        let mut queue = Q::new(BOUND);
-        for (number, length) in [(0, 50), (1, BOUND + 1), (2, 50)] {
+    fn message_above_the_limit_displaces_no_other<Q: Queue>() {
+        let mut queue = Q::new(LIMIT);
+        for (number, length) in [(0, 50), (1, LIMIT + 1), (2, 50)] {
             queue.push(message(number, length));
         }
         assert_eq!(queue.pop(), Some(Item::Message(message(0, 50))));
@@ -102,17 +103,17 @@ mod test {
         assert_eq!(queue.pop(), None);
     }
 
-    /// Pushes a message of this length, or pops.
+    /// A push of a message of this length, or a pop.
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Push(usize),
         Pop,
     }
 
-    fn any_order_gives_what_the_rules_say<Q: Queue>() {
+    fn any_order_of_steps_follows_the_rules<Q: Queue>() {
         let step = prop_oneof![
-            3 => (10..BOUND / 2).prop_map(Step::Push),
-            1 => (10..BOUND + 10).prop_map(Step::Push),
+            3 => (10..LIMIT / 2).prop_map(Step::Push),
+            1 => (10..LIMIT + 10).prop_map(Step::Push),
             2 => Just(Step::Pop),
         ];
         let steps = prop::collection::vec(step, 0..60);
@@ -121,8 +122,8 @@ mod test {
             ..Config::default()
         });
         let result = runner.run(&steps, |steps| {
-            let (mut queue, mut model) = (Q::new(BOUND), Model::default());
-            // And at the end all that there is.
+            let (mut queue, mut model) = (Q::new(LIMIT), Model::default());
+            // Then one more pop for each step, to empty the queue.
             let last = steps.iter().map(|_| Step::Pop);
             for step in steps.iter().copied().chain(last) {
                 match step {
@@ -137,13 +138,13 @@ mod test {
         }
     }
 
-    /// The rules, said in another way: which of the messages, that are numbered, are there.
+    /// The rules in another form. The messages are numbered, and the model knows which are queued.
     #[derive(Default)]
     struct Model {
-        /// Number and length.
-        there: Vec<(usize, usize)>,
+        /// The number and length of each queued message.
+        queued: Vec<(usize, usize)>,
         pushed: usize,
-        /// The number of the first of which nothing is known outside.
+        /// The number of the first message that no pop has returned or reported as missed.
         next: usize,
     }
 
@@ -151,17 +152,17 @@ mod test {
         fn push(&mut self, length: usize) -> String {
             let number = self.pushed;
             self.pushed += 1;
-            if length <= BOUND {
-                self.there.push((number, length));
+            if length <= LIMIT {
+                self.queued.push((number, length));
             }
-            while self.there.iter().map(|(_, length)| length).sum::<usize>() > BOUND {
-                self.there.remove(0);
+            while self.queued.iter().map(|(_, length)| length).sum::<usize>() > LIMIT {
+                self.queued.remove(0);
             }
             message(number, length)
         }
 
         fn pop(&mut self) -> Option<Item> {
-            let first = self.there.first().copied();
+            let first = self.queued.first().copied();
             let known_until = first.map_or(self.pushed, |(number, _)| number);
             if self.next < known_until {
                 let missed = known_until - self.next;
@@ -169,13 +170,13 @@ mod test {
                 return Some(Item::Missed(missed as u64));
             }
             let (number, length) = first?;
-            self.there.remove(0);
+            self.queued.remove(0);
             self.next = number + 1;
             Some(Item::Message(message(number, length)))
         }
     }
 
-    /// The message of this number, so many bytes long.
+    /// Returns the message with this number and this length in bytes.
     fn message(number: usize, length: usize) -> String {
         format!("{number:x<length$}")
     }

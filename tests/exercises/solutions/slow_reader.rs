@@ -1,32 +1,32 @@
 use crate::slow_reader::{Item, Queue};
 use std::collections::VecDeque;
 
-/// No two gaps stand beside each other in it.
+/// A queue of messages and gaps. Two gaps are never adjacent.
 pub(crate) struct Solution {
     items: VecDeque<Item>,
-    /// Of all messages in it.
+    /// The bytes of all messages in the queue.
     bytes: usize,
-    bound: usize,
+    limit: usize,
 }
 
 impl Queue for Solution {
-    fn new(bound: usize) -> Solution {
+    fn new(limit: usize) -> Solution {
         Solution {
             items: VecDeque::new(),
             bytes: 0,
-            bound,
+            limit,
         }
     }
 
     fn push(&mut self, message: String) {
-        if message.len() > self.bound {
+        if message.len() > self.limit {
             match self.items.back_mut() {
                 Some(Item::Missed(count)) => *count += 1,
                 _ => self.items.push_back(Item::Missed(1)),
             }
             return;
         }
-        self.drop_oldest(self.bound - message.len());
+        self.drop_oldest(self.limit - message.len());
         self.bytes += message.len();
         self.items.push_back(Item::Message(message));
     }
@@ -41,11 +41,11 @@ impl Queue for Solution {
 }
 
 impl Solution {
-    /// Until so many bytes remain at most. What stood there is one gap then, with the one
-    /// that comes next, if one does.
-    fn drop_oldest(&mut self, most: usize) {
+    /// Drops the oldest messages until at most `max` bytes remain. All that is dropped becomes one
+    /// gap, together with a gap that follows.
+    fn drop_oldest(&mut self, max: usize) {
         let mut missed = 0;
-        while self.bytes > most || missed > 0 && self.items.front().is_some_and(is_gap) {
+        while self.bytes > max || missed > 0 && self.items.front().is_some_and(is_gap) {
             match self.pop() {
                 Some(Item::Message(_)) => missed += 1,
                 Some(Item::Missed(count)) => missed += count,
