@@ -1,4 +1,4 @@
-//! Chapter 4: what a thread takes while it waits, and what it costs to wake it.
+//! Chapter 4: the memory of a thread that waits, and the processor time to wake it.
 
 use std::convert::Infallible;
 use std::fs;
@@ -18,23 +18,25 @@ use crate::generator::process::{Process, own_cpu};
 use crate::support::Server;
 use crate::{median, process};
 
-/// Whose memory is measured.
+/// The number of threads whose memory is measured.
 const THREADS: u64 = 1_000;
 
-/// To whom each message goes.
+/// The number of clients that get each message.
 const CLIENTS: usize = 100;
 
-/// Between what is sent at once and the next: all threads sleep again by then.
+/// The time between two broadcasts. All threads sleep again by then.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How often something is sent, and how often that is measured.
-const SENDINGS: usize = 40;
+/// The number of broadcasts in a round.
+const BROADCASTS: usize = 40;
+
+/// The number of measurements. The result is their median.
 const ROUNDS: usize = 7;
 
 type Message = Arc<[u8]>;
 
 pub(super) fn experiment() -> io::Result<()> {
-    println!("what a thread takes while it waits, in KiB; {THREADS} of them:");
+    println!("memory of a waiting thread, in KiB, mean of {THREADS}:");
     println!("                               address     own    page   kernel");
     println!("                                 space  memory  tables   stacks");
     for name in ["default-threads", "small-threads", "threads-with-buffer"] {
@@ -45,20 +47,20 @@ pub(super) fn experiment() -> io::Result<()> {
     }
     measure_server()?;
 
-    println!("processor time for a message to each of {CLIENTS} clients, in µs a delivery:");
+    println!("processor time per delivery, a broadcast to {CLIENTS} clients, in µs:");
     println!("                              1 message   32 at once");
     let mut ways: [(&str, Deliver, [Vec<f64>; 2]); 3] = [
         (
-            "a thread, a write for each",
-            by_threads_one_by_one,
+            "writer threads, unbatched",
+            by_threads_unbatched,
             Default::default(),
         ),
         (
-            "a thread, one for all",
-            by_threads_in_batches,
+            "writer threads, batched",
+            by_threads_batched,
             Default::default(),
         ),
-        ("the sender, one for all", by_sender, Default::default()),
+        ("the sender itself, batched", by_sender, Default::default()),
     ];
     for _ in 0..ROUNDS {
         for (_, deliver, [one, many]) in &mut ways {
@@ -75,7 +77,7 @@ pub(super) fn experiment() -> io::Result<()> {
 // ---- Memory ----
 
 pub(super) fn default_threads() -> io::Result<()> {
-    show_memory("as std starts it", |waiting| {
+    show_memory("with std's default stack", |waiting| {
         thread::spawn(move || wait(&waiting));
         Ok(())
     })
@@ -89,13 +91,13 @@ pub(super) fn small_threads() -> io::Result<()> {
 }
 
 pub(super) fn threads_with_buffer() -> io::Result<()> {
-    show_memory("and a buffer on it", |waiting| {
+    show_memory("and a 16 KiB buffer on it", |waiting| {
         let builder = thread::Builder::new().stack_size(STACK_SIZE);
         builder.spawn(move || wait_with_buffer(&waiting)).map(drop)
     })
 }
 
-/// Until the other end is dropped.
+/// Blocks until the other end is dropped.
 fn wait(waiting: &Receiver<Infallible>) -> Result<Infallible, RecvError> {
     waiting.recv()
 }
@@ -106,17 +108,17 @@ fn wait_with_buffer(waiting: &Receiver<Infallible>) -> Result<Infallible, RecvEr
     waiting.recv()
 }
 
-/// Starts threads in this process, and prints what each takes.
+/// Starts threads in this process, and prints the memory of each.
 fn show_memory(
     name: &str,
     start: impl Fn(Receiver<Infallible>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let (_keeps_them, waiting) = bounded(0);
+    let (_keeps_threads_alive, waiting) = bounded(0);
     let before = Memory::of("self")?;
     for _ in 0..THREADS {
         start(waiting.clone())?;
     }
-    // For all of them to have come to wait, which nothing tells.
+    // Nothing reports when all threads wait, so this sleeps for long enough.
     thread::sleep(Duration::from_millis(500));
     Memory::of("self")?.print_each(name, &before, THREADS);
     Ok(())
@@ -125,18 +127,19 @@ fn show_memory(
 fn measure_server() -> io::Result<()> {
     let server = Server::start(&[]);
     let pid = server.pid().to_string();
-    // What there is only once is there after the first.
+    // The first client allocates the memory that exists only once.
     let _first = Chatter::join(&server, OURS, "first")?;
     let before = Memory::of(&pid)?;
     let clients: io::Result<Vec<Chatter>> = (0..THREADS / 2)
         .map(|number| Chatter::join(&server, OURS, &format!("user{number}")))
         .collect();
     let clients = clients?;
-    Memory::of(&pid)?.print_each("a client here, both threads", &before, clients.len() as u64);
+    Memory::of(&pid)?.print_each("a client here: two threads", &before, clients.len() as u64);
     Ok(())
 }
 
-/// In KiB. The last is that of the whole machine, because Linux tells no other.
+/// Four sizes in KiB. The last is for the whole machine, because Linux does not report the kernel
+/// stacks of a process.
 struct Memory([u64; 4]);
 
 impl Memory {
@@ -144,14 +147,14 @@ impl Memory {
         let status = fs::read_to_string(format!("/proc/{process}/status"))?;
         let machine = fs::read_to_string("/proc/meminfo")?;
         Ok(Memory([
-            figure(&status, "VmSize:"),
-            figure(&status, "VmRSS:"),
-            figure(&status, "VmPTE:"),
-            figure(&machine, "KernelStack:"),
+            value_of(&status, "VmSize:"),
+            value_of(&status, "VmRSS:"),
+            value_of(&status, "VmPTE:"),
+            value_of(&machine, "KernelStack:"),
         ]))
     }
 
-    /// Prints what has been added to `before`, divided.
+    /// Prints the growth since `before`, divided by `count`.
     fn print_each(&self, name: &str, before: &Memory, count: u64) {
         let each = |at: usize| self.0[at].saturating_sub(before.0[at]) as f64 / count as f64;
         println!(
@@ -164,7 +167,7 @@ impl Memory {
     }
 }
 
-fn figure(text: &str, name: &str) -> u64 {
+fn value_of(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let value = line.and_then(|line| line.split_whitespace().next());
     value.expect("Linux").parse().expect("a number")
@@ -172,10 +175,10 @@ fn figure(text: &str, name: &str) -> u64 {
 
 // ---- Time ----
 
-/// Gives the processor time, in µs, of a delivery of so many messages at once.
+/// Returns the processor time of a delivery, in µs, if this many messages are sent at once.
 type Deliver = fn(usize) -> io::Result<f64>;
 
-/// The life of a writer thread, until its queue has no sender any more.
+/// The main function of a writer thread. It returns when its queue has no sender any more.
 type Writer = fn(&TcpStream, &Receiver<Message>) -> io::Result<()>;
 
 fn write_each(mut socket: &TcpStream, queue: &Receiver<Message>) -> io::Result<()> {
@@ -185,7 +188,7 @@ fn write_each(mut socket: &TcpStream, queue: &Receiver<Message>) -> io::Result<(
     Ok(())
 }
 
-fn write_all_there_is(mut socket: &TcpStream, queue: &Receiver<Message>) -> io::Result<()> {
+fn write_batches(mut socket: &TcpStream, queue: &Receiver<Message>) -> io::Result<()> {
     let mut batch = Vec::new();
     while let Ok(first) = queue.recv() {
         batch.extend_from_slice(&first);
@@ -198,12 +201,12 @@ fn write_all_there_is(mut socket: &TcpStream, queue: &Receiver<Message>) -> io::
     Ok(())
 }
 
-fn by_threads_one_by_one(at_once: usize) -> io::Result<f64> {
+fn by_threads_unbatched(at_once: usize) -> io::Result<f64> {
     by_threads(write_each, at_once)
 }
 
-fn by_threads_in_batches(at_once: usize) -> io::Result<f64> {
-    by_threads(write_all_there_is, at_once)
+fn by_threads_batched(at_once: usize) -> io::Result<f64> {
+    by_threads(write_batches, at_once)
 }
 
 fn by_threads(write: Writer, at_once: usize) -> io::Result<f64> {
@@ -236,8 +239,8 @@ fn by_sender(at_once: usize) -> io::Result<f64> {
     })
 }
 
-/// Of each client both ends. What is sent here is less than the kernel keeps for one that
-/// does not read, so none does.
+/// Connects the clients, and returns both ends of each. No client reads: all messages fit into
+/// the kernel's buffers.
 fn connections() -> io::Result<Vec<(TcpStream, TcpStream)>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -254,28 +257,28 @@ fn time(at_once: usize, send: impl Fn(&Message) -> io::Result<()>) -> io::Result
     let message: Message = [b'x'; 100].into();
     thread::sleep(PAUSE);
     let before = own_cpu()?;
-    for _ in 0..SENDINGS {
+    for _ in 0..BROADCASTS {
         send(&message)?;
         thread::sleep(PAUSE);
     }
     let used = own_cpu()? - before;
-    Ok(per_delivery(used, SENDINGS * at_once * CLIENTS))
+    Ok(per_delivery(used, BROADCASTS * at_once * CLIENTS))
 }
 
 fn per_delivery(used: Duration, deliveries: usize) -> f64 {
     used.as_secs_f64() * 1e6 / deliveries as f64
 }
 
-/// This server with direct writes and without, in turns.
+/// Measures this server with direct writes and without, in turns.
 fn compare_servers() -> io::Result<()> {
-    println!("this server, {CLIENTS} clients, one message after the other, in µs a delivery:");
+    println!("this server, {CLIENTS} clients, one message after the other, in µs per delivery:");
     let mut rooms = [
         (
             "--no-direct-writes",
             Room::open(&["--no-direct-writes"])?,
             Vec::new(),
         ),
-        ("default", Room::open(&[])?, Vec::new()),
+        ("direct writes (default)", Room::open(&[])?, Vec::new()),
     ];
     for _ in 0..ROUNDS {
         for (_, room, times) in &mut rooms {
@@ -309,18 +312,18 @@ impl Room {
         })
     }
 
-    /// The processor time of the server for a delivery.
+    /// Returns the server's processor time for a delivery, in µs.
     fn broadcast(&mut self) -> io::Result<f64> {
         let process = Process::of(self.server.pid().as_raw_pid() as u32)?;
         let before = process.cpu()?;
-        for _ in 0..SENDINGS {
+        for _ in 0..BROADCASTS {
             self.sender.say("hello, everyone")?;
         }
         for reader in &mut self.readers {
-            for _ in 0..SENDINGS {
+            for _ in 0..BROADCASTS {
                 reader.next()?;
             }
         }
-        Ok(per_delivery(process.cpu()? - before, SENDINGS * CLIENTS))
+        Ok(per_delivery(process.cpu()? - before, BROADCASTS * CLIENTS))
     }
 }

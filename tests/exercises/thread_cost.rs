@@ -1,22 +1,22 @@
 //! The exercise of chapter 4: a writer that makes few writes.
 //!
-//! `drain` below makes a system call for each message. Change it, so that
+//! `drain` below makes a system call for each message. Change it as follows:
 //!
-//! - it makes one write of all that is there, but of [`BATCH`] bytes at most: a message may
-//!   be cut between two writes;
-//! - it never waits for more while it has something to write;
-//! - it goes on where the socket takes only a part of what it is given, or says
-//!   [`Interrupted`](io::ErrorKind::Interrupted), and gives any other error back.
+//! - It writes all queued messages in one write, but at most [`MAX_BATCH`] bytes. A message may
+//!   be cut between two writes.
+//! - It never waits for more messages while it has bytes to write.
+//! - It goes on after a partial write, and after the error
+//!   [`Interrupted`](io::ErrorKind::Interrupted). It returns any other error.
 //!
-//! It ends when all senders are gone and everything is written.
+//! It returns when all senders are dropped and all messages are written.
 
 use crossbeam_channel::Receiver;
 use std::io::{self, Write};
 
-/// The most bytes of one write.
-pub(crate) const BATCH: usize = 4_096;
+/// How many bytes one write has at most.
+pub(crate) const MAX_BATCH: usize = 4_096;
 
-/// Writes what comes through the queue. This is what you change.
+/// Writes the messages of the queue to the socket. Change this function.
 pub(crate) fn drain(queue: &Receiver<Vec<u8>>, socket: &mut dyn Write) -> io::Result<()> {
     for message in queue {
         socket.write_all(&message)?;
@@ -25,7 +25,7 @@ pub(crate) fn drain(queue: &Receiver<Vec<u8>>, socket: &mut dyn Write) -> io::Re
 }
 
 mod test {
-    use super::BATCH;
+    use super::MAX_BATCH;
     use crate::solutions;
     use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
     use std::io::{self, Write};
@@ -48,72 +48,78 @@ mod test {
     type Drain = fn(&Receiver<Vec<u8>>, &mut dyn Write) -> io::Result<()>;
 
     fn check(drain: Drain) {
-        what_is_there_is_written_in_the_fewest_writes(drain);
-        a_message_alone_is_written_at_once_and_all_that_came_meanwhile_behind_it(drain);
-        a_socket_may_take_a_part_and_interrupt(drain);
-        an_error_ends_it(drain);
+        queued_messages_take_the_fewest_writes(drain);
+        messages_that_arrive_during_a_write_share_the_next(drain);
+        partial_and_interrupted_writes_continue(drain);
+        error_ends_the_drain(drain);
     }
 
-    fn what_is_there_is_written_in_the_fewest_writes(drain: Drain) {
-        for (count, length) in [(1, 10), (1_000, 100), (3, 3 * BATCH), (4, BATCH), (0, 0)] {
+    fn queued_messages_take_the_fewest_writes(drain: Drain) {
+        for (count, length) in [
+            (1, 10),
+            (1_000, 100),
+            (3, 3 * MAX_BATCH),
+            (4, MAX_BATCH),
+            (0, 0),
+        ] {
             let (queue, bytes) = filled(count, length);
             let mut writes = Writes::default();
-            drain(&queue, &mut writes).expect("it takes all");
+            drain(&queue, &mut writes).expect("all is written");
             assert_eq!(writes.0.concat(), bytes);
             let longest = writes.0.iter().map(Vec::len).max().unwrap_or(0);
             assert_eq!(
                 (writes.0.len(), longest),
-                (bytes.len().div_ceil(BATCH), bytes.len().min(BATCH)),
-                "{count} messages of {length} bytes: how many writes, and the longest"
+                (bytes.len().div_ceil(MAX_BATCH), bytes.len().min(MAX_BATCH)),
+                "{count} messages of {length} bytes: number of writes, and the longest"
             );
         }
     }
 
-    fn a_message_alone_is_written_at_once_and_all_that_came_meanwhile_behind_it(drain: Drain) {
+    fn messages_that_arrive_during_a_write_share_the_next(drain: Drain) {
         let (sender, queue) = unbounded();
         let (mut socket, written, go_on) = Slow::new();
         let thread = thread::spawn(move || drain(&queue, &mut socket));
-        let next = || written.recv_timeout(DEADLINE).expect("it is written");
-        sender.send(b"alone".to_vec()).expect("it lives");
+        let next = || written.recv_timeout(DEADLINE).expect("a write");
+        sender.send(b"alone".to_vec()).expect("a receiver");
         assert_eq!(next(), b"alone");
-        // While it is being written, some more come.
+        // The first write is still blocked when these messages arrive.
         for number in 0..50 {
-            sender.send(vec![number; 10]).expect("it lives");
+            sender.send(vec![number; 10]).expect("a receiver");
         }
-        go_on.send(()).expect("it lives");
+        go_on.send(()).expect("a receiver");
         let expected: Vec<u8> = (0..50).flat_map(|number| [number; 10]).collect();
         assert_eq!(next(), expected);
         drop((sender, go_on));
         thread.join().expect("no panic").expect("no error");
     }
 
-    fn a_socket_may_take_a_part_and_interrupt(drain: Drain) {
+    fn partial_and_interrupted_writes_continue(drain: Drain) {
         let (queue, bytes) = filled(100, 100);
-        let mut socket = Grudging::default();
-        drain(&queue, &mut socket).expect("it takes all in the end");
-        assert_eq!(socket.taken, bytes);
+        let mut socket = Partial::default();
+        drain(&queue, &mut socket).expect("all is written");
+        assert_eq!(socket.accepted, bytes);
     }
 
-    fn an_error_ends_it(drain: Drain) {
+    fn error_ends_the_drain(drain: Drain) {
         let (sender, queue) = unbounded();
-        sender.send(b"lost".to_vec()).expect("it lives");
-        let error = drain(&queue, &mut Broken).expect_err("it is broken");
+        sender.send(b"lost".to_vec()).expect("a receiver");
+        let error = drain(&queue, &mut Broken).expect_err("a broken pipe");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
-    /// A queue in which so many messages of this length stand, and their bytes.
+    /// Returns a queue with this many messages of this length, and all their bytes.
     fn filled(count: usize, length: usize) -> (Receiver<Vec<u8>>, Vec<u8>) {
         let (sender, queue) = unbounded();
         let mut bytes = Vec::new();
         for number in 0..count {
             let message = vec![number as u8; length];
             bytes.extend_from_slice(&message);
-            sender.send(message).expect("it lives");
+            sender.send(message).expect("a receiver");
         }
         (queue, bytes)
     }
 
-    /// Keeps each write by itself.
+    /// A socket that keeps the bytes of each write.
     #[derive(Default)]
     struct Writes(Vec<Vec<u8>>);
 
@@ -128,7 +134,7 @@ mod test {
         }
     }
 
-    /// Tells of each write, and does not come back from it before it may.
+    /// A socket that reports each write, and blocks in it until `go_on` gets a message.
     struct Slow {
         written: Sender<Vec<u8>>,
         go_on: Receiver<()>,
@@ -145,7 +151,7 @@ mod test {
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.written.send(bytes.to_vec());
-            // Or until the other end is dropped.
+            // Blocks until a message arrives or the other end is dropped.
             let _ = self.go_on.recv();
             Ok(bytes.len())
         }
@@ -155,21 +161,21 @@ mod test {
         }
     }
 
-    /// Takes seven bytes at a time, and interrupts each third time.
+    /// A socket that accepts seven bytes at a time, and fails with `Interrupted` each third time.
     #[derive(Default)]
-    struct Grudging {
-        taken: Vec<u8>,
+    struct Partial {
+        accepted: Vec<u8>,
         calls: usize,
     }
 
-    impl Write for Grudging {
+    impl Write for Partial {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.calls += 1;
             if self.calls.is_multiple_of(3) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             let count = bytes.len().min(7);
-            self.taken.extend_from_slice(&bytes[..count]);
+            self.accepted.extend_from_slice(&bytes[..count]);
             Ok(count)
         }
 
@@ -178,6 +184,7 @@ mod test {
         }
     }
 
+    /// A socket that fails.
     struct Broken;
 
     impl Write for Broken {

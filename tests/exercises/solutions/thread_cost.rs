@@ -1,8 +1,8 @@
-use crate::thread_cost::BATCH;
+use crate::thread_cost::MAX_BATCH;
 use crossbeam_channel::Receiver;
 use std::io::{self, Write};
 
-/// Blocks on the queue only where nothing is left to write.
+/// Writes batches. It blocks on the queue only if no bytes are left to write.
 pub(crate) fn drain(queue: &Receiver<Vec<u8>>, socket: &mut dyn Write) -> io::Result<()> {
     let mut unwritten: Vec<u8> = Vec::new();
     loop {
@@ -12,12 +12,12 @@ pub(crate) fn drain(queue: &Receiver<Vec<u8>>, socket: &mut dyn Write) -> io::Re
                 Err(_) => return Ok(()),
             }
         }
-        while unwritten.len() < BATCH
+        while unwritten.len() < MAX_BATCH
             && let Ok(message) = queue.try_recv()
         {
             unwritten.extend(message);
         }
-        let batch = &unwritten[..unwritten.len().min(BATCH)];
+        let batch = &unwritten[..unwritten.len().min(MAX_BATCH)];
         match socket.write(batch) {
             Ok(0) if !batch.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => drop(unwritten.drain(..count)),
