@@ -1,11 +1,12 @@
 //! Chapter 5: stopping a blocked `accept`, `read` and `write`.
 //!
-//! A thread that blocks costs nothing and can do nothing, not even end. A server has one
-//! in `accept` and one in `read` or `write` for each client. How does it shut down?
+//! A blocked thread costs nothing, and it can do nothing. It cannot even end itself. A server
+//! has one thread in `accept`, and for each client one in `read` or `write`. This chapter is
+//! about the shutdown of such a server.
 //!
 //! # The naive version
 //!
-//! A signal sets a flag, and the loop looks at it:
+//! A signal sets a flag, and the loop checks it:
 //!
 //! ```
 //! fn serve_until_signal(listener: &TcpListener) -> io::Result<()> {
@@ -20,11 +21,11 @@
 //! }
 //! ```
 //!
-//! When that does not help, a timeout makes the thread look now and then:
+//! That does not help, so a timeout makes the thread check the flag again and again:
 //!
 //! ```
 //! fn read_until(stop: &AtomicBool, mut socket: &TcpStream) -> io::Result<usize> {
-//!     socket.set_read_timeout(Some(LOOK))?;
+//!     socket.set_read_timeout(Some(POLL_INTERVAL))?;
 //!     while !stop.load(Ordering::Relaxed) {
 //!         match socket.read(&mut [0; 512]) {
 //!             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -41,81 +42,83 @@
 //!
 //! ```text
 //! SIGTERM:
-//!   a server that looks at a flag is still there after 1s
-//!     and ends 5.2ms after somebody has connected, exit status: 0
-//!   this server, with 100 clients who all read, tells 100 of them
-//!     and ends 20.4ms after the signal, exit status: 0
-//!   this server, with 100 clients and one who is stuck, tells 100 of them
-//!     and ends 1.2s after the signal, exit status: 0
-//! a thread is blocked in accept, and then
+//!   a server that checks a flag: still running after 1s
+//!     ends 5.2ms after a client has connected, exit status: 0
+//!   this server, 100 clients that read: 100 get the notice
+//!     ends 20.4ms after the signal, exit status: 0
+//!   this server, 100 clients that read, and a stuck one: 100 get the notice
+//!     ends 1.2s after the signal, exit status: 0
+//! a thread is blocked in accept. Then
 //!   a flag is set                     still blocked after 1s
 //!   a clone of the socket is dropped  still blocked after 1s
 //!   shutdown(2)                       Invalid argument (os error 22), after 44µs
-//! a thread is blocked in read, and then
+//! a thread is blocked in read. Then
 //!   a flag is set                     still blocked after 1s
 //!   a clone of the socket is dropped  still blocked after 1s
 //!   shutdown(2)                       Ok(0) after 42µs
-//! a thread is blocked in write, and then
+//! a thread is blocked in write. Then
 //!   a flag is set                     still blocked after 1s
 //!   a clone of the socket is dropped  still blocked after 1s
 //!   shutdown(2)                       Broken pipe (os error 32), after 39µs
-//! processor time in a second, of 100 threads that have nothing to read:
+//! processor time in a second, 100 threads with nothing to read:
 //!   blocked                                50.3µs
-//!   with a timeout of 100ms, for a flag   5.4ms
+//!   with a timeout of 100ms, for a flag     5.4ms
 //! ```
 //!
-//! *Nobody looks at the flag.* The thread is in the kernel until somebody connects. The
-//! signal itself does not change that: `accept` would return with `EINTR`, but handlers are
-//! installed so that system calls are begun anew (`SA_RESTART` in [signal(7)]), and where
-//! one is not, the standard library tries again.
+//! *The flag is not checked.* The thread is in the kernel until a client connects. The signal
+//! itself does not change that. `accept` could return with `EINTR`, but signal handlers are
+//! installed so that system calls restart (`SA_RESTART` in [signal(7)]). If one is not, the
+//! standard library tries again.
 //!
-//! *To drop a socket is not to close it.* The descriptor is closed when the last `Arc` or
-//! clone of it is gone, and the blocked thread has one. In a language that lets one close
-//! it under the other's feet it does not help either: on Linux the call goes on with the
-//! socket that it has begun with, and meanwhile the number of the descriptor may be given
-//! to another client ([close(2)], "Multithreaded processes and close()").
+//! *Dropping a socket does not close it.* The descriptor is closed when the last `Arc` or clone
+//! is dropped, and the blocked thread has one. Some languages let you close a descriptor that
+//! another thread uses. That does not help either. On Linux the call continues on the old
+//! socket, and the number of the descriptor may already belong to another client ([close(2)],
+//! "Multithreaded processes and close()").
 //!
-//! *A timeout does work*, and has two prices. The end takes as long as the timeout; and
-//! threads that had nothing to do now do that ten times a second. 5 ms for a hundred of them
-//! does not sound like much. With 8,000 clients it is nearly half a processor, to wait.
+//! *A timeout works*, at two costs. The shutdown takes as long as the timeout. And idle threads
+//! now wake up ten times a second. 5 ms for 100 threads does not sound like much. With 8,000
+//! clients it is nearly half a processor, spent on waiting.
 //!
 //! # The fix
 //!
-//! *shutdown(2) ends the connection, and not the descriptor*, for everybody who uses it and
-//! at once: a blocked `read` returns 0, as at an end of input, and a blocked `write` an
-//! error. `TcpStream` has it ([`TcpStream::shutdown`]). On a listener Linux has it too, and
-//! `accept` returns `EINVAL`; std has no method for that, rustix does. POSIX does not
-//! promise it, so `wake` in [`server`] connects to itself where it fails.
+//! *shutdown(2) ends the connection, not the descriptor.* It acts at once, on all threads that
+//! use the socket. A blocked `read` returns 0, as at the end of input. A blocked `write`
+//! returns an error. `TcpStream` has this call ([`TcpStream::shutdown`]). On Linux it works on
+//! a listener too, and `accept` returns `EINVAL`. std has no method for that, but rustix has.
+//! POSIX does not require it. So `wake` in `accept.rs` of [`server`] connects to the listener
+//! if the call fails.
 //!
-//! The rest is order. A loop here ends because a channel or a socket ends, never because a
-//! flag is polled ([the map](crate) says for each thread what it blocks on):
+//! The rest is the right order. A loop ends because a channel or a socket ends, never because a
+//! flag is polled ([the overview](crate) lists where each thread blocks):
 //!
-//! 1. The thread [`signals`] blocks on the signals, and tells the main thread through a
+//! 1. The [`signals`] thread blocks on the signals, and notifies the main thread through a
 //!    channel ([`ShutdownHandle::shutdown`]).
-//! 2. [`Server::run`] first ends the accept threads, and waits for them: now nobody can come
-//!    any more who would be forgotten.
-//! 3. It closes [the session map](crate::sessions::Sessions::close), which gives back who is
-//!    there, and puts the last line into each queue. The writers write what there is to write,
-//!    within the grace, which the one who is stuck has used up in the transcript.
-//! 4. Who is still there is cut ([`Attachment::shutdown_socket`]), by `shutdown(2)`: the reader returns
-//!    from `read`, the writer from `write`, each leaves as it always does.
-//! 5. That all are gone is known by a channel of [`Infallible`], of which each reader holds a
-//!    sender. Nothing is ever sent; its end is the message.
+//! 2. [`Server::run`] first ends the accept threads and waits for them. After that no new
+//!    client can connect, so the next steps miss none.
+//! 3. It closes [the session map](crate::sessions::Sessions::close), which returns all
+//!    connections, and puts the last message into each queue. The writer threads write what is
+//!    queued, within the grace period. In the transcript the stuck client uses all of it.
+//! 4. It shuts down the sockets of the remaining clients ([`Attachment::shutdown_socket`]) with
+//!    `shutdown(2)`. The reader thread returns from `read`, the writer thread from `write`, and
+//!    both end as they always do.
+//! 5. Each reader thread holds a sender of a channel of [`Infallible`]. No message is ever sent
+//!    on it. When the channel is disconnected, all reader threads have ended.
 //!
-//! What it costs: whoever may have to stop a thread needs an `Arc` of its socket. And each
-//! place where something can block needs somebody who knows how to end that: a pause is
-//! a channel with a timeout and not a `sleep`, or the shutdown would wait for it.
+//! What it costs: code that may have to stop a thread needs an `Arc` of the thread's socket.
+//! And for each blocking call there must be another thread that can end it. A pause, for
+//! example, is a receive with a timeout and not a `sleep`, or the shutdown would wait for it.
 //!
-//! One gap is the kernel's. Where a listener goes in the very moment in which a connection
-//! comes about, Linux may forget its end of it and tell nobody. The client learns of that when
-//! it sends something; the test of this chapter's exercise has met it.
+//! One gap is in the kernel. If a listener is closed at the moment when a connection is
+//! established, Linux may drop its end of the connection without notice. The client learns that
+//! when it sends something. The test of this chapter's exercise must allow for it.
 //!
 //! # Exercise
 //!
-//! In `tests/exercises/stopping.rs` stands a service that runs a handler for each connection,
-//! in a thread of its own, and whose `stop` waits for ever. Have it come back soon, and
-//! leave nobody behind: not one who says nothing, not one who does not read, and not one
-//! who connects at that very moment.
+//! The service in `tests/exercises/stopping.rs` runs a handler for each connection, in a thread
+//! of its own. Its `stop` waits forever. Change it so that `stop` returns soon and leaves no
+//! connection open: not of a silent client, not of a client that does not read, and not of a
+//! client that connects at that moment.
 //!
 //! ```sh
 //! make exercise CHAPTER=stopping

@@ -1,4 +1,4 @@
-//! Chapter 5: threads that are blocked, and what makes them return.
+//! Chapter 5: blocked threads, and the calls that make them return.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -20,14 +20,14 @@ use crate::generator::process::own_cpu;
 use crate::naive_server;
 use crate::support::{Server, wait_for};
 
-/// How long something is waited for that does not happen.
+/// How long the experiment waits for an event that may not happen.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Who is there when the server is to end; and how many threads wait, where that is timed.
+/// The number of clients at a shutdown, and of idle threads whose processor time is measured.
 const CLIENTS: usize = 100;
 
-/// How often a thread looks at a flag that has a timeout to do so.
-const LOOK: Duration = Duration::from_millis(100);
+/// The interval at which a thread with a timeout checks its flag.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) fn flagged_server() -> io::Result<()> {
     serve_until_signal(&TcpListener::bind("127.0.0.1:0")?)
@@ -49,7 +49,7 @@ fn echo(socket: &TcpStream) -> io::Result<u64> {
 }
 
 fn read_until(stop: &AtomicBool, mut socket: &TcpStream) -> io::Result<usize> {
-    socket.set_read_timeout(Some(LOOK))?;
+    socket.set_read_timeout(Some(POLL_INTERVAL))?;
     while !stop.load(Ordering::Relaxed) {
         match socket.read(&mut [0; 512]) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -70,7 +70,7 @@ pub(super) fn experiment() -> io::Result<()> {
         ("read", block_in_read),
         ("write", block_in_write),
     ] {
-        println!("a thread is blocked in {call}, and then");
+        println!("a thread is blocked in {call}. Then");
         for (name, way) in [
             ("a flag is set", Way::Flag),
             ("a clone of the socket is dropped", Way::Drop),
@@ -80,15 +80,10 @@ pub(super) fn experiment() -> io::Result<()> {
         }
     }
 
-    println!("processor time in a second, of {CLIENTS} threads that have nothing to read:");
-    println!(
-        "  blocked                               {:>7.1?}",
-        idle_cpu(false)?
-    );
-    println!(
-        "  with a timeout of {LOOK:?}, for a flag {:>7.1?}",
-        idle_cpu(true)?
-    );
+    println!("processor time in a second, {CLIENTS} threads with nothing to read:");
+    println!("  {:37} {:>7.1?}", "blocked", idle_cpu(false)?);
+    let polling = format!("with a timeout of {POLL_INTERVAL:?}, for a flag");
+    println!("  {polling:37} {:>7.1?}", idle_cpu(true)?);
     Ok(())
 }
 
@@ -97,51 +92,51 @@ pub(super) fn experiment() -> io::Result<()> {
 fn stop_flagged_server() -> io::Result<()> {
     let mut server = naive_server("flagged-server");
     let process = format!("/proc/{}", server.pid());
-    // Or it would look at the flag once more before it does.
+    // Otherwise the server could still check the flag before it blocks.
     wait_for("the server to accept", || sleeps(Path::new(&process)));
     server.signal(Signal::TERM);
     thread::sleep(PATIENCE);
     let state = match server.has_exited() {
-        None => "is still there",
+        None => "still running",
         Some(_) => "has ended",
     };
-    println!("  a server that looks at a flag {state} after {PATIENCE:?}");
+    println!("  a server that checks a flag: {state} after {PATIENCE:?}");
     let begin = Instant::now();
     drop(TcpStream::connect(server.address)?);
     let status = server.expect_exit();
     println!(
-        "    and ends {:.1?} after somebody has connected, {status}",
+        "    ends {:.1?} after a client has connected, {status}",
         begin.elapsed()
     );
     Ok(())
 }
 
-fn stop_this_server(one_is_stuck: bool) -> io::Result<()> {
+fn stop_this_server(with_stuck_client: bool) -> io::Result<()> {
     let mut server = Server::start(&["--grace", "1"]);
     let join = |number| Chatter::join(&server, OURS, &format!("user{number}"));
     let clients: io::Result<Vec<Chatter>> = (0..CLIENTS).map(join).collect();
     let clients = clients?;
-    let stuck = one_is_stuck.then(|| {
+    let stuck = with_stuck_client.then(|| {
         let carol = server.log_in("carol");
         server.log_in("alice").fill_queue("carol");
         carol
     });
     let begin = Instant::now();
     server.signal(Signal::TERM);
-    let mut told = 0;
+    let mut notified = 0;
     for mut client in clients {
         if client.next()? == "The server is shutting down" {
-            told += 1;
+            notified += 1;
         }
     }
     let status = server.expect_exit();
-    let who = match stuck {
-        Some(_) => "and one who is stuck",
-        None => "who all read",
+    let others = match stuck {
+        Some(_) => ", and a stuck one",
+        None => "",
     };
-    println!("  this server, with {CLIENTS} clients {who}, tells {told} of them");
+    println!("  this server, {CLIENTS} clients that read{others}: {notified} get the notice");
     println!(
-        "    and ends {:.1?} after the signal, {status}",
+        "    ends {:.1?} after the signal, {status}",
         begin.elapsed()
     );
     Ok(())
@@ -149,7 +144,7 @@ fn stop_this_server(one_is_stuck: bool) -> io::Result<()> {
 
 // ---- A single call ----
 
-/// What is done to wake a thread.
+/// A way to wake a blocked thread.
 #[derive(Clone, Copy)]
 enum Way {
     Flag,
@@ -159,13 +154,13 @@ enum Way {
 
 /// A thread that is blocked in a call.
 struct Blocked {
-    /// Of the socket that it uses.
+    /// A clone of the socket that it uses.
     clone: OwnedFd,
-    /// At which it would look when it had returned.
+    /// A flag that the thread would check after the call has returned.
     stop: Arc<AtomicBool>,
-    /// What it has returned.
+    /// Gets the result of the call.
     returned: Receiver<io::Result<usize>>,
-    /// The other end of the connection, where nothing happens.
+    /// The other end of the connection, which stays open and idle.
     _client: Option<TcpStream>,
 }
 
@@ -186,7 +181,7 @@ fn block_in_write() -> io::Result<Blocked> {
     let clone = socket.try_clone()?.into();
     block(clone, Some(client), move || {
         loop {
-            // Until the kernel takes no more.
+            // Blocks when the kernel accepts no more bytes.
             socket.write_all(&[0; 64 * 1024])?;
         }
     })
@@ -198,7 +193,7 @@ fn connection() -> io::Result<(TcpStream, TcpStream)> {
     Ok((listener.accept()?.0, client))
 }
 
-/// Has a thread make this call, and waits until it sleeps in it.
+/// Starts a thread that makes this call, and waits until it sleeps in the call.
 fn block(
     clone: OwnedFd,
     client: Option<TcpStream>,
@@ -225,15 +220,16 @@ fn block(
     })
 }
 
-/// Whether the thread of this folder of `/proc` sleeps; that of a process is its main thread.
+/// Returns whether the thread of this `/proc` folder sleeps. The folder of a process stands for
+/// its main thread.
 fn sleeps(folder: &Path) -> bool {
-    // number (name) state ... (proc_pid_stat(5)); it may have ended by now.
+    // The format is `number (name) state …` (proc_pid_stat(5)). The thread may have ended by now.
     let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
     let state = stat.rsplit(") ").next();
     state.is_some_and(|state| state.starts_with('S'))
 }
 
-/// What comes of it.
+/// Tries to wake the thread, and describes the result.
 fn try_to_wake(blocked: Blocked, way: Way) -> String {
     let Blocked {
         clone,
@@ -254,17 +250,17 @@ fn try_to_wake(blocked: Blocked, way: Way) -> String {
     }
 }
 
-// ---- The price of looking ----
+// ---- The cost of polling ----
 
-/// The processor time, for a second, of threads that wait for clients who say nothing, and
-/// look at a flag now and then or do not.
-fn idle_cpu(look: bool) -> io::Result<Duration> {
+/// Returns the processor time that threads use in a second while they wait for silent clients.
+/// With `poll` they check a flag at an interval.
+fn idle_cpu(poll: bool) -> io::Result<Duration> {
     let stop = Arc::new(AtomicBool::new(false));
     let (mut threads, mut clients) = (Vec::new(), Vec::new());
     for _ in 0..CLIENTS {
         let (mut socket, client) = connection()?;
         let stop = Arc::clone(&stop);
-        threads.push(thread::spawn(move || match look {
+        threads.push(thread::spawn(move || match poll {
             true => read_until(&stop, &socket),
             false => socket.read(&mut [0; 512]),
         }));

@@ -1,31 +1,31 @@
 //! The exercise of chapter 5: a service that can be stopped.
 //!
-//! `YourService` below runs a handler for each connection, in a thread of its own, and has
-//! a `stop` that waits for ever. Change it, so that
+//! `YourService` below runs a handler for each connection, in a thread of its own. Its `stop`
+//! waits forever. Change it as follows:
 //!
-//! - `stop` comes back soon, whatever the threads are blocked in, and when it does, none of
-//!   them is left, the port is free, and every client has seen the end of its connection;
-//! - that holds for who connects at the very moment, too;
-//! - a connection is closed as soon as its handler returns, and not only by `stop`.
+//! - `stop` returns soon, whatever the threads are blocked in. By then all threads have ended,
+//!   the port is free, and every client has seen the end of its connection.
+//! - That is also true for a client that connects at that moment.
+//! - A connection is closed as soon as its handler returns, and not only by `stop`.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// What is done with a connection.
+/// A function that serves one connection.
 pub(crate) type Handler = Arc<dyn Fn(&TcpStream) + Send + Sync>;
 
-/// What a service does.
+/// The methods of a service.
 pub(crate) trait Service {
-    /// Begins to accept.
+    /// Starts to accept connections.
     fn start(listener: TcpListener, handler: Handler) -> Self;
 
-    /// Ends everything, and waits until it has ended.
+    /// Ends all threads and connections, and waits until they have ended.
     fn stop(self);
 }
 
-/// This is what you change.
+/// Change this type and its methods.
 pub(crate) struct YourService {
     stop: Arc<AtomicBool>,
     accepting: JoinHandle<()>,
@@ -82,36 +82,36 @@ mod test {
     }
 
     fn check<S: Service + Send + 'static>() {
-        a_connection_is_closed_when_its_handler_returns::<S>();
-        with_nobody_there_it_stops::<S>();
-        who_says_nothing_does_not_keep_it::<S>();
-        who_does_not_read_does_not_keep_it::<S>();
-        who_connects_at_that_moment_is_not_forgotten::<S>();
+        connection_closes_when_its_handler_returns::<S>();
+        service_without_clients_stops::<S>();
+        silent_client_does_not_delay_stop::<S>();
+        stalled_reader_does_not_delay_stop::<S>();
+        client_that_connects_during_stop_is_closed::<S>();
     }
 
-    fn a_connection_is_closed_when_its_handler_returns<S: Service + Send + 'static>() {
+    fn connection_closes_when_its_handler_returns<S: Service + Send + 'static>() {
         let hello: Handler = Arc::new(|mut socket| drop(socket.write_all(b"hello")));
         let service = Running::<S>::start(hello);
         for _ in 0..3 {
             let mut text = String::new();
             let read = service.connect().read_to_string(&mut text);
-            assert_eq!(read.expect("its end"), 5);
+            assert_eq!(read.expect("the end of input"), 5);
         }
         service.stop();
     }
 
-    fn with_nobody_there_it_stops<S: Service + Send + 'static>() {
+    fn service_without_clients_stops<S: Service + Send + 'static>() {
         let service = Running::<S>::echo();
         service.stop();
     }
 
-    fn who_says_nothing_does_not_keep_it<S: Service + Send + 'static>() {
+    fn silent_client_does_not_delay_stop<S: Service + Send + 'static>() {
         let service = Running::<S>::echo();
         let mut clients: Vec<TcpStream> = (0..10).map(|_| service.connect()).collect();
         for client in &mut clients {
-            // So that it is known to be served.
-            client.write_all(b"x").expect("it reads");
-            client.read_exact(&mut [0]).expect("it answers");
+            // A response proves that its handler runs.
+            client.write_all(b"x").expect("a reader");
+            client.read_exact(&mut [0]).expect("a response");
         }
         service.stop();
         for mut client in clients {
@@ -119,19 +119,19 @@ mod test {
         }
     }
 
-    fn who_does_not_read_does_not_keep_it<S: Service + Send + 'static>() {
+    fn stalled_reader_does_not_delay_stop<S: Service + Send + 'static>() {
         let service = Running::<S>::echo();
         let mut client = service.connect();
         client
             .set_write_timeout(Some(Duration::from_millis(300)))
             .expect("a timeout");
-        // Until the service can write no more, and so reads no more.
+        // Ends when the service is blocked in a write, and so reads no more.
         while client.write_all(&[b'x'; 64 * 1024]).is_ok() {}
         service.stop();
         expect_end(&mut client);
     }
 
-    fn who_connects_at_that_moment_is_not_forgotten<S: Service + Send + 'static>() {
+    fn client_that_connects_during_stop_is_closed<S: Service + Send + 'static>() {
         for _ in 0..50 {
             let service = Running::<S>::echo();
             let address = service.address;
@@ -142,15 +142,15 @@ mod test {
             service.stop();
             for mut client in connecting.join().expect("no panic") {
                 client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-                // Where a listener goes at the moment in which a connection comes about, Linux
-                // may forget its end of it, and the client learns of that when it sends.
+                // If the listener is closed while the connection is established, Linux may drop
+                // its end without notice. The client learns that when it sends.
                 let _ = client.write_all(b"x");
                 expect_end(&mut client);
             }
         }
     }
 
-    /// A service, and how many handlers are at it.
+    /// A service, and the number of its running handlers.
     struct Running<S> {
         service: S,
         address: SocketAddr,
@@ -175,7 +175,7 @@ mod test {
             }
         }
 
-        /// One whose clients get back what they send.
+        /// Starts a service that sends back all that a client sends.
         fn echo() -> Running<S> {
             Running::start(Arc::new(|mut socket| {
                 let _ = io::copy(&mut &*socket, &mut socket);
@@ -183,12 +183,12 @@ mod test {
         }
 
         fn connect(&self) -> TcpStream {
-            let client = TcpStream::connect(self.address).expect("it listens");
+            let client = TcpStream::connect(self.address).expect("a listener");
             client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
             client
         }
 
-        /// Stops it, and sees that nothing is left.
+        /// Stops the service, and checks that no handler and no listener remain.
         fn stop(self) {
             let (stopping, stopped) = mpsc::channel();
             let service = self.service;
@@ -196,22 +196,24 @@ mod test {
                 service.stop();
                 let _ = stopping.send(());
             });
-            stopped.recv_timeout(DEADLINE).expect("it stops");
-            assert_eq!(self.handling.load(Ordering::SeqCst), 0, "handlers are left");
+            stopped.recv_timeout(DEADLINE).expect("an end");
+            assert_eq!(self.handling.load(Ordering::SeqCst), 0, "running handlers");
             if let Err(e) = TcpListener::bind(self.address) {
-                panic!("its port is not free: {e}");
+                panic!("the port is not free: {e}");
             }
         }
     }
 
-    /// Reads on to the end, or to the reset that a client gets who is not read to the end.
+    /// Reads up to the end of input or a reset. A client whose input was not read gets a reset.
     fn expect_end(client: &mut TcpStream) {
         let mut buffer = [0; 64 * 1024];
         loop {
             match client.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => panic!("it does not end"),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    panic!("the connection does not end")
+                }
                 Err(_) => return,
             }
         }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
-/// Only the accept thread knows the clients, and gives them back at its end; so none can come
-/// that is not among them.
+/// A service. Only the accept thread knows the clients, and it returns them at its end. So no
+/// client is missing from that list.
 pub(crate) struct Solution {
     listener: Arc<TcpListener>,
     stop: Arc<AtomicBool>,
@@ -15,7 +15,7 @@ pub(crate) struct Solution {
 
 struct Client {
     thread: JoinHandle<()>,
-    /// Weak, or the socket would stay open behind its handler.
+    /// Weak, because otherwise the socket would stay open after its handler has returned.
     socket: Weak<TcpStream>,
 }
 
@@ -31,7 +31,7 @@ impl Service for Solution {
     }
 
     fn stop(self) {
-        // Before it is woken, so that it finds it set.
+        // Set the flag before the wake-up, so that the accept thread finds it set.
         self.stop.store(true, Ordering::Relaxed);
         let _ = shutdown(&self.listener, Shutdown::Both);
         let clients = self.accepting.join().unwrap_or_default();
