@@ -1,13 +1,13 @@
-//! Chapter 6: a name race.
+//! Chapter 6: a race for a name.
 //!
-//! A name belongs to one client at a time. Everyone who comes wants one, some want the same,
-//! and each is served by a thread of its own.
+//! A name belongs to one client at a time. Every client wants a name, some want the same one,
+//! and each client is served by a thread of its own.
 //!
 //! # The naive version
 //!
-//! There are two. The first looks whether the name is free, tells the client that it has it,
-//! and enters it. It has a reason for that order: once a client stands in the map, anybody
-//! may write to it, and what it reads first ought to be its name.
+//! There are two. The first checks that the name is free, sends the response, and then inserts
+//! the name. There is a reason for that order. Once a client is in the map, other threads may
+//! write to it, and the response should be the first message that it reads.
 //!
 //! ```
 //! fn answer_then_insert(names: &Names, name: &str, client: &Arc<TcpStream>) -> io::Result<bool> {
@@ -20,8 +20,9 @@
 //! }
 //! ```
 //!
-//! The second looks and enters in one section, and answers when it has let go of the lock,
-//! because nobody writes to a socket under a lock ([chapter 2](super::fan_out)).
+//! The second checks and inserts in one write section. It sends the response after it has
+//! released the lock, because a thread must not write to a socket under a lock ([chapter
+//! 2](super::fan_out)).
 //!
 //! ```
 //! fn insert_then_answer(names: &Names, name: &str, client: &Arc<TcpStream>) -> io::Result<bool> {
@@ -41,59 +42,60 @@
 //! `make experiment CHAPTER=name_race`
 //!
 //! ```text
-//! two clients want the same name at the same moment, 2000 times: both got it
+//! two clients claim the same name at the same time, 2000 times. Both get it:
 //!   answer_then_insert     464
 //!   insert_then_answer       0
 //!   this server              0
-//! 2000 clients log in while others send to all: their first message is disturbed
+//! 2000 clients log in during broadcasts. Their first message is not the response:
 //!   answer_then_insert       0
 //!   insert_then_answer      28
 //!   this server              0
 //! ```
 //!
-//! *Between the look and the act the world goes on.* Both threads look, both see that the
-//! name is free, both act. Each section is right by itself: the lock guards the map, and not
-//! the decision. Nothing here sleeps to make that happen: a write to a socket takes its time, and
-//! that was enough for 62 to 811 pairs in a dozen runs. The one who is entered last is found
-//! under the name. The other has been told that it is alice, hears nothing ever, and takes
-//! the name out of the map when it leaves. An IRC server did that ([mammon 63]), and another
-//! did not free a name when its owner had changed it ([ergo 1252]).
+//! *Other threads run between the check and the insert.* Both threads check, both find the name
+//! free, and both go on. Each section alone is correct. The lock guards the map, but not the
+//! decision. No sleep is needed for that: a write to a socket takes long enough. In a dozen
+//! runs, 62 to 811 pairs of clients both got the name. The map then has the client that was
+//! inserted last. The other client believes that it is alice, and gets no messages. When it
+//! leaves, it removes the name from the map. An IRC server had this fault ([mammon 63]).
+//! Another one did not free a name when its owner had changed it ([ergo 1252]).
 //!
-//! *Who is in the map can be found.* In the second version a sender finds the new client
-//! before it has been told who it is. It happens to some in a hundred, and only while somebody
-//! is talking, so no test that has one client at a time has ever seen it. That what it reads
-//! first is not even one of the two messages, but both, one within the other, comes of
-//! `write!`: on a socket it is a system call for each piece of the format string.
+//! *A client in the map can be found.* In the second version, a sender finds the new client
+//! before the client has its response. This happens to about one client in a hundred, and only
+//! while other clients send. So a test with one client at a time never finds it. The first
+//! message is then not even one of the two messages, but both, mixed with each other. The
+//! reason is `write!`: on a socket it makes a system call for each piece of the format string.
 //!
-//! So the answer can stand neither before the insertion nor behind it, nor, as it is written
-//! to a socket, under the lock.
+//! So the response can be sent neither before the insert nor after it. Nor can it be sent under
+//! the lock, because a write to a socket may block.
 //!
 //! # The fix
 //!
-//! [`claim`] looks, decides, *queues the response* and inserts in one write section. To queue is
-//! not to write. [`attach`] makes the response the first message of the session's outbox. That
-//! never blocks, so it is allowed where a write is not. Another thread finds the session only
-//! later, and what it queues follows. The order of the map has become the order of the queue.
-//! The response is written when the lock is free.
+//! [`claim`] checks, decides, *queues the response* and inserts, all in one write section.
+//! Queuing is not writing. [`attach`] makes the response the first message of the session's
+//! outbox. That never blocks, so it is allowed under the lock. Other threads find the session
+//! only later, and what they queue comes after the response. So the order in the map becomes
+//! the order in the queue. The response is written after the lock has been released.
 //!
-//! [`rename`] gives the old name up and takes the new one in one section too, so nobody sees
-//! a client under both or none. And a client that leaves late does not take anything with it
-//! that is another's by then: a connection gives up a session only if it is still its
-//! own, by its number, which is never given again ([`end_session`]).
+//! [`rename`] releases the old name and takes the new one, also in one section. So no thread
+//! sees the client under both names or under none. A connection that ends late cannot release a
+//! name that belongs to another client by then. It ends a session only if the session still
+//! belongs to this connection. It checks its number, which no other connection ever has
+//! ([`end_session`]).
 //!
-//! Two tests hold this to it: `of_many_who_race_for_a_name_one_gets_it` beside the session
-//! map, and `the_answer_to_the_first_name_stands_before_the_first_delivery` from outside.
+//! Two tests check this: `of_many_who_race_for_a_name_one_gets_it` beside the session map, and
+//! `the_answer_to_the_first_name_stands_before_the_first_delivery` from outside.
 //!
-//! What it costs: the session map has to know that there are outboxes, and a second lock is
-//! taken under the first. In which order locks are taken is a rule that everybody has to keep
-//! from then on ([the lock rule](crate#the-lock-rule)).
+//! What it costs: the session map must know that there are outboxes, and a second lock is taken
+//! under the first. All code must then keep the same lock order ([the lock
+//! order](crate#the-lock-rule)).
 //!
 //! # Exercise
 //!
-//! In `tests/exercises/name_race.rs` stand names that are looked up and then claimed, and
-//! are changed by giving one up and claiming another. Make each of these one step, for names
-//! that are the same in whatever case. The lock there gives others a turn whenever it is let
-//! go: what a scheduler does to you now and then, it does always.
+//! `Names` in `tests/exercises/name_race.rs` first looks a name up, and then claims it. It
+//! changes a name by releasing one and claiming another. Make each of these a single step.
+//! Names that differ only in case count as the same name. The lock there yields to other
+//! threads whenever it is released. So it always does what a scheduler does now and then.
 //!
 //! ```sh
 //! make exercise CHAPTER=name_race

@@ -1,5 +1,5 @@
-//! Chapter 6: a name that is looked up first and taken later, and a client that can be found
-//! before it knows its name; both beside this server's one step.
+//! Chapter 6: two naive ways to claim a name, and this server. The first checks and inserts in
+//! two steps. In the second, a client can be found before it has its response.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -12,21 +12,22 @@ use parking_lot::RwLock;
 
 use crate::support::{Client, Server};
 
-/// How often two clients want a name at the same moment.
+/// How often two clients claim a name at the same time.
 const RACES: usize = 2_000;
 
-/// How many clients log in while others send to all.
+/// The number of clients that log in during broadcasts.
 const LOGINS: usize = 2_000;
 
+/// The number of clients that broadcast.
 const SENDERS: usize = 2;
 
-/// Broadcasts that a sender sends at once.
+/// The number of broadcasts that a sender sends at once.
 const BURST: usize = 50;
 
 type Names = RwLock<HashMap<String, Arc<TcpStream>>>;
 
-/// How a client gets its name; false if another has it.
-type LoginOutcome = fn(&Names, &str, &Arc<TcpStream>) -> io::Result<bool>;
+/// Gives a client its name. Returns false if another client has it.
+type Claim = fn(&Names, &str, &Arc<TcpStream>) -> io::Result<bool>;
 
 fn answer_then_insert(names: &Names, name: &str, client: &Arc<TcpStream>) -> io::Result<bool> {
     if names.read().contains_key(name) {
@@ -55,33 +56,33 @@ pub(super) fn experiment() -> io::Result<()> {
         ("insert_then_answer", start_naive(insert_then_answer)?),
         ("this server", server.address),
     ];
-    println!("two clients want the same name at the same moment, {RACES} times: both got it");
+    println!("two clients claim the same name at the same time, {RACES} times. Both get it:");
     for (name, address) in servers {
-        println!("  {name:20} {:5}", race(address));
+        println!("  {name:20} {:5}", count_double_claims(address));
     }
-    println!("{LOGINS} clients log in while others send to all: their first message is disturbed");
+    println!("{LOGINS} clients log in during broadcasts. Their first message is not the response:");
     for (name, address) in servers {
-        println!("  {name:20} {:5}", log_in(address));
+        println!("  {name:20} {:5}", count_disturbed_logins(address));
     }
     Ok(())
 }
 
-/// How often two clients both get the name that both ask for.
-fn race(server: SocketAddr) -> usize {
+/// Returns how often two clients both get the name that both claim.
+fn count_double_claims(server: SocketAddr) -> usize {
     let barrier = Barrier::new(2);
-    let ask = |name: &str| {
+    let claim = |name: &str| {
         let mut client = Client::connect(server);
         barrier.wait();
         client.send(&format!("Set-name {name}"));
         let is_granted = client.next().status == "200 OK";
-        // So that nobody has it only because the other has left.
+        // Otherwise one client could get the name because the other has disconnected.
         barrier.wait();
         is_granted
     };
     let both = |name: String| {
         thread::scope(|scope| {
-            let other = scope.spawn(|| ask(&name));
-            let own = ask(&name);
+            let other = scope.spawn(|| claim(&name));
+            let own = claim(&name);
             own && other.join().expect("no panic")
         })
     };
@@ -90,12 +91,12 @@ fn race(server: SocketAddr) -> usize {
         .count()
 }
 
-/// How many clients read somebody's message before they are told their name, or in the
-/// middle of it.
-fn log_in(server: SocketAddr) -> usize {
+/// Returns how many clients read a broadcast before the response to their login, or mixed with
+/// it.
+fn count_disturbed_logins(server: SocketAddr) -> usize {
     let done = AtomicBool::new(false);
-    let send_to_all = |sender: usize| {
-        let mut sender = named(server, &format!("sender{sender}"));
+    let broadcast = |sender: usize| {
+        let mut sender = log_in(server, &format!("sender{sender}"));
         sender.ignore_deliveries = true;
         while !done.load(Ordering::Relaxed) {
             sender.send_raw("\r\n\r\nBroadcast-message hello\r\n".repeat(BURST));
@@ -111,9 +112,9 @@ fn log_in(server: SocketAddr) -> usize {
         first != format!("You are user{number}")
     };
     thread::scope(|scope| {
-        let send_to_all = &send_to_all;
+        let broadcast = &broadcast;
         for sender in 0..SENDERS {
-            scope.spawn(move || send_to_all(sender));
+            scope.spawn(move || broadcast(sender));
         }
         let disturbed = (0..LOGINS).filter(is_disturbed).count();
         done.store(true, Ordering::Relaxed);
@@ -121,33 +122,33 @@ fn log_in(server: SocketAddr) -> usize {
     })
 }
 
-fn named(server: SocketAddr, name: &str) -> Client {
+fn log_in(server: SocketAddr, name: &str) -> Client {
     let mut client = Client::connect(server);
     client.send(&format!("Set-name {name}"));
     client.next();
     client
 }
 
-/// A naive server: it reads lines, and writes to everyone's socket.
-fn start_naive(log_in: LoginOutcome) -> io::Result<SocketAddr> {
+/// Starts a naive server. It reads lines, and writes to the sockets of all clients.
+fn start_naive(claim: Claim) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let names = Arc::new(Names::default());
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             let names = Arc::clone(&names);
-            thread::spawn(move || serve(&names, log_in, &Arc::new(client)));
+            thread::spawn(move || serve(&names, claim, &Arc::new(client)));
         }
     });
     Ok(address)
 }
 
-fn serve(names: &Names, log_in: LoginOutcome, client: &Arc<TcpStream>) -> io::Result<()> {
+fn serve(names: &Names, claim: Claim, client: &Arc<TcpStream>) -> io::Result<()> {
     let mut own = None;
     for line in BufReader::new(&**client).lines() {
         let line = line?;
         if let Some(name) = line.strip_prefix("Set-name ") {
-            if log_in(names, name, client)? {
+            if claim(names, name, client)? {
                 own = Some(name.to_owned());
             } else {
                 write!(&**client, "403 Forbidden\r\n\r\n{name} is taken\r\n")?;

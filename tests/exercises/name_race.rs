@@ -1,14 +1,15 @@
 //! The exercise of chapter 6: names that are claimed and changed, each in one step.
 //!
-//! `Names` below says who has which name. It looks first and acts later, and changes a name
-//! by giving it up and claiming another. Change it, so that at any instant
+//! `Names` below records the client of each name. It looks a name up first, and inserts it
+//! later. It changes a name by releasing it and claiming another. Change it so that this is true
+//! at any instant:
 //!
-//! - a name belongs to one client at most, whatever the case of its letters (ASCII), and is
-//!   shown as its owner spells it;
-//! - a client has one name at most: who has one cannot claim another;
-//! - a client that changes its name is there under the old or under the new one, and never
-//!   under none or both. Where the new one is another's, it keeps the old one. To change
-//!   nothing but the case is a change.
+//! - A name belongs to at most one client, whatever the case of its (ASCII) letters. It is
+//!   listed as its owner spells it.
+//! - A client has at most one name. If it has one, it cannot claim another.
+//! - A client that changes its name is listed under the old or the new name, never under both
+//!   or none. If the new name belongs to another client, it keeps the old one. A change of the
+//!   case alone is a change too.
 
 use parking_lot::RwLock;
 use std::collections::HashMap;
@@ -17,35 +18,37 @@ use std::thread;
 /// A client's number.
 pub(crate) type Client = u32;
 
-/// What is wanted.
+/// The methods of `Names`.
 pub(crate) trait Registry: Default + Sync {
-    /// Gives a client its first name. False if it may not have that.
+    /// Gives a client its first name. Returns false if it has one, or the name belongs to another
+    /// client.
     fn claim(&self, client: Client, name: &str) -> bool;
 
-    /// Gives a client that has a name another. False if it has none, or may not have that.
+    /// Changes the name of a client. Returns false if it has none, or the new name belongs to
+    /// another client.
     fn rename(&self, client: Client, name: &str) -> bool;
 
-    /// Frees the name of a client, if it has one.
+    /// Releases the name of a client, if it has one.
     fn leave(&self, client: Client);
 
-    /// Who is here, in no order.
-    fn everyone(&self) -> Vec<(Client, String)>;
+    /// Returns all clients with their names, in no particular order.
+    fn all(&self) -> Vec<(Client, String)>;
 }
 
-/// A lock that gives others a turn whenever it is let go. What a scheduler does to you now
-/// and then, it does always.
+/// A lock that yields to other threads whenever it is released. A scheduler does that now and
+/// then. This lock does it always.
 #[derive(Default)]
 pub(crate) struct Lock<T>(RwLock<T>);
 
 impl<T> Lock<T> {
-    /// Looks, while nobody changes anything.
-    pub(crate) fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        let result = look(&self.0.read());
+    /// Runs `read` while no thread changes the value.
+    pub(crate) fn read<R>(&self, read: impl FnOnce(&T) -> R) -> R {
+        let result = read(&self.0.read());
         thread::yield_now();
         result
     }
 
-    /// Looks and changes, while nobody else does either.
+    /// Runs `change` while no other thread reads or changes the value.
     pub(crate) fn write<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let result = change(&mut self.0.write());
         thread::yield_now();
@@ -53,7 +56,7 @@ impl<T> Lock<T> {
     }
 }
 
-/// Who has which name. This is what you change.
+/// The client of each name. Change this type and its methods.
 #[derive(Default)]
 pub(crate) struct Names {
     owners: Lock<HashMap<String, Client>>,
@@ -79,7 +82,7 @@ impl Registry for Names {
             .write(|owners| owners.retain(|_, owner| *owner != client));
     }
 
-    fn everyone(&self) -> Vec<(Client, String)> {
+    fn all(&self) -> Vec<(Client, String)> {
         let pair = |(name, owner): (&String, &Client)| (*owner, name.clone());
         self.owners.read(|owners| owners.iter().map(pair).collect())
     }
@@ -105,13 +108,13 @@ mod test {
     }
 
     fn check<R: Registry>() {
-        of_many_who_claim_a_name_at_once_one_gets_it::<R>();
-        a_client_has_one_name_and_a_name_has_one_client::<R>();
-        nobody_sees_a_name_change_half_done::<R>();
-        of_many_who_change_to_a_name_at_once_one_gets_it::<R>();
+        concurrent_claims_give_the_name_to_one_client::<R>();
+        client_has_one_name_and_name_has_one_client::<R>();
+        rename_is_never_seen_half_done::<R>();
+        concurrent_renames_give_the_name_to_one_client::<R>();
     }
 
-    /// Has so many do the same at the same moment, and counts those who succeed.
+    /// Runs `act` in several threads at the same time, and counts how often it succeeds.
     fn race(threads: Client, act: impl Fn(Client) -> bool + Sync) -> usize {
         let (barrier, act) = (&Barrier::new(threads as usize), &act);
         thread::scope(|scope| {
@@ -129,55 +132,58 @@ mod test {
         })
     }
 
-    fn of_many_who_claim_a_name_at_once_one_gets_it<R: Registry>() {
+    fn concurrent_claims_give_the_name_to_one_client<R: Registry>() {
         for _ in 0..100 {
             let names = R::default();
-            let got_it = race(4, |client| names.claim(client, "alice"));
-            assert_eq!(got_it, 1, "so many were told that they are alice");
-            assert_eq!(names.everyone().len(), 1);
+            let successes = race(4, |client| names.claim(client, "alice"));
+            assert_eq!(successes, 1, "clients that got the name");
+            assert_eq!(names.all().len(), 1);
         }
     }
 
-    fn of_many_who_change_to_a_name_at_once_one_gets_it<R: Registry>() {
+    fn concurrent_renames_give_the_name_to_one_client<R: Registry>() {
         for _ in 0..100 {
             let names = R::default();
             for client in 0..4 {
                 assert!(names.claim(client, &format!("user{client}")));
             }
-            let got_it = race(4, |client| names.rename(client, "alice"));
-            assert_eq!(got_it, 1, "so many were told that they are alice now");
-            assert_eq!(names.everyone().len(), 4, "{:?}", names.everyone());
+            let successes = race(4, |client| names.rename(client, "alice"));
+            assert_eq!(successes, 1, "clients that got the new name");
+            assert_eq!(names.all().len(), 4, "{:?}", names.all());
         }
     }
 
-    fn a_client_has_one_name_and_a_name_has_one_client<R: Registry>() {
+    fn client_has_one_name_and_name_has_one_client<R: Registry>() {
         let names = R::default();
         assert!(
             !names.rename(1, "alice"),
-            "who has no name has none to change"
+            "a client without a name cannot change it"
         );
         assert!(names.claim(1, "Alice"));
         assert!(!names.claim(2, "aLICE"), "it is the same name");
-        assert!(!names.claim(1, "carol"), "it has a name already");
+        assert!(!names.claim(1, "carol"), "the client has a name already");
         assert!(names.claim(2, "bob"));
-        assert!(!names.rename(2, "ALICE"), "it is another's");
+        assert!(
+            !names.rename(2, "ALICE"),
+            "the name belongs to another client"
+        );
         assert_eq!(sorted(&names), [(1, "Alice".into()), (2, "bob".into())]);
-        assert!(names.rename(2, "Bob"), "nobody else has it");
+        assert!(names.rename(2, "Bob"), "the name is the client's own");
         assert!(names.rename(1, "carol"));
-        assert!(names.claim(3, "alice"), "it was given up");
+        assert!(names.claim(3, "alice"), "the name was released");
         names.leave(1);
         names.leave(1);
         assert_eq!(sorted(&names), [(2, "Bob".into()), (3, "alice".into())]);
-        assert!(names.claim(1, "carol"), "it was given up");
+        assert!(names.claim(1, "carol"), "the name was released");
     }
 
     fn sorted(names: &impl Registry) -> Vec<(Client, String)> {
-        let mut all = names.everyone();
+        let mut all = names.all();
         all.sort();
         all
     }
 
-    fn nobody_sees_a_name_change_half_done<R: Registry>() {
+    fn rename_is_never_seen_half_done<R: Registry>() {
         const CHANGES: usize = 1_000;
         let (names, done) = (R::default(), AtomicBool::new(false));
         for client in [1, 2] {
@@ -188,7 +194,7 @@ mod test {
                 let names = &names;
                 scope.spawn(move || {
                     for number in 0..CHANGES {
-                        // Now and then the other has it.
+                        // Fails if the other client has the name.
                         names.rename(client, ["red", "green", "blue"][number % 3]);
                     }
                 })
@@ -196,7 +202,7 @@ mod test {
             let changing = [1, 2].map(change);
             let looking = scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    let all = names.everyone();
+                    let all = names.all();
                     let clients: Vec<Client> = all.iter().map(|(client, _)| *client).collect();
                     let distinct = BTreeSet::from_iter(&clients).len();
                     assert!(

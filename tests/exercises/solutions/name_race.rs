@@ -1,16 +1,16 @@
 use crate::name_race::{Client, Lock, Registry};
 use std::collections::HashMap;
 
-/// Both ways in one lock, each act in one section: the two maps name each other whenever
-/// the lock is free.
+/// Two maps under one lock. Each method uses one section, so the maps refer to each other one to
+/// one whenever the lock is free.
 #[derive(Default)]
 pub(crate) struct Names(Lock<State>);
 
 #[derive(Default)]
 struct State {
-    /// By the name in lower case.
+    /// The client of each name, in lower case.
     owners: HashMap<String, Client>,
-    /// As each spells its own.
+    /// The name of each client, as the client spells it.
     names: HashMap<Client, String>,
 }
 
@@ -59,7 +59,7 @@ impl Registry for Names {
         self.0.write(|state| state.remove(client));
     }
 
-    fn everyone(&self) -> Vec<(Client, String)> {
+    fn all(&self) -> Vec<(Client, String)> {
         let pair = |(client, name): (&Client, &String)| (*client, name.clone());
         self.0.read(|state| state.names.iter().map(pair).collect())
     }
