@@ -1,6 +1,7 @@
-//! Chapter 7: the last line before a close.
+//! Chapter 7: the last message before a close.
 //!
-//! A client says that it leaves. The server says goodbye, or why it closes, and closes.
+//! A client sends `Quit`. The server sends a last message, a goodbye or the reason of the
+//! close, and closes the connection.
 //!
 //! # The naive version
 //!
@@ -11,76 +12,76 @@
 //! }
 //! ```
 //!
-//! What has been written is on its way, the kernel sees to it, and behind it goes the end of
-//! the connection. Is that not what TCP promises?
+//! It seems that the kernel sends the written bytes, and then the end of the connection. TCP
+//! seems to guarantee that.
 //!
 //! # How it fails
 //!
-//! `make experiment CHAPTER=clean_close` has a hundred clients leave, in four manners. What
-//! they send behind their `Quit` is a page that somebody has pasted.
+//! In `make experiment CHAPTER=clean_close`, four kinds of clients disconnect, a hundred of
+//! each. Three kinds send more text behind their `Quit`, as a user does who has pasted a page.
 //!
 //! ```text
-//! 100 clients of each kind; of their last lines were
+//! the last message to 100 clients of each kind:
 //!                                            naive         |     this server
-//! who sends Quit, and                   read  error   lost |   read  error   lost
-//! sends nothing behind it                100      0      0 |    100      0      0
-//! sends 64 KB behind it                    0    100      0 |    100      0      0
-//! sends it, until there is an error        0      1     99 |    100      0      0
-//! sends it, and has 200 KB to read         0      0    100 |    100      0      0
+//! the client sends Quit                 read  error   lost |   read  error   lost
+//! and nothing else                       100      0      0 |    100      0      0
+//! and 64 KB                                0    100      0 |    100      0      0
+//! and 64 KB, and stops at an error         0      1     99 |    100      0      0
+//! and 64 KB, and has 200 KB to read        0      0    100 |    100      0      0
 //! ```
 //!
-//! *error* are those who read the line, and then an error in the place of the end; *lost*
-//! those who never read it.
+//! *error* counts the clients that read the message, and then get an error instead of the end
+//! of input. *lost* counts the clients that never read the message.
 //!
-//! *A close with something unread is a reset.* TCP promises that what one side sends is
-//! read by the other, or that it learns that it was not. Who closes a socket with input
-//! still in it cannot keep the first, so the kernel keeps the second: it sends not an end
-//! but a reset ([RFC 1122], 4.2.2.13; [RFC 2525], 2.17, counts it as a fault if one does not). The
-//! same happens when something arrives after the close. Nobody did anything wrong: the
-//! client has sent more than the server cared to read.
+//! *A close with unread input is a reset.* TCP guarantees that the bytes of one side are read
+//! by the other side, or that the sender learns that they were not. If a socket is closed with
+//! unread input, the kernel can no longer keep the first part. So it keeps the second, and
+//! sends a reset instead of the end of input ([RFC 1122], 4.2.2.13). [RFC 2525], 2.17, calls it
+//! a fault if it does not. The same happens if input arrives after the close. The client did
+//! nothing wrong. It has only sent more than the server has read.
 //!
-//! *A reset destroys what is on its way.* What stands in the server's send buffer is thrown
-//! away: the fourth kind of client was behind with its reading, and has lost the last line
-//! with all that was before it. What has reached the client's kernel may be thrown away too
-//! ([RFC 9293], 3.10.7.4). Linux does not do that, as the second row shows: the line is
-//! read, and then there is an error in the place of an end.
+//! *A reset destroys bytes that are on their way.* The kernel discards the server's send
+//! buffer. The fourth kind of client had not read everything yet, and loses the last message
+//! with all messages before it. Bytes in the client's kernel may be discarded too ([RFC 9293],
+//! 3.10.7.4). Linux does not do that, as the second row shows. The client reads the message,
+//! and then gets an error instead of the end of input.
 //!
-//! *And who gets an error does not read on.* The third kind was still sending when its write
-//! failed. The line lies in its own kernel; but most programs pass the error on with `?`, and
-//! report "connection reset by peer" instead of what they were told.
+//! *After an error, many clients do not read on.* The third kind was still sending when its
+//! write failed. The message is in its own kernel. But most programs return the error with `?`,
+//! and report "connection reset by peer" instead of the message.
 //!
-//! It is worst where the line matters: a refusal, an error, a reason. These are said to
-//! clients that have just sent something, and nobody is going to read that.
+//! This is worst if the message matters: a refusal, an error, a reason. Exactly these are sent
+//! to clients that have just sent input, and the server is not going to read that input.
 //!
 //! # The fix
 //!
-//! Say it, close *the own side*, read and drop what still comes, and close when the client
-//! has closed its side, too:
+//! Send the message, end *your own output*, read and drop the rest of the input, and close when
+//! the client has closed its side too:
 //!
-//! - The [`writer`] thread writes all that is queued, and calls `shutdown(Write)` (`close`): the
-//!   end of input is behind the last line and overtakes nothing.
-//! - Then the reader thread reads and drops ([`drain_input`]). The client reads the line, reads
-//!   the end, and closes. Now there is nothing unread on either side.
-//! - Both are bounded in time, or a client could keep its two threads for as long as it likes:
-//!   [`CLOSE_TIMEOUT`] is a second. Beyond that it is a reset after all. They are not bounded in
-//!   bytes: a client that sends megabytes must not lose its last line for that.
+//! - The [`writer`] thread writes all that is queued, and then calls `shutdown(Write)` (its
+//!   `close`). The end of input follows the last message and cannot overtake it.
+//! - Then the reader thread reads and drops input ([`drain_input`]). The client reads the
+//!   message and the end of input, and closes its side. Now neither side has unread input.
+//! - Both steps have a timeout. Otherwise a client could keep its two threads forever.
+//!   [`CLOSE_TIMEOUT`] is one second. After that, the close is a reset after all. There is no
+//!   limit in bytes: a client that sends megabytes must not lose its last message for that.
 //!
-//! Two cases have a form of their own. Who is refused has no threads yet, and is not to get
-//! any: [`refuser`] sees [`MAX_PENDING_REFUSALS`] of them off at a time, with one thread. And at a
-//! shutdown all connections together have [`SHUTDOWN_CLOSE_TIMEOUT`], because a server
-//! that one has told to stop should.
+//! Two cases are special. A refused connection has no threads, and must not get any. One
+//! thread, the [`refuser`], keeps up to [`MAX_PENDING_REFUSALS`] of them open at a time. And at
+//! a shutdown, all connections together have only [`SHUTDOWN_CLOSE_TIMEOUT`], because a server
+//! that is told to stop should stop.
 //!
-//! What it costs: a second at most of two threads that have nothing to do, and a
-//! promise that is not one to the last: a client that takes longer than the second to read
-//! what is on its way, over a network or on a machine that is too busy, may lose it. SO_LINGER,
-//! which is often named in this place, is about something else: it has `close` wait for
-//! what was sent, and it is a reset all the same.
+//! What it costs: two threads without work, for at most a second. And the guarantee is not
+//! complete. A client may need more than that second to read the bytes that are on their way,
+//! over a slow network or on a busy machine. Then it may lose them. SO_LINGER is often
+//! suggested for this problem, but it solves another one. It lets `close` wait for the bytes
+//! that were sent, and the close is still a reset.
 //!
 //! # Exercise
 //!
-//! In `tests/exercises/clean_close.rs` stands the naive `say_and_close`. Have it say the line
-//! so that it is read, in one thread, and in a bounded time: whether the client reads nothing,
-//! never closes, or sends a byte now and then for ever.
+//! `send_and_close` in `tests/exercises/clean_close.rs` is naive. Change it so that a client
+//! can read the message. It must use one thread and a bounded time, even if the client reads
+//! nothing, never closes, or keeps sending single bytes.
 //!
 //! ```sh
 //! make exercise CHAPTER=clean_close

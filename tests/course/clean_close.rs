@@ -1,4 +1,4 @@
-//! Chapter 7: a last line and the close behind it, for four kinds of clients.
+//! Chapter 7: a last message and the close behind it, for four kinds of clients.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,17 +8,17 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use crate::support::{Server, filling};
 
-/// How many clients there are of each kind.
+/// The number of clients of each kind.
 const CLIENTS: usize = 100;
 
 const QUIT: &str = "\r\n\r\nQuit\r\n";
 
-/// How many lines come behind a `Quit`: somebody has pasted some pages.
+/// The number of lines behind a `Quit`, as after a paste of some pages.
 const PASTED: usize = 1_000;
 
-const LINE: &[u8] = b"what somebody has had in the clipboard, for whatever reason...\r\n";
+const LINE: &[u8] = b"a line of some text that a user has pasted from the clipboard.\r\n";
 
-/// How many messages of 2 KB wait for a client that is behind with its reading.
+/// The number of messages of 2 KB that a slow client has not read yet.
 const WAITING: usize = 100;
 
 fn say_goodbye(mut socket: TcpStream) -> io::Result<()> {
@@ -27,63 +27,63 @@ fn say_goodbye(mut socket: TcpStream) -> io::Result<()> {
 }
 
 /// A kind of client.
-struct Manner {
+struct Kind {
     name: &'static str,
-    /// Messages that it has not read yet.
+    /// The number of messages that it has not read yet.
     waiting: usize,
-    /// Lines that it sends behind its `Quit`.
+    /// The number of lines that it sends behind its `Quit`.
     pasted: usize,
-    /// It reads what it is told even if it cannot send any more.
+    /// Whether it reads on after a write has failed.
     reads_after_error: bool,
 }
 
-const MANNERS: [Manner; 4] = [
-    Manner {
-        name: "sends nothing behind it",
+const KINDS: [Kind; 4] = [
+    Kind {
+        name: "and nothing else",
         waiting: 0,
         pasted: 0,
         reads_after_error: true,
     },
-    Manner {
-        name: "sends 64 KB behind it",
+    Kind {
+        name: "and 64 KB",
         waiting: 0,
         pasted: PASTED,
         reads_after_error: true,
     },
-    Manner {
-        name: "sends it, until there is an error",
+    Kind {
+        name: "and 64 KB, and stops at an error",
         waiting: 0,
         pasted: PASTED,
         reads_after_error: false,
     },
-    Manner {
-        name: "sends it, and has 200 KB to read",
+    Kind {
+        name: "and 64 KB, and has 200 KB to read",
         waiting: WAITING,
         pasted: PASTED,
         reads_after_error: true,
     },
 ];
 
-/// What became of the last line of so many clients.
+/// The number of clients for each result.
 #[derive(Default)]
 struct Seen {
-    /// It was read, and the end behind it.
+    /// The client read the message and the end of input.
     end: usize,
-    /// It was read, and there was an error before it or behind it.
+    /// The client read the message, and got an error before it or behind it.
     error: usize,
-    /// It was not read.
+    /// The client did not read the message.
     lost: usize,
 }
 
 pub(super) fn experiment() -> io::Result<()> {
-    println!("{CLIENTS} clients of each kind; of their last lines were");
+    println!("the last message to {CLIENTS} clients of each kind:");
     println!("{:35} {:^20} | {:^20}", "", "naive", "this server");
     let head = "read  error   lost";
-    println!("{:35} {head:>20} | {head:>20}", "who sends Quit, and");
-    for manner in &MANNERS {
-        let naive = shown(&with_naive_server(manner)?);
-        let real = shown(&with_real_server(manner)?);
-        println!("{:35} {naive} | {real}", manner.name);
+    println!("{:35} {head:>20} | {head:>20}", "the client sends Quit");
+    for kind in &KINDS {
+        let naive = shown(&with_naive_server(kind)?);
+        let real = shown(&with_real_server(kind)?);
+        println!("{:35} {naive} | {real}", kind.name);
     }
     Ok(())
 }
@@ -93,18 +93,18 @@ fn shown(seen: &Seen) -> String {
     format!("{end:6} {error:6} {lost:6}")
 }
 
-impl Manner {
-    /// Leaves, and says whether the last line came, and whether there was no error.
-    fn leave(&self, mut socket: &TcpStream, closed: Option<&Receiver<()>>) -> (bool, bool) {
+impl Kind {
+    /// Disconnects. Returns whether the last message arrived, and whether there was no error.
+    fn quit(&self, mut socket: &TcpStream, closed: Option<&Receiver<()>>) -> (bool, bool) {
         let mut sent = socket.write_all(QUIT.as_bytes());
         for _ in 0..self.pasted {
-            // A line for itself, as they come from a terminal.
+            // Each line is one write, as from a terminal.
             sent = sent.and_then(|()| socket.write_all(LINE));
         }
         if sent.is_err() && !self.reads_after_error {
             return (false, false);
         }
-        // What it has not read by now, the naive server does not wait for.
+        // The naive server does not wait for the client. So it closes before the client reads.
         closed.map(Receiver::recv);
         let mut bytes = Vec::new();
         let ended = socket.read_to_end(&mut bytes).is_ok();
@@ -113,8 +113,8 @@ impl Manner {
 }
 
 impl Seen {
-    fn count(&mut self, (line, ended): (bool, bool)) {
-        *match (line, ended) {
+    fn count(&mut self, (has_message, has_ended): (bool, bool)) {
+        *match (has_message, has_ended) {
             (true, true) => &mut self.end,
             (true, false) => &mut self.error,
             (false, _) => &mut self.lost,
@@ -122,27 +122,27 @@ impl Seen {
     }
 }
 
-fn with_real_server(manner: &Manner) -> io::Result<Seen> {
+fn with_real_server(kind: &Kind) -> io::Result<Seen> {
     let server = Server::start(&[]);
     let mut sender = server.log_in("sender");
     let mut seen = Seen::default();
     for number in 0..CLIENTS {
         let name = format!("user{number}");
         let client = server.log_in(&name);
-        for waiting in 0..manner.waiting {
+        for waiting in 0..kind.waiting {
             let message = format!("Private-message {name} {}", filling(waiting));
             sender.ask(&message, "200 OK", &format!("Delivered to {name}"));
         }
-        seen.count(manner.leave(client.stream(), None));
+        seen.count(kind.quit(client.stream(), None));
     }
     Ok(seen)
 }
 
-/// The same with a server that reads up to the `Quit`, and says goodbye naively.
-fn with_naive_server(manner: &Manner) -> io::Result<Seen> {
+/// Does the same with a naive server. It reads up to the `Quit`, and then calls [`say_goodbye`].
+fn with_naive_server(kind: &Kind) -> io::Result<Seen> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let waiting = manner.waiting;
+    let waiting = kind.waiting;
     let (closing, closed) = unbounded();
     thread::spawn(move || {
         for mut socket in listener.incoming().map_while(Result::ok) {
@@ -159,7 +159,7 @@ fn with_naive_server(manner: &Manner) -> io::Result<Seen> {
     let mut seen = Seen::default();
     for _ in 0..CLIENTS {
         let socket = TcpStream::connect(address)?;
-        seen.count(manner.leave(&socket, Some(&closed)));
+        seen.count(kind.quit(&socket, Some(&closed)));
     }
     Ok(seen)
 }

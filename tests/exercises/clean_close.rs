@@ -1,27 +1,27 @@
-//! The exercise of chapter 7: a last line that is read, whatever the client does.
+//! The exercise of chapter 7: a last message that every client can read.
 //!
-//! `say_and_close` below says it and closes. Change it, so that
+//! `send_and_close` below sends the message and closes. Change it as follows:
 //!
-//! - a client that reads gets all that was written to it before, then the line, then the
-//!   end, and no reset, whatever it has sent by then and nobody has read;
-//! - it closes as soon as the client has closed its side;
-//! - it takes no longer than [`TIME`] (a little more does not matter), whatever the client
-//!   does: it may read nothing, never close, or send a byte now and then for ever.
+//! - A client that reads gets all that was written before, then the message, then the end of
+//!   input. It gets no reset, even if it has sent input that was not read.
+//! - The function returns as soon as the client has closed its side.
+//! - It takes no longer than [`CLOSE_TIMEOUT`] (a little more does not matter). The client may
+//!   read nothing, never close, or keep sending single bytes.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How long a client may take to read the line and close its side.
-pub(crate) const TIME: Duration = Duration::from_secs(1);
+/// How long a client may take to read the message and close its side.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Says the last line to a client. This is what you change.
-pub(crate) fn say_and_close(mut socket: TcpStream, line: &[u8]) -> io::Result<()> {
-    socket.write_all(line)
+/// Sends the last message to a client, and closes. Change this function.
+pub(crate) fn send_and_close(mut socket: TcpStream, message: &[u8]) -> io::Result<()> {
+    socket.write_all(message)
 }
 
 mod test {
-    use super::TIME;
+    use super::CLOSE_TIMEOUT;
     use crate::solutions;
     use std::io::{self, ErrorKind, Read, Write};
     use std::net::{TcpListener, TcpStream};
@@ -31,30 +31,30 @@ mod test {
     #[test]
     #[ignore = "the exercise of chapter 7"]
     fn exercise() {
-        check(super::say_and_close);
+        check(super::send_and_close);
     }
 
     #[test]
     fn solution() {
-        check(solutions::clean_close::say_and_close);
+        check(solutions::clean_close::send_and_close);
     }
 
-    type SayAndClose = fn(TcpStream, &[u8]) -> io::Result<()>;
+    type SendAndClose = fn(TcpStream, &[u8]) -> io::Result<()>;
 
-    const LINE: &[u8] = b"Goodbye\r\n";
+    const MESSAGE: &[u8] = b"Goodbye\r\n";
 
-    /// Much longer than [`TIME`], for a machine that has other things to do.
+    /// Much longer than [`CLOSE_TIMEOUT`], for a busy machine.
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    fn check(say_and_close: SayAndClose) {
-        who_reads_gets_the_line_and_no_reset(say_and_close);
-        who_closes_is_not_waited_for(say_and_close);
-        who_never_closes_is_waited_for_so_long(say_and_close);
-        who_sends_now_and_then_prolongs_nothing(say_and_close);
-        who_does_not_read_is_left(say_and_close);
+    fn check(send_and_close: SendAndClose) {
+        client_reads_the_message_and_gets_no_reset(send_and_close);
+        close_by_the_client_ends_the_wait(send_and_close);
+        client_that_never_closes_gets_the_full_timeout(send_and_close);
+        trickled_input_does_not_extend_the_timeout(send_and_close);
+        stalled_reader_does_not_block_the_close(send_and_close);
     }
 
-    /// Both ends of a connection, the server's first.
+    /// Returns both ends of a connection, the server's first.
     fn connection() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).expect("a client");
@@ -62,7 +62,7 @@ mod test {
         (listener.accept().expect("the client").0, client)
     }
 
-    fn who_reads_gets_the_line_and_no_reset(say_and_close: SayAndClose) {
+    fn client_reads_the_message_and_gets_no_reset(send_and_close: SendAndClose) {
         for waiting in [0, 200 * 1024] {
             let (mut server, mut client) = connection();
             server
@@ -72,63 +72,66 @@ mod test {
                 .write_all(&[b'x'; 20_000])
                 .expect("room in the kernel");
             thread::scope(|scope| {
-                let closing = scope.spawn(move || say_and_close(server, LINE));
+                let closing = scope.spawn(move || send_and_close(server, MESSAGE));
                 let mut bytes = Vec::new();
                 let result = client.read_to_end(&mut bytes);
                 assert!(
-                    bytes.ends_with(LINE),
-                    "{} bytes of {} came, then {result:?}",
+                    bytes.ends_with(MESSAGE),
+                    "read {} bytes of {}, then {result:?}",
                     bytes.len(),
-                    waiting + LINE.len()
+                    waiting + MESSAGE.len()
                 );
-                assert_eq!(bytes.len(), waiting + LINE.len());
-                // The reset may come behind the end of input, too.
-                assert!(client.peer_addr().is_ok() && result.is_ok(), "it was reset");
+                assert_eq!(bytes.len(), waiting + MESSAGE.len());
+                // A reset may also arrive after the end of input.
+                assert!(client.peer_addr().is_ok() && result.is_ok(), "a reset");
                 drop(client);
                 closing.join().expect("no panic").expect("no error");
             });
         }
     }
 
-    fn who_closes_is_not_waited_for(say_and_close: SayAndClose) {
+    fn close_by_the_client_ends_the_wait(send_and_close: SendAndClose) {
         const CLIENTS: u32 = 50;
         let begin = Instant::now();
         for _ in 0..CLIENTS {
             let (server, client) = connection();
             drop(client);
-            let _ = say_and_close(server, LINE);
+            let _ = send_and_close(server, MESSAGE);
         }
         let taken = begin.elapsed();
-        assert!(taken < CLIENTS * TIME / 2, "{CLIENTS} took {taken:?}");
+        assert!(
+            taken < CLIENTS * CLOSE_TIMEOUT / 2,
+            "{CLIENTS} took {taken:?}"
+        );
     }
 
-    fn who_never_closes_is_waited_for_so_long(say_and_close: SayAndClose) {
+    fn client_that_never_closes_gets_the_full_timeout(send_and_close: SendAndClose) {
         let (server, _client) = connection();
         let begin = Instant::now();
-        let _ = say_and_close(server, LINE);
+        let _ = send_and_close(server, MESSAGE);
         let taken = begin.elapsed();
-        assert!(taken >= TIME, "it was given {taken:?}");
-        assert!(taken < DEADLINE, "it was given {taken:?}");
+        assert!(taken >= CLOSE_TIMEOUT, "returned after {taken:?}");
+        assert!(taken < DEADLINE, "returned after {taken:?}");
     }
 
-    fn who_sends_now_and_then_prolongs_nothing(say_and_close: SayAndClose) {
+    fn trickled_input_does_not_extend_the_timeout(send_and_close: SendAndClose) {
         let (server, mut client) = connection();
         thread::scope(|scope| {
             scope.spawn(move || {
                 let begin = Instant::now();
-                // Until it is told that nobody is there.
+                // The write fails when the server has closed the connection.
                 while begin.elapsed() < DEADLINE && client.write_all(b"x").is_ok() {
                     thread::sleep(Duration::from_millis(10));
                 }
             });
             let begin = Instant::now();
-            let _ = say_and_close(server, LINE);
+            let _ = send_and_close(server, MESSAGE);
             let taken = begin.elapsed();
-            assert!(taken < DEADLINE, "it was given {taken:?}");
+            assert!(taken < DEADLINE, "returned after {taken:?}");
         });
     }
 
-    fn who_does_not_read_is_left(say_and_close: SayAndClose) {
+    fn stalled_reader_does_not_block_the_close(send_and_close: SendAndClose) {
         let (mut server, client) = connection();
         server.set_nonblocking(true).expect("an open socket");
         let piece = [b'.'; 64 * 1024];
@@ -139,11 +142,12 @@ mod test {
         };
         assert_eq!(full.kind(), ErrorKind::WouldBlock);
         server.set_nonblocking(false).expect("an open socket");
-        // It ends at once where that is forgotten, or the test would never.
+        // A function without a write timeout blocks until the client is dropped below. So the
+        // test fails, and does not hang.
         thread::scope(|scope| {
             let closing = scope.spawn(move || {
                 let begin = Instant::now();
-                let _ = say_and_close(server, LINE);
+                let _ = send_and_close(server, MESSAGE);
                 begin.elapsed()
             });
             let begin = Instant::now();
@@ -152,7 +156,7 @@ mod test {
             }
             drop(client);
             let taken = closing.join().expect("no panic");
-            assert!(taken < DEADLINE, "it was given {taken:?}");
+            assert!(taken < DEADLINE, "returned after {taken:?}");
         });
     }
 }

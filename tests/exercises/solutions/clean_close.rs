@@ -1,17 +1,17 @@
-use crate::clean_close::TIME;
+use crate::clean_close::CLOSE_TIMEOUT;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Instant;
 
-/// One deadline for all of it, and each call no more than what is left.
-pub(crate) fn say_and_close(mut socket: TcpStream, line: &[u8]) -> io::Result<()> {
-    let deadline = Instant::now() + TIME;
-    socket.set_write_timeout(Some(TIME))?;
-    socket.write_all(line)?;
+/// Sends and closes with one deadline. Each call gets only the time that is left.
+pub(crate) fn send_and_close(mut socket: TcpStream, message: &[u8]) -> io::Result<()> {
+    let deadline = Instant::now() + CLOSE_TIMEOUT;
+    socket.set_write_timeout(Some(CLOSE_TIMEOUT))?;
+    socket.write_all(message)?;
     socket.shutdown(Shutdown::Write)?;
     let mut dropped = [0; 4096];
     loop {
-        // A timeout of zero is an error to std.
+        // std refuses a timeout of zero.
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());
