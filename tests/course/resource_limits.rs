@@ -1,5 +1,5 @@
-//! Chapter 8: a server that is out of descriptors, of threads, of memory maps. Each is a
-//! process of its own, with a limit that is set for it.
+//! Chapter 8: servers that run out of descriptors, threads or memory maps. Each is a process of
+//! its own, with its own limit.
 
 use std::env;
 use std::fs;
@@ -16,28 +16,28 @@ use rustix::process::geteuid;
 use crate::support::{ExecutableCopy, Server};
 use crate::{BE, process};
 
-/// How many connect, of whom only some find room.
+/// The number of clients that connect. Only some of them find room.
 const CLIENTS: usize = 60;
 
-/// What a naive server may have open.
+/// The number of descriptors that a naive server may have open.
 const DESCRIPTORS: u64 = 24;
 
-/// Threads that a server may have.
+/// The number of threads that a server may have.
 const THREADS: usize = 24;
 
-/// How long a client waits for an answer.
+/// How long a client waits for a response.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// For how long the processor's time of a full server is taken.
-const WATCHED: Duration = Duration::from_secs(1);
+/// How long the processor time of a full server is measured.
+const MEASURED: Duration = Duration::from_secs(1);
 
-/// How many threads are tried, of which only some can be had.
+/// The number of threads that a process tries to start. Only some of them start.
 const ATTEMPTS: usize = 100_000;
 
-/// The stack, the stack for signals, and a guard page for each.
+/// A thread has a stack, a stack for signal handlers, and a guard page for each.
 const MAPS_PER_THREAD: u64 = 4;
 
-/// Left to whoever else begins some on this machine.
+/// The number of threads that other processes may start meanwhile.
 const SPARE_THREADS: u64 = 4_000;
 
 fn accept_or_end(listener: &TcpListener) -> io::Result<()> {
@@ -97,7 +97,7 @@ pub(super) fn experiment() -> io::Result<()> {
     let ours = ours.to_str().ok_or(ErrorKind::InvalidFilename)?;
     let real = env!("CARGO_BIN_EXE_chat-server");
 
-    println!("{CLIENTS} clients, and descriptors for a few of them:");
+    println!("{CLIENTS} clients, few descriptors:");
     let limit = format!("--nofile={DESCRIPTORS}");
     println!("  {HEAD}");
     for (name, process) in [
@@ -111,7 +111,7 @@ pub(super) fn experiment() -> io::Result<()> {
     let server = Server::start_limited(&limit, real, &[], |_| {});
     println!("  {:16} {}", "this server", outcome(server)?);
 
-    println!("{CLIENTS} clients, and threads for a few of them:");
+    println!("{CLIENTS} clients, few threads:");
     println!("  {HEAD}");
     for (name, program, options) in [
         ("accept_or_go_on", ours, &[BE, "naive-go-on"][..]),
@@ -123,21 +123,21 @@ pub(super) fn experiment() -> io::Result<()> {
         );
     }
 
-    println!("as many clients as there are memory maps for:");
+    println!("clients until the memory maps are used up:");
     println!("  a_thread_for_each_client  {}", fill_maps()?);
     let server = Server::start(&["--max-clients", "100000"]);
     server.expect_log("room for ");
     let log = server.log();
     let room = log.lines().find_map(|line| line.split_once("room for "));
-    let (_, room) = room.expect("just seen");
+    let (_, room) = room.expect("the line that was just expected");
     println!("  this server               room for {room}");
     Ok(())
 }
 
-const HEAD: &str = "                 served   told  waiting  lost";
+const HEAD: &str = "                 served  refused  waiting  lost";
 
-/// A server whose user may have [`THREADS`] more threads than there are now. The limit is
-/// on all threads of a user, and root has none; so for root it is a user that nobody is.
+/// Starts a server whose user may have [`THREADS`] more threads than it has now. The limit is for
+/// all threads of a user, and root has no limit. So root runs the server as an unused user.
 fn with_few_threads(program: &str, options: &[&str]) -> Server {
     if !geteuid().is_root() {
         let limit = format!("--nproc={}", own_threads() + THREADS);
@@ -151,43 +151,44 @@ fn with_few_threads(program: &str, options: &[&str]) -> Server {
     })
 }
 
-/// A panic is to say why, and no more.
+/// Sets that a panic prints its reason without a backtrace.
 fn without_backtrace(command: &mut Command) {
     command.env_remove("RUST_BACKTRACE");
 }
 
-/// How many threads the user has who runs this.
+/// Returns the number of threads of the current user.
 fn own_threads() -> usize {
     let user = geteuid().as_raw().to_string();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let statuses = processes.filter_map(|it| fs::read_to_string(it.path().join("status")).ok());
-    let figure = |status: &str, name: &str| {
+    let value_of = |status: &str, name: &str| {
         let value = status.lines().find_map(|line| line.strip_prefix(name))?;
         value.split_whitespace().next().map(str::to_owned)
     };
-    let of_user = statuses.filter(|status| figure(status, "Uid:").as_ref() == Some(&user));
-    let threads = of_user.filter_map(|status| figure(&status, "Threads:")?.parse::<usize>().ok());
+    let of_user = statuses.filter(|status| value_of(status, "Uid:").as_ref() == Some(&user));
+    let threads = of_user.filter_map(|status| value_of(&status, "Threads:")?.parse::<usize>().ok());
     threads.sum()
 }
 
-/// What becomes of all who connect to a server that has no room for them, and of itself.
+/// Connects more clients than a server has room for. Describes the results for the clients and
+/// the server.
 fn outcome(mut server: Server) -> io::Result<String> {
-    let (mut served, mut told, mut waiting, mut lost) = (Vec::new(), 0, Vec::new(), 0);
+    let (mut served, mut refused, mut waiting, mut lost) = (Vec::new(), 0, Vec::new(), 0);
     for _ in 0..CLIENTS {
-        // Refused if the server is no more.
+        // Fails if the server has ended.
         match TcpStream::connect(server.address) {
             Ok(socket) => waiting.push(socket),
             Err(_) => lost += 1,
         }
     }
-    let mut patience = PATIENCE;
+    let mut timeout = PATIENCE;
     for socket in std::mem::take(&mut waiting) {
-        match answer(&socket, patience) {
-            Ok(answer) if answer.starts_with("403 ") => told += 1,
+        match ping(&socket, timeout) {
+            Ok(status) if status.starts_with("403 ") => refused += 1,
             Ok(_) => served.push(socket),
-            // They are accepted in order: behind the first that is not, none is.
+            // Clients are accepted in order. So behind the first that waits, all wait.
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                patience = Duration::from_millis(1);
+                timeout = Duration::from_millis(1);
                 waiting.push(socket);
             }
             Err(_) => lost += 1,
@@ -195,24 +196,24 @@ fn outcome(mut server: Server) -> io::Result<String> {
     }
     let ended = if lost > 0 { exit_of(&mut server) } else { None };
     let before = served.len();
-    served.retain(|socket| ended.is_none() && answer(socket, PATIENCE).is_ok());
+    served.retain(|socket| ended.is_none() && ping(socket, PATIENCE).is_ok());
     lost += before - served.len();
     let (served, waiting) = (served.len(), waiting.len());
     let then = match ended {
-        Some(status) => format!("{status}: {}", last_words(&server.log())),
+        Some(status) => format!("{status}: {}", end_reason(&server.log())),
         None => {
             let before = server.cpu_time();
-            thread::sleep(WATCHED);
+            thread::sleep(MEASURED);
             let used = (server.cpu_time() - before).as_secs_f32();
-            format!("uses the processor for {used:.2} s in {WATCHED:?}")
+            format!("uses {used:.2} s of processor time in {MEASURED:?}")
         }
     };
     Ok(format!(
-        "{served:6} {told:6} {waiting:8} {lost:5}\n    {then}"
+        "{served:6} {refused:8} {waiting:8} {lost:5}\n    {then}"
     ))
 }
 
-/// How a server has ended, if it does.
+/// Returns the exit status of a server, if it ends soon.
 fn exit_of(server: &mut Server) -> Option<ExitStatus> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -224,10 +225,10 @@ fn exit_of(server: &mut Server) -> Option<ExitStatus> {
     }
 }
 
-/// Asks for an answer, and gives its first line.
-fn answer(mut socket: &TcpStream, patience: Duration) -> io::Result<String> {
-    socket.set_read_timeout(Some(patience))?;
-    // Fails where the server has said all that it has to say.
+/// Sends a `Ping`, and returns the first line of the response.
+fn ping(mut socket: &TcpStream, timeout: Duration) -> io::Result<String> {
+    socket.set_read_timeout(Some(timeout))?;
+    // Fails if the server has refused the client and closed the connection.
     let _ = socket.write_all(b"\r\n\r\nPing\r\n");
     let mut line = String::new();
     match BufReader::new(socket).read_line(&mut line)? {
@@ -236,10 +237,10 @@ fn answer(mut socket: &TcpStream, patience: Duration) -> io::Result<String> {
     }
 }
 
-/// What becomes of a process that begins threads until it is out of maps.
+/// Starts a process that starts threads until it has no memory maps left. Describes its end.
 fn fill_maps() -> io::Result<String> {
     if let Some(obstacle) = obstacle_to_filling_maps()? {
-        return Ok(format!("left out: {obstacle}"));
+        return Ok(format!("skipped: {obstacle}"));
     }
     let child = process("naive-maps")
         .env_remove("RUST_BACKTRACE")
@@ -254,34 +255,34 @@ fn fill_maps() -> io::Result<String> {
     Ok(format!(
         "{served} clients, {refused} refused\n    {}: {}",
         output.status,
-        last_words(&log)
+        end_reason(&log)
     ))
 }
 
-/// Why there would be no thread left before there is no map left.
+/// Returns a reason why the process would run out of threads before it runs out of memory maps.
 fn obstacle_to_filling_maps() -> io::Result<Option<String>> {
     let number = |path: &str| -> io::Result<u64> {
         let text = fs::read_to_string(path)?;
-        // In loadavg it is the number behind the slash.
+        // In loadavg, the number of threads is behind the slash.
         let last = text.split_whitespace().find_map(|it| it.split_once('/'));
         let number = last.map_or(text.trim(), |(_, all)| all);
         number.parse().map_err(io::Error::other)
     };
     let needed = number("/proc/sys/vm/max_map_count")? / MAPS_PER_THREAD;
-    let there_are = number("/proc/loadavg")?;
+    let running = number("/proc/loadavg")?;
     for name in ["pid_max", "threads-max"] {
         let limit = number(&format!("/proc/sys/kernel/{name}"))?;
-        if limit < there_are + needed + SPARE_THREADS {
-            let problem = format!("it takes {needed} threads, and {name} is {limit}");
+        if limit < running + needed + SPARE_THREADS {
+            let problem = format!("needs {needed} threads, and {name} is {limit}");
             return Ok(Some(problem));
         }
     }
     Ok(None)
 }
 
-/// What a process said of its end, without where in the code that was.
-fn last_words(log: &str) -> &str {
+/// Returns the reason that a process has logged last, without the place in the code.
+fn end_reason(log: &str) -> &str {
     let aside = ["note: ", "fatal runtime error: "];
-    let says = |line: &&str| !aside.iter().any(|begin| line.starts_with(begin));
-    log.lines().rfind(says).unwrap_or("")
+    let is_reason = |line: &&str| !aside.iter().any(|begin| line.starts_with(begin));
+    log.lines().rfind(is_reason).unwrap_or("")
 }

@@ -1,15 +1,15 @@
-//! The exercise of chapter 8: out of descriptors, and polite.
+//! The exercise of chapter 8: refusals without a free descriptor.
 //!
-//! `accept_all` below waits when `accept` fails, and goes on. So nobody who is there is lost;
-//! but whoever comes is left waiting without a word. Change it, so that
+//! `accept_all` below waits when `accept` fails, and goes on. So no connected client is lost. But
+//! new clients wait without a message. Change it as follows:
 //!
-//! - who comes when there is no descriptor left reads the line [`FULL`] and then the end, at
-//!   once;
-//! - when there is room again, who comes is served again;
-//! - while it waits it uses no processor.
+//! - If no descriptor is left, a new client reads the line [`FULL`] at once, and then the end of
+//!   input.
+//! - When there is room again, new clients are served again.
+//! - The loop uses no processor time while it waits.
 //!
-//! A hint: to be able to open something when nothing can be opened, keep something open that
-//! you can do without. And to know whether there is room again, try to have it back.
+//! A hint: keep a file open that you can do without. Close it when you need a descriptor. Try to
+//! open it again to find out whether there is room again.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,10 +17,10 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-/// What is said to whom there is no room for, on a line.
+/// The line that a refused client gets.
 pub(crate) const FULL: &str = "full";
 
-/// Accepts for ever, and serves each in a thread of its own. This is what you change.
+/// Accepts clients forever, and serves each in a thread of its own. Change this function.
 pub(crate) fn accept_all(listener: &TcpListener, serve: fn(TcpStream)) -> io::Result<Infallible> {
     loop {
         match listener.accept() {
@@ -61,31 +61,34 @@ mod test {
 
     type AcceptAll = fn(&TcpListener, fn(TcpStream)) -> io::Result<Infallible>;
 
-    /// Makes this program the server of the test of this name.
-    const BE_SERVER: &str = "RUNNING_OUT_SERVER";
+    /// The environment variable that turns this program into the server of the test.
+    const BE_SERVER: &str = "RESOURCE_LIMITS_SERVER";
 
-    /// What the server may have open, of which some are its own.
+    /// The number of descriptors that the server may have open, including its own.
     const DESCRIPTORS: u64 = 24;
 
     const CLIENTS: usize = 60;
 
     const DEADLINE: Duration = Duration::from_secs(10);
 
-    /// The limit is a process's, and this one has other tests to run.
+    /// Checks the function in a process of its own, because the limit is for a process.
     fn check(test: &str, accept_all: AcceptAll) {
         if env::var_os(BE_SERVER).is_some() {
             be_server(accept_all);
         }
         let server = Server::start(test);
-        // Twice, because what was used up would be missing the second time.
+        // The second round fails if the first one leaks a descriptor.
         for _ in 0..2 {
             let mut served = server.fill();
             let begin = server.ticks();
             thread::sleep(Duration::from_millis(500));
             let used = server.ticks() - begin;
-            assert!(used < 25, "{used} hundredths of a second for waiting");
+            assert!(
+                used < 25,
+                "{used} hundredths of a second of processor time while waiting"
+            );
             for client in &mut served {
-                assert_eq!(client.ask(), "hello", "it was there before");
+                assert_eq!(client.ask(), "hello", "a client that was connected before");
             }
             drop(served);
             server.wait_for_room();
@@ -99,14 +102,14 @@ mod test {
             current: Some(DESCRIPTORS),
             ..getrlimit(Resource::Nofile)
         };
-        setrlimit(Resource::Nofile, limit).expect("less is allowed");
-        // On a line of its own: the test harness has begun one.
+        setrlimit(Resource::Nofile, limit).expect("a lower limit");
+        // The line break comes first, because the test harness has begun a line.
         println!("\nlistening on {address}");
         let problem = accept_all(&listener, echo);
-        panic!("it does not accept any more: {problem:?}");
+        panic!("the accept loop has ended: {problem:?}");
     }
 
-    /// Gives back each line that it reads.
+    /// Sends each line back.
     fn echo(socket: TcpStream) {
         for line in BufReader::new(&socket).lines().map_while(Result::ok) {
             let _ = (&socket).write_all(format!("{line}\n").as_bytes());
@@ -133,12 +136,12 @@ mod test {
             let address = addresses.next();
             Server {
                 child,
-                address: address.expect("it says where it listens"),
+                address: address.expect("an address on stdout"),
             }
         }
 
-        /// Connects more than there is room for. Gives those who are served, if all others
-        /// have been told.
+        /// Connects more clients than there is room for. Returns the served ones. Checks that all
+        /// others are refused.
         fn fill(&self) -> Vec<Client> {
             let mut clients: Vec<Client> = (0..CLIENTS)
                 .map(|_| Client::connect(self.address))
@@ -147,14 +150,14 @@ mod test {
             clients.retain_mut(|client| match &*client.ask() {
                 "hello" => true,
                 FULL => false,
-                other => panic!("{other}, instead of an answer"),
+                other => panic!("{other}, instead of a response"),
             });
             let (served, full) = (clients.len(), all - clients.len());
             assert!(
                 served >= DESCRIPTORS as usize / 2,
                 "only {served} were served"
             );
-            assert!(full >= CLIENTS / 2, "{served} were served");
+            assert!(full >= CLIENTS / 2, "as many as {served} were served");
             clients
         }
 
@@ -163,13 +166,13 @@ mod test {
             while Client::connect(self.address).ask() != "hello" {
                 assert!(
                     begin.elapsed() < DEADLINE,
-                    "there is room, and nobody is served"
+                    "there is room, but no client is served"
                 );
                 thread::sleep(Duration::from_millis(10));
             }
         }
 
-        /// Hundredths of a second of the processor that it has used (proc_pid_stat(5)).
+        /// Returns the processor time of the server, in hundredths of a second (proc_pid_stat(5)).
         fn ticks(&self) -> u64 {
             let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
             let stat = stat.expect("Linux");
@@ -195,14 +198,14 @@ mod test {
 
     impl Client {
         fn connect(address: SocketAddr) -> Client {
-            let socket = TcpStream::connect(address).expect("it listens");
+            let socket = TcpStream::connect(address).expect("a listener");
             socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
             Client(BufReader::new(socket))
         }
 
-        /// Says something, and gives the next line, or why there is none.
+        /// Sends a line, and returns the next line of the server, or the reason why there is none.
         fn ask(&mut self) -> String {
-            // Fails where it has been told already.
+            // Fails if the server has already refused the client.
             let _ = self.0.get_mut().write_all(b"hello\n");
             let mut line = String::new();
             match self.0.read_line(&mut line) {

@@ -6,8 +6,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-/// Keeps a descriptor that it can do without, and gives it up for the next client when there
-/// is no other. Whether that one is served tells whether it can be had again.
+/// Keeps a spare descriptor. If no other is left, it closes the spare one to accept the next
+/// client. That client is served only if the spare descriptor can be opened again.
 pub(crate) fn accept_all(listener: &TcpListener, serve: fn(TcpStream)) -> io::Result<Infallible> {
     let mut reserve = Some(reserve()?);
     loop {
@@ -15,7 +15,7 @@ pub(crate) fn accept_all(listener: &TcpListener, serve: fn(TcpStream)) -> io::Re
             Ok((socket, _)) => {
                 reserve = reserve.or_else(|| self::reserve().ok());
                 if reserve.is_some() {
-                    // Without a thread the socket is dropped.
+                    // If there is no thread, the socket is dropped.
                     let _ = thread::Builder::new().spawn(move || serve(socket));
                 } else {
                     refuse(&socket);
@@ -23,7 +23,7 @@ pub(crate) fn accept_all(listener: &TcpListener, serve: fn(TcpStream)) -> io::Re
                     reserve = self::reserve().ok();
                 }
             }
-            // Without one to give up, it is something else that is lacking.
+            // Without a spare descriptor, it pauses before the next try.
             Err(_) if reserve.take().is_none() => thread::sleep(Duration::from_millis(10)),
             Err(_) => {}
         }
@@ -34,7 +34,8 @@ fn reserve() -> io::Result<File> {
     File::open("/dev/null")
 }
 
-/// Says so, and takes what the client has sent by now, or the close would be a reset.
+/// Refuses a client. It also reads what the client has sent by now, because a close with unread
+/// input would be a reset.
 fn refuse(mut socket: &TcpStream) {
     let _ = socket.set_read_timeout(Some(Duration::from_millis(1)));
     let _ = socket.write_all(format!("{FULL}\n").as_bytes());
