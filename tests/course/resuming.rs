@@ -1,5 +1,5 @@
-//! Chapter 9: a client that stops reading, is sent more than its kernel takes, and comes back
-//! on another connection; and four naive ways to go on there.
+//! Chapter 9: four naive ways to resume a session, and this server. A client stops reading, gets
+//! more messages than its kernel accepts, and reconnects.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,53 +15,53 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 
 use crate::support::{Server, filling, number_of, wait_for};
 
-/// How often each way is gone.
+/// The number of reconnects for each version.
 const ROUNDS: usize = 10;
 
-/// How many messages of 2 KB are sent each time, of which the kernel takes some 90.
+/// The number of messages of 2 KB in a round. The kernels accept some 90 of them.
 const MESSAGES: usize = 400;
 
-/// So many unread bytes, and the writer is in the middle of it.
-const BEGUN: usize = 32_000;
+/// When the client has this many unread bytes, the writer is in the middle of a batch.
+const PARTIAL: usize = 32_000;
 
-/// What was sent last.
+/// The text of the last message.
 const END: &str = "end";
 
-/// What a client is to be told, and the writer of its connection waits for.
+/// The queue of one client, which outlives its connections.
 struct Mailbox {
     messages: Sender<Vec<u8>>,
     queue: Receiver<Vec<u8>>,
-    /// What the writer of a connection that broke has left for the next.
-    left: Mutex<Vec<u8>>,
+    /// The bytes that the writer of a lost connection leaves for the next connection.
+    unwritten: Mutex<Vec<u8>>,
 }
 
-/// A writer: it ends when its connection breaks.
+/// The main function of a writer thread. It returns when its connection is lost.
 type Writer = fn(&Mailbox, &TcpStream) -> io::Result<()>;
 
-fn forget_the_rest(mailbox: &Mailbox, mut socket: &TcpStream) -> io::Result<()> {
+fn drop_the_batch(mailbox: &Mailbox, mut socket: &TcpStream) -> io::Result<()> {
     loop {
         socket.write_all(&mailbox.batch())?;
     }
 }
 
-fn begin_the_batch_again(mailbox: &Mailbox, mut socket: &TcpStream) -> io::Result<()> {
+fn repeat_the_batch(mailbox: &Mailbox, mut socket: &TcpStream) -> io::Result<()> {
     loop {
         let batch = mailbox.batch();
         if let Err(e) = socket.write_all(&batch) {
-            *mailbox.left.lock() = batch;
+            *mailbox.unwritten.lock() = batch;
             return Err(e);
         }
     }
 }
 
-fn go_on_where_it_broke(mailbox: &Mailbox, mut socket: &TcpStream) -> io::Result<()> {
+fn continue_the_batch(mailbox: &Mailbox, mut socket: &TcpStream) -> io::Result<()> {
     loop {
         let mut batch = mailbox.batch();
         while !batch.is_empty() {
             match socket.write(&batch) {
                 Ok(count) => drop(batch.drain(..count)),
                 Err(e) => {
-                    *mailbox.left.lock() = batch;
+                    *mailbox.unwritten.lock() = batch;
                     return Err(e);
                 }
             }
@@ -72,19 +72,19 @@ fn go_on_where_it_broke(mailbox: &Mailbox, mut socket: &TcpStream) -> io::Result
 impl Mailbox {
     fn new() -> Arc<Mailbox> {
         let (messages, queue) = unbounded();
-        let left = Mutex::default();
+        let unwritten = Mutex::default();
         Arc::new(Mailbox {
             messages,
             queue,
-            left,
+            unwritten,
         })
     }
 
-    /// What there is to write; waits until there is something.
+    /// Returns all bytes to write. Blocks until there are some.
     fn batch(&self) -> Vec<u8> {
-        let mut batch = mem::take(&mut *self.left.lock());
+        let mut batch = mem::take(&mut *self.unwritten.lock());
         if batch.is_empty() {
-            batch = self.queue.recv().expect("it holds a sender itself");
+            batch = self.queue.recv().expect("the mailbox holds a sender");
         }
         batch.extend(self.queue.try_iter().flatten());
         batch
@@ -97,16 +97,17 @@ impl Mailbox {
 }
 
 pub(super) fn experiment() -> io::Result<()> {
-    println!("{ROUNDS} times a client stops reading, and comes back on another connection;");
-    println!("of {MESSAGES} messages to it each time, so many were");
+    println!(
+        "{ROUNDS} times, a client stops reading and reconnects. Of {MESSAGES} messages each time:"
+    );
     println!("  {:22}   read   lost  twice   torn", "");
     for (name, writer, keeps_mailbox) in [
-        ("a new mailbox", forget_the_rest as Writer, false),
-        ("forget_the_rest", forget_the_rest, true),
-        ("begin_the_batch_again", begin_the_batch_again, true),
-        ("go_on_where_it_broke", go_on_where_it_broke, true),
+        ("a new mailbox", drop_the_batch as Writer, false),
+        ("drop_the_batch", drop_the_batch, true),
+        ("repeat_the_batch", repeat_the_batch, true),
+        ("continue_the_batch", continue_the_batch, true),
     ] {
-        print(name, || naively(writer, keeps_mailbox))?;
+        print(name, || with_naive_writer(writer, keeps_mailbox))?;
     }
     print("this server", with_this_server)
 }
@@ -128,8 +129,8 @@ fn print(name: &str, mut reconnect: impl FnMut() -> io::Result<[Vec<u8>; 2]>) ->
     Ok(())
 }
 
-/// The numbers of the messages in what was read from a connection, and how many lines are
-/// no part of one. A message that has not ended is the last, and no part of anything.
+/// Returns the numbers of the messages in these bytes of a connection, and the number of lines
+/// that belong to no message. An incomplete message at the end counts as neither.
 fn messages(bytes: &[u8]) -> (Vec<usize>, usize) {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text
@@ -149,18 +150,19 @@ fn messages(bytes: &[u8]) -> (Vec<usize>, usize) {
     (numbers, strays)
 }
 
-/// What a client reads from its first connection, and from the one on which it comes back.
-fn naively(writer: Writer, keeps_mailbox: bool) -> io::Result<[Vec<u8>; 2]> {
+/// Returns what a client reads from its first connection, and from the second one.
+fn with_naive_writer(writer: Writer, keeps_mailbox: bool) -> io::Result<[Vec<u8>; 2]> {
     let mut mailbox = Mailbox::new();
     let (server, client) = connection()?;
     let first = start(writer, &mailbox, &server);
     let (some, others) = (0..MESSAGES / 2, MESSAGES / 2..MESSAGES);
     some.for_each(|number| mailbox.send(&filling(number)));
     wait_for("something to be written", || {
-        matches!(client.peek(&mut [0; BEGUN]), Ok(BEGUN))
+        matches!(client.peek(&mut [0; PARTIAL]), Ok(PARTIAL))
     });
     others.for_each(|number| mailbox.send(&filling(number)));
-    // It is back before it has read any of that, so the old connection is cut.
+    // The client reconnects before it has read anything. So the server shuts the old socket
+    // down.
     let (next_server, next_client) = connection()?;
     server.shutdown(Shutdown::Both)?;
     let _ = first.join().expect("no panic");
@@ -172,7 +174,7 @@ fn naively(writer: Writer, keeps_mailbox: bool) -> io::Result<[Vec<u8>; 2]> {
     Ok([read_all(&client)?, read_up_to_end(&next_client)?])
 }
 
-/// The same with the real server.
+/// Does the same with the real server.
 fn with_this_server() -> io::Result<[Vec<u8>; 2]> {
     let server = Server::start(&["--queue", "4194304"]);
     let (mut bob, mut client) = (server.log_in("bob"), server.log_in("alice"));
@@ -184,14 +186,14 @@ fn with_this_server() -> io::Result<[Vec<u8>; 2]> {
     (0..MESSAGES).for_each(|number| send(&filling(number)));
     let mut next = server.connect();
     next.send_as(&client.token, "Set-name alice");
-    // Before that is done, what is read from the old connection makes room there for more.
+    // Wait for this first: reading from the old connection makes room for more messages there.
     server.expect_log("resumed session of alice");
     send(END);
     Ok([read_all(client.stream())?, read_up_to_end(next.stream())?])
 }
 
-/// Both ends of a connection, the server's first, with the send buffer that the real server
-/// has.
+/// Returns both ends of a connection, the server's first. Its send buffer has the size that the
+/// real server sets.
 fn connection() -> io::Result<(Arc<TcpStream>, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let client = TcpStream::connect(listener.local_addr()?)?;
@@ -209,14 +211,14 @@ fn start(
     thread::spawn(move || writer(&mailbox, &socket))
 }
 
-/// All that a connection that was closed still holds.
+/// Reads all that a closed connection still holds.
 fn read_all(mut socket: &TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     socket.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// All up to the message that is the last.
+/// Reads up to the end of the last message.
 fn read_up_to_end(mut socket: &TcpStream) -> io::Result<Vec<u8>> {
     let (mut bytes, mut buffer) = (Vec::new(), [0; 64 * 1024]);
     while !bytes.ends_with(format!(" {END}\r\n").as_bytes()) {

@@ -1,38 +1,38 @@
-//! The exercise of chapter 9: nothing is lost, not even what the kernel had taken.
+//! The exercise of chapter 9: delivery with acknowledgements.
 //!
-//! What a kernel has taken when a connection breaks may never be read, and only the client
-//! knows. So here every message has a number, and the client says now and then up to which it
-//! has them all. `Mailbox` below forgets a message when it has been written. Change it, so
-//! that
+//! If a connection is lost, bytes that the kernel had accepted may never be read. Only the client
+//! knows which. So every message has a number. From time to time the client sends a number up to
+//! which it has all messages. `Mailbox` below forgets a message when it has been written. Change
+//! it as follows:
 //!
-//! - a message is kept until it is acknowledged, and no longer;
-//! - a connection begins behind the last message that its client has seen, and goes on in
-//!   order from there, whatever was written to an earlier one;
-//! - an acknowledgement that comes late changes nothing, and one for what the client cannot
-//!   have seen counts for no more than what was written.
+//! - A message is kept until it is acknowledged, and no longer.
+//! - A connection starts behind the last message that its client has seen. It goes on in order
+//!   from there, whatever was written to an earlier connection.
+//! - An acknowledgement that arrives late changes nothing. One for messages that were not written
+//!   yet counts only up to the last written message.
 
 use std::collections::VecDeque;
 
-/// What is wanted of a session's queue.
+/// The methods of a session's queue.
 pub(crate) trait Outbox: Default {
-    /// Queues a message. The first has the number 1, the next 2, and so on.
+    /// Enqueues a message. The first has the number 1, the next 2, and so on.
     fn send(&mut self, text: &str);
 
-    /// What is to be written to the connection next, a message with its number, if there is
-    /// something. It counts as written.
+    /// Returns the next message to write to the connection, with its number. It then counts as
+    /// written.
     fn next(&mut self) -> Option<(u64, String)>;
 
-    /// The client has all messages up to this one.
+    /// Handles an acknowledgement: the client has all messages up to this one.
     fn acknowledge(&mut self, number: u64);
 
-    /// There is another connection, whose client has seen all messages up to this one.
+    /// Starts another connection. Its client has seen all messages up to this one.
     fn resume(&mut self, seen: u64);
 
-    /// How many messages are kept.
+    /// Returns the number of kept messages.
     fn kept(&self) -> usize;
 }
 
-/// A session's queue. This is what you change.
+/// A session's queue. Change this type and its methods.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     messages: VecDeque<String>,
@@ -78,10 +78,10 @@ mod test {
     }
 
     fn check<O: Outbox>() {
-        what_was_not_read_comes_again::<O>();
-        what_is_acknowledged_is_not_kept::<O>();
-        an_acknowledgement_may_be_late_or_a_lie::<O>();
-        whatever_breaks_everything_is_read_once_and_in_order::<O>();
+        unread_messages_are_sent_again::<O>();
+        acknowledged_messages_are_not_kept::<O>();
+        late_or_false_acknowledgement_does_no_harm::<O>();
+        all_messages_are_read_once_in_order_after_any_loss::<O>();
     }
 
     fn send_three<O: Outbox>() -> O {
@@ -98,7 +98,7 @@ mod test {
             .collect()
     }
 
-    fn what_was_not_read_comes_again<O: Outbox>() {
+    fn unread_messages_are_sent_again<O: Outbox>() {
         let mut outbox = send_three::<O>();
         assert_eq!(outbox.next(), Some((1, "one".to_owned())));
         assert_eq!(outbox.next(), Some((2, "two".to_owned())));
@@ -106,7 +106,7 @@ mod test {
         assert_eq!(
             outbox.next(),
             Some((2, "two".to_owned())),
-            "it was written, and not seen"
+            "a message that was written and not seen"
         );
         outbox.resume(1);
         assert_eq!(rest(&mut outbox), [2, 3]);
@@ -116,18 +116,18 @@ mod test {
         assert_eq!(outbox.next(), Some((4, "four".to_owned())));
     }
 
-    fn what_is_acknowledged_is_not_kept<O: Outbox>() {
+    fn acknowledged_messages_are_not_kept<O: Outbox>() {
         let mut outbox = send_three::<O>();
         assert_eq!(outbox.kept(), 3);
         rest(&mut outbox);
-        assert_eq!(outbox.kept(), 3, "it may have to be written again");
+        assert_eq!(outbox.kept(), 3, "they may have to be written again");
         outbox.acknowledge(2);
         assert_eq!(outbox.kept(), 1);
         outbox.resume(3);
-        assert_eq!(outbox.kept(), 0, "who resumes says what it has, too");
+        assert_eq!(outbox.kept(), 0, "resuming acknowledges too");
     }
 
-    fn an_acknowledgement_may_be_late_or_a_lie<O: Outbox>() {
+    fn late_or_false_acknowledgement_does_no_harm<O: Outbox>() {
         let mut outbox = send_three::<O>();
         outbox.next();
         outbox.next();
@@ -137,22 +137,22 @@ mod test {
         outbox.acknowledge(u64::MAX);
         assert_eq!(outbox.kept(), 1, "three was never written");
         outbox.resume(0);
-        assert_eq!(rest(&mut outbox), [3], "what was acknowledged is gone");
+        assert_eq!(rest(&mut outbox), [3], "acknowledged messages are not kept");
         outbox.resume(u64::MAX);
         outbox.send("four");
         assert_eq!(rest(&mut outbox), [4]);
     }
 
-    /// What happens next.
+    /// One step of a random test.
     #[derive(Clone, Debug)]
     enum Step {
         Send,
-        /// So many messages are written, if there are so many.
+        /// At most this many messages are written.
         Write(usize),
-        /// The client reads so many of those that were written to its connection.
+        /// The client reads at most this many of the messages that were written.
         Read(usize),
         Acknowledge,
-        /// The connection breaks, with all that was not read, and the client comes back.
+        /// The connection is lost with its unread messages, and the client resumes.
         Break,
     }
 
@@ -167,7 +167,7 @@ mod test {
         prop::collection::vec(step, 0..200)
     }
 
-    fn whatever_breaks_everything_is_read_once_and_in_order<O: Outbox>() {
+    fn all_messages_are_read_once_in_order_after_any_loss<O: Outbox>() {
         let config = Config {
             failure_persistence: None,
             ..Config::default()

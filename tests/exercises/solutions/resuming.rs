@@ -1,15 +1,15 @@
 use crate::resuming::Outbox;
 use std::collections::VecDeque;
 
-/// Keeps what is not acknowledged, and how many of these were written to this connection.
+/// A queue that keeps each message until it is acknowledged.
 #[derive(Default)]
 pub(crate) struct Mailbox {
     messages: VecDeque<String>,
-    /// The number of the last message that is kept no more.
+    /// The number of the last acknowledged message, which is not kept.
     acknowledged: u64,
-    /// How many of the messages were written to this connection.
+    /// How many of the kept messages were written to this connection.
     written: usize,
-    /// The number of the last that was written to any.
+    /// The number of the last message that was written to any connection.
     last_written: u64,
 }
 
@@ -28,7 +28,7 @@ impl Outbox for Mailbox {
 
     fn acknowledge(&mut self, number: u64) {
         let number = number.min(self.last_written);
-        // As many as are kept at most, so it is a usize.
+        // At most the number of kept messages, so it fits into a usize.
         let count = number.saturating_sub(self.acknowledged) as usize;
         self.messages.drain(..count);
         self.acknowledged += count as u64;
