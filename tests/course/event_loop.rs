@@ -1,5 +1,5 @@
-//! Chapter 10: one thread and epoll, naively, beside two threads for each client: what a
-//! delivery and a client cost each of them, by the number of clients and of senders.
+//! Chapter 10: a naive event loop beside two threads for each client. Measures the cost of a
+//! delivery and of a client, for several numbers of clients and senders.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,10 +15,10 @@ use crate::generator;
 use crate::process;
 use crate::support::Server;
 
-/// How often each is measured, in turns.
+/// The number of measurements of each case.
 const ROUNDS: usize = 3;
 
-/// What is measured, and the load generator's arguments for it.
+/// The cases, each with the arguments for the load generator.
 const CASES: [(&str, &str); 6] = [
     (
         "1 of 10 sends",
@@ -40,15 +40,15 @@ const CASES: [(&str, &str); 6] = [
         "16 of 100 send",
         "--clients 100 --senders 16 --in-flight 16 --messages 1000 fanout",
     ),
-    ("50 pairs to and fro", "--pairs 50 --messages 5000 ping"),
+    ("50 pairs, ping-pong", "--pairs 50 --messages 5000 ping"),
 ];
 
-/// Of the case with the most clients, whose memory is looked at.
-const MOST: usize = 2;
+/// The index of the case with the most clients, which gives the memory per client.
+const LARGEST_CASE: usize = 2;
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// Everyone in one thread.
+/// A server with all clients in one thread.
 struct EventLoop {
     poll: Poll,
     listener: TcpListener,
@@ -72,10 +72,10 @@ impl EventLoop {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept()?,
-                    client => self.read_and_carry_out(client),
+                    client => self.read_and_execute(client),
                 }
             }
-            // Only now: what several have said since is one write for each who hears it.
+            // Write last, so that the messages of several senders share a write.
             self.clients.retain(|_, client| client.write().is_ok());
         }
     }
@@ -86,7 +86,7 @@ impl Client {
         while !self.unwritten.is_empty() {
             match self.socket.write(&self.unwritten) {
                 Ok(count) => drop(self.unwritten.drain(..count)),
-                // When there is room again, that is an event.
+                // An event follows when the kernel accepts more.
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e),
             }
@@ -134,7 +134,7 @@ impl EventLoop {
         }
     }
 
-    fn read_and_carry_out(&mut self, token: Token) {
+    fn read_and_execute(&mut self, token: Token) {
         let Some(client) = self.clients.get_mut(&token) else {
             return;
         };
@@ -145,7 +145,7 @@ impl EventLoop {
             let request = &unread[done..done + length];
             let body = request.split(|byte| *byte == b'\n').nth(2);
             let body = body.and_then(|body| str::from_utf8(body).ok());
-            self.carry_out(token, body.unwrap_or("").trim_end());
+            self.execute(token, body.unwrap_or("").trim_end());
             done += length;
         }
         unread.drain(..done);
@@ -157,22 +157,22 @@ impl EventLoop {
         }
     }
 
-    /// As much of the protocol as a load needs.
-    fn carry_out(&mut self, token: Token, request: &str) {
+    /// Executes a request. It implements the part of the protocol that a load test needs.
+    fn execute(&mut self, token: Token, request: &str) {
         let name = self.clients[&token].name.clone();
         let (command, rest) = request.split_once(' ').unwrap_or((request, ""));
-        let answer = match command {
+        let response = match command {
             "Set-name" => {
                 self.names.insert(rest.to_owned(), token);
                 let client = self.clients.get_mut(&token);
-                client.expect("it asks").name = rest.to_owned();
+                client.expect("the sender").name = rest.to_owned();
                 format!("You are {rest}")
             }
             "Broadcast-message" => {
                 let data = format!("Incoming-message broadcast {name} {rest}");
                 for (other, client) in &mut self.clients {
                     if *other != token {
-                        client.tell(*other, &data);
+                        client.queue(*other, &data);
                     }
                 }
                 format!("Delivered to {}", self.clients.len() - 1)
@@ -183,15 +183,15 @@ impl EventLoop {
                 let other = self.names.get(to).copied();
                 let client = other.and_then(|other| self.clients.get_mut(&other));
                 if let Some((other, client)) = other.zip(client) {
-                    client.tell(other, &data);
+                    client.queue(other, &data);
                 }
                 format!("Delivered to {to}")
             }
             "Quit" => "Goodbye".to_owned(),
             _ => "Pong".to_owned(),
         };
-        let client = self.clients.get_mut(&token).expect("it asks");
-        client.tell(token, &answer);
+        let client = self.clients.get_mut(&token).expect("the sender");
+        client.queue(token, &response);
         if command == "Quit" {
             let _ = client.write();
             let _ = client.socket.shutdown(Shutdown::Write);
@@ -200,7 +200,7 @@ impl EventLoop {
 }
 
 impl Client {
-    /// Reads what has come; false if that is the end.
+    /// Reads all input that has arrived. Returns false at the end of input.
     fn read(&mut self) -> bool {
         let mut buffer = [0; 64 * 1024];
         loop {
@@ -212,13 +212,13 @@ impl Client {
         }
     }
 
-    fn tell(&mut self, token: Token, data: &str) {
-        // To a Vec, so it cannot fail.
+    fn queue(&mut self, token: Token, data: &str) {
+        // A write to a Vec cannot fail.
         let _ = write!(self.unwritten, "200 OK\r\n{:032x}\r\n{data}\r\n", token.0);
     }
 }
 
-/// How many bytes three lines are, if there are so many.
+/// Returns the length of the first three lines, if there are three.
 fn length_of_three_lines(bytes: &[u8]) -> Option<usize> {
     let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
     ends.map(|(at, _)| at + 1).nth(2)
@@ -228,55 +228,55 @@ pub(super) fn event_loop() -> io::Result<()> {
     EventLoop::bind()?.run()
 }
 
-/// What a case has come to, on one server.
+/// The measurement of a case on one server.
 #[derive(Clone, Copy)]
-struct Figures {
+struct Metrics {
     cpu: f64,
     memory: f64,
     threads: f64,
 }
 
 pub(super) fn experiment() -> io::Result<()> {
-    println!("processor time of the server for a delivery, in µs; 16 messages are in flight");
-    println!("  {:21} plain form  this server  event loop", "");
-    let mut of_most = [[0.0; 3]; 2];
+    println!("processor time of the server per delivery, in µs, with 16 messages in flight");
+    println!("  {:21} writers only  this server  event loop", "");
+    let mut per_client = [[0.0; 3]; 2];
     for (number, (name, arguments)) in CASES.into_iter().enumerate() {
         let mut runs = [const { Vec::new() }; 3];
-        // In turns, because the machine has its moods.
+        // In turns, because the load of the machine changes.
         for _ in 0..ROUNDS {
             runs[0].push(measure(&format!("{arguments} -- --no-direct-writes"))?);
             runs[1].push(measure(arguments)?);
             runs[2].push(measure_event_loop(arguments)?);
         }
-        let median = |figure: fn(&Figures) -> f64| runs.each_ref().map(|runs| median(runs, figure));
-        let [plain, ours, other] = median(|it| it.cpu);
-        println!("  {name:21} {plain:10.2}  {ours:11.2}  {other:10.2}");
-        if number == MOST {
-            of_most = [median(|it| it.memory), median(|it| it.threads)];
+        let median = |metric: fn(&Metrics) -> f64| runs.each_ref().map(|runs| median(runs, metric));
+        let [writers, ours, other] = median(|it| it.cpu);
+        println!("  {name:21} {writers:12.2}  {ours:11.2}  {other:10.2}");
+        if number == LARGEST_CASE {
+            per_client = [median(|it| it.memory), median(|it| it.threads)];
         }
     }
-    println!("what each of 1000 clients adds to the server");
-    for (name, [plain, ours, other]) in ["memory, KiB", "threads"].into_iter().zip(of_most) {
-        println!("  {name:21} {plain:10.1}  {ours:11.1}  {other:10.1}");
+    println!("per client, with 1000 clients");
+    for (name, [writers, ours, other]) in ["memory, KiB", "threads"].into_iter().zip(per_client) {
+        println!("  {name:21} {writers:12.1}  {ours:11.1}  {other:10.1}");
     }
     Ok(())
 }
 
-fn median(runs: &[Figures], figure: impl Fn(&Figures) -> f64) -> f64 {
-    let mut values: Vec<f64> = runs.iter().map(figure).collect();
+fn median(runs: &[Metrics], metric: impl Fn(&Metrics) -> f64) -> f64 {
+    let mut values: Vec<f64> = runs.iter().map(metric).collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-fn measure_event_loop(arguments: &str) -> io::Result<Figures> {
+fn measure_event_loop(arguments: &str) -> io::Result<Metrics> {
     let server = Server::start_by(process("event-loop"), &[], |_| {});
     let (address, pid) = (server.address, server.pid().as_raw_nonzero());
     measure(&format!("--address {address} --pid {pid} {arguments}"))
 }
 
 /// Runs the load generator with these arguments.
-fn measure(arguments: &str) -> io::Result<Figures> {
-    let name = format!("the-end-{}.json", std::process::id());
+fn measure(arguments: &str) -> io::Result<Metrics> {
+    let name = format!("event-loop-{}.json", std::process::id());
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let json = format!("--json={}", path.display());
     let arguments = arguments.split(' ').map(str::to_owned);
@@ -284,14 +284,14 @@ fn measure(arguments: &str) -> io::Result<Figures> {
     generator::run(&arguments, &mut io::sink()).map_err(|e| io::Error::other(e.to_string()))?;
     let report = fs::read_to_string(&path)?;
     fs::remove_file(&path)?;
-    let figure = |name: &str| {
+    let metric = |name: &str| {
         let (_, rest) = report.split_once(&format!("\"{name}\":"))?;
         rest.split([',', '}']).next()?.parse().ok()
     };
-    let figure = |name| figure(name).ok_or_else(|| io::Error::other(format!("no {name}")));
-    Ok(Figures {
-        cpu: figure("cpu_per_delivery_us")?,
-        memory: figure("rss_per_client_kib")?,
-        threads: figure("threads_per_client")?,
+    let metric = |name| metric(name).ok_or_else(|| io::Error::other(format!("no {name}")));
+    Ok(Metrics {
+        cpu: metric("cpu_per_delivery_us")?,
+        memory: metric("rss_per_client_kib")?,
+        threads: metric("threads_per_client")?,
     })
 }

@@ -1,14 +1,14 @@
-//! The exercise of chapter 10: several loops, and still one room.
+//! The exercise of chapter 10: several event loops, one room.
 //!
-//! `start` below runs several event loops, each in a thread of its own with a part of the
-//! clients, so that more than one processor has something to do. What a client says is heard
-//! by those of the same loop only. Change it, so that
+//! `start` below runs several event loops, so that several processors have work. Each loop has a
+//! thread of its own and a part of the clients. A client's line reaches only the clients of the
+//! same loop. Change it as follows:
 //!
-//! - each line is heard by every other client, on whichever loop, whole and once;
-//! - lines of one sender are heard in the order in which it sent them;
-//! - a loop still waits in `poll`, without a timeout, while it has nothing to do.
+//! - Each line reaches every other client, on any loop, complete and once.
+//! - The lines of one sender arrive in the order in which it sent them.
+//! - An idle loop still waits in `poll`, without a timeout.
 //!
-//! Nothing is shared between the loops but their inboxes; it should stay so.
+//! The loops share only their inboxes. Keep it so.
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -19,13 +19,13 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// The first that a client is told, when everything that is said from now on reaches it.
+/// The first line that a client gets. From then on, it gets the lines of all other clients.
 pub(crate) const WELCOME: &[u8] = b"welcome\n";
 
-/// Which event is an inbox's; clients count from 1.
+/// The token of an inbox's events. The tokens of clients start at 1.
 pub(crate) const INBOX: Token = Token(0);
 
-/// A client, of whichever loop.
+/// A client of a loop.
 pub(crate) struct Client {
     socket: TcpStream,
     unread: Vec<u8>,
@@ -33,7 +33,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Has a loop told of what happens to this socket.
+    /// Registers the socket for events of this loop.
     pub(crate) fn new(mut socket: TcpStream, poll: &Poll, token: Token) -> io::Result<Client> {
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut socket, token, both)?;
@@ -44,8 +44,8 @@ impl Client {
         })
     }
 
-    /// Reads what has come. Gives the lines that are whole, with their ends, and whether
-    /// more may follow.
+    /// Reads all input that has arrived. Returns the complete lines, with their line ends, and
+    /// whether more may follow.
     pub(crate) fn read(&mut self) -> (Vec<u8>, bool) {
         let mut buffer = [0; 16 * 1024];
         let is_open = loop {
@@ -60,13 +60,12 @@ impl Client {
         (mem::replace(&mut self.unread, rest), is_open)
     }
 
-    /// Notes down what it is to be told.
-    pub(crate) fn tell(&mut self, lines: &[u8]) {
+    /// Queues lines for the client.
+    pub(crate) fn queue(&mut self, lines: &[u8]) {
         self.unwritten.extend_from_slice(lines);
     }
 
-    /// Writes what there is, as far as the kernel takes it. When it takes more, that is an
-    /// event.
+    /// Writes the queued bytes that the kernel accepts. An event follows when it accepts more.
     pub(crate) fn write(&mut self) -> io::Result<()> {
         while !self.unwritten.is_empty() {
             match self.socket.write(&self.unwritten) {
@@ -79,8 +78,8 @@ impl Client {
     }
 }
 
-/// Serves who connects with so many loops, which take turns. This, and what follows, is
-/// what you change.
+/// Serves all clients that connect. The loops get them in turn. Change this function and all code
+/// below, up to the test.
 pub(crate) fn start(listener: TcpListener, loops: usize) -> io::Result<()> {
     let mut inboxes = Vec::new();
     for _ in 0..loops {
@@ -115,7 +114,7 @@ struct Loop {
     poll: Poll,
     inbox: Receiver<TcpStream>,
     clients: HashMap<Token, Client>,
-    /// The last client's.
+    /// The number of the last client.
     last: usize,
 }
 
@@ -126,15 +125,15 @@ impl Loop {
             self.poll.poll(&mut events, None)?;
             for event in &events {
                 match event.token() {
-                    INBOX => self.look_into_inbox()?,
-                    client => self.hear(client),
+                    INBOX => self.empty_inbox()?,
+                    client => self.read_from(client),
                 }
             }
             self.clients.retain(|_, client| client.write().is_ok());
         }
     }
 
-    fn look_into_inbox(&mut self) -> io::Result<()> {
+    fn empty_inbox(&mut self) -> io::Result<()> {
         for socket in self.inbox.try_iter() {
             self.last += 1;
             let token = Token(self.last);
@@ -144,7 +143,7 @@ impl Loop {
         Ok(())
     }
 
-    fn hear(&mut self, token: Token) {
+    fn read_from(&mut self, token: Token) {
         let Some(client) = self.clients.get_mut(&token) else {
             return;
         };
@@ -154,7 +153,7 @@ impl Loop {
         }
         for (other, client) in &mut self.clients {
             if *other != token {
-                client.tell(&lines);
+                client.queue(&lines);
             }
         }
     }
@@ -189,54 +188,54 @@ mod test {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let server = listener.local_addr().expect("bound");
         start(listener, LOOPS).expect("loops");
-        what_one_says_the_others_hear(server);
-        what_many_say_everyone_hears_whole_once_and_in_order(server);
-        who_leaves_is_heard_to_the_end(server);
+        line_reaches_all_other_clients(server);
+        concurrent_lines_arrive_whole_once_and_in_order(server);
+        last_line_before_a_disconnect_arrives(server);
     }
 
-    /// A client that has been welcomed.
+    /// A client that has read the first line.
     struct Client(BufReader<TcpStream>);
 
     impl Client {
         fn connect(server: SocketAddr) -> Client {
-            let socket = TcpStream::connect(server).expect("it listens");
+            let socket = TcpStream::connect(server).expect("a listener");
             socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
             let mut client = Client(BufReader::new(socket));
-            assert_eq!(client.hear().as_bytes(), WELCOME);
+            assert_eq!(client.next_line().as_bytes(), WELCOME);
             client
         }
 
-        fn say(&self, text: &str) {
+        fn send(&self, text: &str) {
             let mut socket = self.0.get_ref();
-            socket.write_all(text.as_bytes()).expect("it reads");
+            socket.write_all(text.as_bytes()).expect("an open socket");
         }
 
-        fn hear(&mut self) -> String {
+        fn next_line(&mut self) -> String {
             let mut line = String::new();
             match self.0.read_line(&mut line) {
                 Ok(1..) => line,
                 Ok(0) => panic!("the connection was closed"),
-                Err(e) => panic!("nothing is heard for {DEADLINE:?}: {e}"),
+                Err(e) => panic!("no line within {DEADLINE:?}: {e}"),
             }
         }
     }
 
-    fn what_one_says_the_others_hear(server: SocketAddr) {
-        // As many as are on each loop, and one more.
+    fn line_reaches_all_other_clients(server: SocketAddr) {
+        // One client for each loop, and one more, so that two share a loop.
         let mut clients: Vec<Client> = (0..=LOOPS).map(|_| Client::connect(server)).collect();
         for sender in 0..clients.len() {
-            clients[sender].say("hel");
-            clients[sender].say("lo\nhow are you?\n");
+            clients[sender].send("hel");
+            clients[sender].send("lo\nhow are you?\n");
             for (number, client) in clients.iter_mut().enumerate() {
                 if number != sender {
-                    assert_eq!(client.hear(), "hello\n");
-                    assert_eq!(client.hear(), "how are you?\n");
+                    assert_eq!(client.next_line(), "hello\n");
+                    assert_eq!(client.next_line(), "how are you?\n");
                 }
             }
         }
     }
 
-    fn what_many_say_everyone_hears_whole_once_and_in_order(server: SocketAddr) {
+    fn concurrent_lines_arrive_whole_once_and_in_order(server: SocketAddr) {
         const CLIENTS: usize = 9;
         const LINES: usize = 300;
         let clients: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(server)).collect();
@@ -246,18 +245,20 @@ mod test {
                 scope.spawn(move || {
                     for number in 0..LINES {
                         let line = format!("{own} {number}\n");
-                        (&sending).write_all(line.as_bytes()).expect("it reads");
+                        (&sending)
+                            .write_all(line.as_bytes())
+                            .expect("an open socket");
                     }
                 });
                 scope.spawn(move || {
                     let mut next = [0; CLIENTS];
                     for _ in 0..LINES * (CLIENTS - 1) {
-                        let line = client.hear();
+                        let line = client.next_line();
                         let pair = line.trim_end().split_once(' ');
                         let (sender, number) = pair.unwrap_or_else(|| panic!("{line:?}"));
                         let sender: usize = sender.parse().expect("a sender");
-                        assert_ne!(sender, own, "its own line has come back");
-                        assert_eq!(number.parse(), Ok(next[sender]), "of {sender} to {own}");
+                        assert_ne!(sender, own, "the client got its own line");
+                        assert_eq!(number.parse(), Ok(next[sender]), "from {sender} to {own}");
                         next[sender] += 1;
                     }
                 });
@@ -265,12 +266,12 @@ mod test {
         });
     }
 
-    fn who_leaves_is_heard_to_the_end(server: SocketAddr) {
+    fn last_line_before_a_disconnect_arrives(server: SocketAddr) {
         for _ in 0..20 {
             let (left, mut right) = (Client::connect(server), Client::connect(server));
-            left.say("bye\n");
+            left.send("bye\n");
             drop(left);
-            assert_eq!(right.hear(), "bye\n");
+            assert_eq!(right.next_line(), "bye\n");
         }
     }
 }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-/// What a loop finds in its inbox.
+/// A message in the inbox of a loop.
 enum Message {
     Client(TcpStream),
-    /// What was said on another loop. One sender's lines come through one loop and one
-    /// channel, and so stay in order.
+    /// Lines from another loop. All lines of a sender come through one loop and one channel, so
+    /// they stay in order.
     Lines(Arc<[u8]>),
 }
 
-/// The way to a loop from other threads.
+/// A handle to a loop, for other threads.
 struct Remote {
     inbox: Sender<Message>,
     waker: Waker,
@@ -72,7 +72,7 @@ struct Loop {
     inbox: Receiver<Message>,
     clients: HashMap<Token, Client>,
     last: usize,
-    /// Which of the remotes is its own.
+    /// The index of this loop in `remotes`.
     number: usize,
     remotes: Arc<[Remote]>,
 }
@@ -84,15 +84,15 @@ impl Loop {
             self.poll.poll(&mut events, None)?;
             for event in &events {
                 match event.token() {
-                    INBOX => self.look_into_inbox()?,
-                    client => self.hear(client)?,
+                    INBOX => self.empty_inbox()?,
+                    client => self.read_from(client)?,
                 }
             }
             self.clients.retain(|_, client| client.write().is_ok());
         }
     }
 
-    fn look_into_inbox(&mut self) -> io::Result<()> {
+    fn empty_inbox(&mut self) -> io::Result<()> {
         for message in self.inbox.try_iter() {
             match message {
                 Message::Client(socket) => {
@@ -102,14 +102,14 @@ impl Loop {
                     self.clients.insert(token, client);
                 }
                 Message::Lines(lines) => {
-                    self.clients.values_mut().for_each(|it| it.tell(&lines));
+                    self.clients.values_mut().for_each(|it| it.queue(&lines));
                 }
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, token: Token) -> io::Result<()> {
+    fn read_from(&mut self, token: Token) -> io::Result<()> {
         let Some(client) = self.clients.get_mut(&token) else {
             return Ok(());
         };
@@ -122,7 +122,7 @@ impl Loop {
         }
         for (other, client) in &mut self.clients {
             if *other != token {
-                client.tell(&lines);
+                client.queue(&lines);
             }
         }
         let lines: Arc<[u8]> = lines.into();
