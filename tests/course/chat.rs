@@ -1,5 +1,5 @@
-//! A client of a chat server: of the naive ones of the experiments, where whatever is said
-//! is one line, and of this one, where it is three.
+//! A client for the naive servers of the experiments and for this server. A message is one line
+//! for a naive server, and three lines for this one.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -7,42 +7,42 @@ use std::time::Duration;
 
 use crate::support::Server;
 
-/// How long a client waits for an answer before it is said to get none.
+/// How long a client waits for a response.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How a server wants to be talked to.
+/// The format of a server's requests and messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Dialect {
-    /// What stands before a name that one takes.
+    /// The text before the name in a login request.
     join: &'static str,
-    /// What stands before a message to all others.
+    /// The text before the message in a broadcast request.
     say: &'static str,
-    /// Whatever it says has so many lines, of which the last says it.
+    /// The number of lines in a message from the server. The last one has the data.
     lines: usize,
 }
 
-/// The first line is the name, every other one a message.
+/// The format of the naive servers. The first line is the name, all others are messages.
 pub(crate) const NAIVE: Dialect = Dialect {
     join: "",
     say: "",
     lines: 1,
 };
 
-/// The protocol of this server.
+/// The format of this server.
 pub(crate) const OURS: Dialect = Dialect {
     join: "\n\nSet-name ",
     say: "\n\nBroadcast-message ",
     lines: 3,
 };
 
-/// Somebody in a chat.
+/// A client that has logged in.
 pub(crate) struct Chatter {
     dialect: Dialect,
     socket: BufReader<TcpStream>,
 }
 
 impl Chatter {
-    /// Connects, and has been told that the name is taken.
+    /// Connects, logs in, and waits for the response.
     pub(crate) fn join(server: &Server, dialect: Dialect, name: &str) -> io::Result<Chatter> {
         let socket = TcpStream::connect(server.address)?;
         socket.set_nodelay(true)?;
@@ -56,14 +56,14 @@ impl Chatter {
         Ok(chatter)
     }
 
-    /// Says something to all others, and gives the answer. The error is
-    /// [a timeout](is_timeout) if there is none.
+    /// Broadcasts a text, and returns the response. Without a response, the error is
+    /// [a timeout](is_timeout).
     pub(crate) fn say(&mut self, text: &str) -> io::Result<String> {
         self.send(self.dialect.say, text)?;
         self.next()
     }
 
-    /// What the server says next.
+    /// Returns the data of the next message from the server.
     pub(crate) fn next(&mut self) -> io::Result<String> {
         let mut line = String::new();
         for _ in 0..self.dialect.lines {
@@ -81,7 +81,7 @@ impl Chatter {
     }
 }
 
-/// Whether there was no answer in time, which is how the kernel says it.
+/// Returns whether a read has timed out. The kernel reports that as `EAGAIN`.
 pub(crate) fn is_timeout(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::WouldBlock
 }
