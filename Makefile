@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 .PHONY: help run client test check doc demo experiments experiment exercise bench bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 run: cargo ## start the server on 127.0.0.1:1313 (the first build takes about a minute); options: make run ARGS='--help'
 	cargo run --release --locked --no-default-features --bin chat-server -- $(ARGS)

@@ -1,6 +1,6 @@
-# The results of scripts/bench-peers as columns for gnuplot: the medians of one $figure of
-# the fanouts with one sender and a window of eight, over the number of clients. $suffix is
-# empty or -deliveries, the end of the names of the cases.
+# Prints the results of scripts/bench-peers as columns for gnuplot: the median of $figure by
+# the number of clients, for the fan-out cases with one sender and a window of eight. $suffix
+# is the end of the case names: empty or -deliveries.
 
 def median: sort | if length == 0 then "?"
   elif length % 2 == 1 then .[length / 2 | floor]

@@ -1,12 +1,12 @@
-# The results of scripts/bench-peers as Markdown: the origin of the run, then a table for
-# each kind of case. A row is a case and a server. It has the median of each figure, with
+# Prints the results of scripts/bench-peers as Markdown: the origin of the run, then a table
+# for each kind of case. A row is a case and a server. It has the median of each figure, with
 # the ratios to the better peer and to the floor.
 
 def median: sort | if length == 0 then null
   elif length % 2 == 1 then .[length / 2 | floor]
   else (.[length / 2 - 1] + .[length / 2]) / 2 end;
 
-# Three digits at least, and all of a whole number.
+# Rounds to three digits. A larger number keeps all digits of its whole part.
 def short: if . == null then "–"
   elif . == 0 or . >= 100 then round | tostring
   elif . >= 10 then . * 10 | round / 10 | tostring
@@ -33,7 +33,7 @@ def compared($kind):
            ["threads per client", "threads_per_client", 0],
            ["idle CPU, ms/s", "idle_cpu_ms_per_s", 0]] }[$kind];
 
-# Above 1: $mine is ahead of the best of $others.
+# Returns the ratio of $mine to the best of $others. Above 1, $mine is better.
 def ratio($mine; $others; $better):
   ($others | map(values | select(. > 0))) as $others
   | if $better == 0 or ($mine // 0) == 0 or ($others | length) == 0 then null
@@ -49,7 +49,7 @@ def head($words; $numbers):
 
 . as {$about, $ours, $peers, $echoes, $floor, $runs}
 | ($ours + $peers + $echoes + [$floor]) as $servers
-# The order of the cases is that in which they ran.
+# The cases are in the order of the run.
 | (reduce $runs[] as {$case, $kind}
   ([]; if any(.[]; .[0] == $case) then . else . + [[$case, $kind]] end)) as $cases
 | def value($case; $server; $figure):
