@@ -18,7 +18,7 @@
 //! # How it fails
 //!
 //! In `make experiment CHAPTER=clean_close`, four kinds of clients disconnect, a hundred of
-//! each. Three kinds send more text behind their `Quit`, as a user does who has pasted a page.
+//! each. Three kinds send more text behind their `Quit`, as after a paste.
 //!
 //! ```text
 //! the last message to 100 clients of each kind:
@@ -55,8 +55,8 @@
 //!
 //! # The fix
 //!
-//! Send the message, end *your own output*, read and drop the rest of the input, and close when
-//! the client has closed its side too:
+//! Send the message and end *your own output*. Then read and drop input until the client has
+//! closed its side, and close:
 //!
 //! - The [`writer`] thread writes all that is queued, and then calls `shutdown(Write)` (its
 //!   `close`). The end of input follows the last message and cannot overtake it.
@@ -72,10 +72,10 @@
 //! that is told to stop should stop.
 //!
 //! What it costs: two threads without work, for at most a second. And the guarantee is not
-//! complete. A client may need more than that second to read the bytes that are on their way,
-//! over a slow network or on a busy machine. Then it may lose them. SO_LINGER is often
-//! suggested for this problem, but it solves another one. It lets `close` wait for the bytes
-//! that were sent, and the close is still a reset.
+//! complete. Over a slow network or on a busy machine, a client may need more than that second.
+//! Then it may lose bytes that are on their way. SO_LINGER is often suggested for this problem,
+//! but it solves another one. It lets `close` wait for the bytes that were sent, and the close
+//! is still a reset.
 //!
 //! # Exercise
 //!

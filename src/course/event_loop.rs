@@ -67,10 +67,10 @@
 //!
 //! This time two expectations fail. After that come the limits of each design.
 //!
-//! *The number of clients does not matter.* If one client sends to 10, to 100 or to 1,000, a
-//! delivery by two threads for each client costs no more than one by the loop. Most of the cost
-//! is the write, and both designs need it. (The README has measurements up to 4,000 clients,
-//! beside two servers that are in wide use.)
+//! *The number of clients does not matter.* One client sends to 10, to 100 or to 1,000. With
+//! two threads for each client and direct writes, a delivery costs no more than with the loop.
+//! Most of the cost is the write, and both designs need it. (The README has measurements up to
+//! 4,000 clients, beside two servers that are in wide use.)
 //!
 //! *The number of senders does not matter either.* The loop seems ideal for that: it reads from
 //! all sixteen, and then writes once to each client. Sixteen reader threads that wake up with
@@ -94,8 +94,7 @@
 //! name: each call that blocks, blocks all clients. The loop has other faults. Its `unwritten`
 //! has no limit ([chapter 3](super::slow_reader)), one error of `accept` ends it, and it closes
 //! without a last message. A loop needs the other nine chapters too. In each of them, a place
-//! in the code where a thread waits becomes a state in a struct, and an event that goes on from
-//! there.
+//! where a thread waits becomes a state in a struct and an event.
 //!
 //! # The fix
 //!

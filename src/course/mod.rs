@@ -10,7 +10,7 @@
 //! | 1 | [`lines`] | reading lines from a stream |
 //! | 2 | [`fan_out`] | fan-out under a lock |
 //! | 3 | [`slow_reader`] | the slow reader |
-//! | 4 | [`thread_cost`] | the cost of a thread: memory and wake-ups; batching and direct writes |
+//! | 4 | [`thread_cost`] | the cost of a thread: memory, wake-ups, batching and direct writes |
 //! | 5 | [`stopping`] | stopping a blocked `accept`, `read` and `write` |
 //! | 6 | [`name_race`] | a race for a name |
 //! | 7 | [`clean_close`] | the last message before a close |

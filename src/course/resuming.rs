@@ -56,12 +56,12 @@
 //!
 //! ```text
 //! 10 times, a client stops reading and reconnects. Of 400 messages each time:
-//!                             read   lost  twice   torn
-//!   a new mailbox              949   3051      0      0
-//!   drop_the_batch            2949   1051      0      0
-//!   repeat_the_batch          4000      0    859      0
-//!   continue_the_batch        3990     10      0     10
-//!   this server               4000      0      0      0
+//!                            read   lost  twice   torn
+//!   a new mailbox             949   3051      0      0
+//!   drop_the_batch           2949   1051      0      0
+//!   repeat_the_batch         4000      0    859      0
+//!   continue_the_batch       3990     10      0     10
+//!   this server              4000      0      0      0
 //! ```
 //!
 //! *A batch that is being written is not in the queue.* `write_all` fails, and the batch is

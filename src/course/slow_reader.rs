@@ -58,8 +58,8 @@
 //!
 //! *Bounded, waiting* slows alice down to the speed of the slowest reader, which is zero. After
 //! 2,224 messages she gets no more responses. The next client that sends is blocked in the same
-//! way. The room stands still again, this time without a lock. (A timeout makes it stutter
-//! instead: [ssh-chat] waits up to five seconds for each message to a stuck user.)
+//! way. The room is blocked again, this time without a lock. (A timeout makes the room slow
+//! instead. [ssh-chat] waits up to five seconds for each message to a stuck user.)
 //!
 //! *Bounded, dropping* blocks no client, but the recipient cannot know that messages are
 //! missing. Carol gets 2,224 messages of 20,000. The limit is also a count: 256 messages of 2

@@ -73,7 +73,7 @@
 //! *Dropping a socket does not close it.* The descriptor is closed when the last `Arc` or clone
 //! is dropped, and the blocked thread has one. Some languages let you close a descriptor that
 //! another thread uses. That does not help either. On Linux the call continues on the old
-//! socket, and the number of the descriptor may already belong to another client ([close(2)],
+//! socket. Meanwhile another client may get the number of the descriptor ([close(2)],
 //! "Multithreaded processes and close()").
 //!
 //! *A timeout works*, at two costs. The shutdown takes as long as the timeout. And idle threads

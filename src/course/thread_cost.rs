@@ -1,4 +1,4 @@
-//! Chapter 4: the cost of a thread: memory and wake-ups; batching and direct writes.
+//! Chapter 4: the cost of a thread: memory, wake-ups, batching and direct writes.
 //!
 //! This server starts two threads for each client: a reader and a writer. Threads are
 //! expensive, but not where most programmers look.
@@ -47,8 +47,8 @@
 //! A waiting thread has touched 10 KiB, whatever the size of its stack. It also needs 16 KiB
 //! for its stack in the kernel. A larger stack costs page tables, and counts for limits on
 //! address space. Memory is used by the pages that the code *touches*. A buffer of 16 KiB on
-//! the stack costs 16 KiB for each idle client, for as long as the thread lives, because a
-//! touched page of a stack is never released.
+//! the stack costs 16 KiB for each idle client. It costs them as long as the thread lives,
+//! because a touched page of a stack is never released.
 //!
 //! ```text
 //! processor time per delivery, a broadcast to 100 clients, in µs:
@@ -59,9 +59,9 @@
 //! ```
 //!
 //! *The wake-up is expensive.* The same bytes go into the same sockets, and cost more than
-//! three times as much if a thread must be woken for them. The message goes into a queue,
-//! futex(2) wakes the thread that sleeps there, the scheduler finds a processor for it, and it
-//! goes back to sleep. In a room of 100 clients this happens 99 times for each message.
+//! three times as much if a thread must be woken for them. The message goes into a queue.
+//! futex(2) wakes the thread that sleeps there. The scheduler finds a processor for it. At the
+//! end, it goes back to sleep. In a room of 100 clients this happens 99 times for each message.
 //!
 //! *A system call for each message is expensive too*, if there are many messages. In the right
 //! column, 32 messages for each client arrive at once. The thread is woken once. Then batching

@@ -102,7 +102,10 @@ pub(super) fn experiment() -> io::Result<()> {
     }
     println!("{CLIENTS} clients with room in their receive buffers. One broadcast holds the lock");
     println!("  {:>8.1?} to write to each of them", locked_by_naive()?);
-    println!("  {:>8.1?} to copy their Arcs", locked_by_sessions());
+    println!(
+        "  {:>8.1?} to copy the shared list of outboxes",
+        locked_by_sessions()
+    );
     Ok(())
 }
 

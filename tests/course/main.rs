@@ -31,7 +31,7 @@ mod stopping;
 #[path = "../it/support.rs"]
 #[allow(dead_code)]
 mod support;
-/// Chapter 4: the cost of a thread: memory and wake-ups; batching and direct writes.
+/// Chapter 4: the cost of a thread: memory, wake-ups, batching and direct writes.
 mod thread_cost;
 
 use std::env;

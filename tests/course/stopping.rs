@@ -220,8 +220,8 @@ fn block(
     })
 }
 
-/// Returns whether the thread of this `/proc` folder sleeps. The folder of a process stands for
-/// its main thread.
+/// Returns whether the thread of this `/proc` folder sleeps. The folder of a process is
+/// that of its main thread.
 fn sleeps(folder: &Path) -> bool {
     // The format is `number (name) state …` (proc_pid_stat(5)). The thread may have ended by now.
     let stat = fs::read_to_string(folder.join("stat")).unwrap_or_default();
