@@ -49,8 +49,8 @@
 //! *It works 2,035 times.* The two kernels accept that much, some 4 MB, for a client that reads
 //! nothing. So a test in a small room does not find this fault. Then everything stops. Alice is
 //! blocked in the write. Bob gets no more messages. Dave wants nothing from carol, but he needs
-//! the lock to join. The server cannot even remove carol: the thread that would do it waits for
-//! the lock too.
+//! the lock to join. Leaving needs the lock too. So the server cannot even remove carol: the
+//! thread that would do it waits.
 //!
 //! *The error hits the sender.* The cause is the `?`. Bob's socket returns an error to the
 //! thread that writes to it, which is alice's. Her loop ends, and her requests are not read any

@@ -104,7 +104,7 @@ impl Kind {
         if sent.is_err() && !self.reads_after_error {
             return (false, false);
         }
-        // The naive server does not wait for the client. So it closes before the client reads.
+        // The naive server does not wait for the client, so the client reads after the close.
         closed.map(Receiver::recv);
         let mut bytes = Vec::new();
         let ended = socket.read_to_end(&mut bytes).is_ok();
