@@ -88,7 +88,7 @@
 //!
 //! What it costs: the session map must know that there are outboxes, and a second lock is taken
 //! under the first. All code must then keep the same lock order ([the lock
-//! order](crate#the-lock-rule)).
+//! order](crate#lock-order)).
 //!
 //! # Exercise
 //!
