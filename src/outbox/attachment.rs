@@ -26,11 +26,12 @@ use crate::protocol::reply::Notice;
 pub struct Attachment {
     /// The connection's number. No other connection of the server ever has it.
     pub number: u64,
-    socket: Arc<Socket>,
+    /// The client's socket: one descriptor, which both threads and the shutdown share.
+    pub socket: Arc<Socket>,
     /// The limit for the outbox of its session, in bytes of deliveries.
     pub queue_size: usize,
     /// The longest time for one batch.
-    write_timeout: Duration,
+    pub write_timeout: Duration,
     /// Disconnected at the shutdown.
     shutdown: Receiver<Infallible>,
     /// Set once, when the connection gets its session.

@@ -169,12 +169,10 @@ impl AcceptContext {
             self.count_in_the_log(peer, now);
         }
         let connection = Box::new(Connection {
-            socket: Arc::clone(&socket),
             peer,
             since: now,
             login_timeout: self.config.login_timeout,
             rate,
-            write_timeout: self.config.write_timeout,
             may_linger: !self.config.linger.is_zero(),
             direct_writes: Arc::clone(&self.direct_writes),
             refuser: self.refuser.clone(),

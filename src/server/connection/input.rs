@@ -14,7 +14,6 @@ use crate::server::rate_limit::RateLimiter;
 /// The client's bytes without telnet's, which are answered on the way; until there is
 /// a session, those that come before the login deadline.
 pub(super) struct Input<'a> {
-    pub(super) socket: &'a TcpStream,
     pub(super) attachment: &'a Attachment,
     pub(super) pending: &'a PendingWrites,
     pub(super) telnet: TelnetFilter,
@@ -37,9 +36,9 @@ impl Read for Input<'_> {
                 }
                 // SO_RCVTIMEO bounds one call of recv(2), so it is set before each, or a
                 // byte now and then would prolong the time.
-                self.socket.set_read_timeout(Some(left))?;
+                self.attachment.socket.set_read_timeout(Some(left))?;
             }
-            let count = match self.socket.read(buffer) {
+            let count = match (&*self.attachment.socket).read(buffer) {
                 // The kernel counts in ticks of its own, so it may be a little early.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                 result => result?,
@@ -85,7 +84,7 @@ impl Input<'_> {
     /// There is a session: from now on a read takes its time, and costs one system call.
     pub(super) fn clear_login_deadline(&mut self) -> io::Result<()> {
         match self.login_deadline.take() {
-            Some(_) => self.socket.set_read_timeout(None),
+            Some(_) => self.attachment.socket.set_read_timeout(None),
             None => Ok(()),
         }
     }
@@ -96,10 +95,10 @@ impl Input<'_> {
     /// (tcp_reset in the kernel), so that is an end of input too; with any other error it is
     /// a break.
     fn end_of_input(&self) -> io::Result<usize> {
-        if self.socket.peer_addr().is_ok() {
+        if self.attachment.socket.peer_addr().is_ok() {
             return Ok(0);
         }
-        match self.socket.take_error() {
+        match self.attachment.socket.take_error() {
             Ok(Some(e)) if e.kind() != io::ErrorKind::BrokenPipe => Err(e),
             Ok(Some(_)) | Err(_) => Ok(0),
             // Another thread's write has taken it, and keeps it when it ends.

@@ -44,8 +44,6 @@ mod tests;
 
 /// An accepted connection, with all that the reader thread needs.
 pub struct Connection {
-    /// The client's socket: one descriptor, which both threads and the shutdown share.
-    pub socket: Arc<TcpStream>,
     /// Peer address, from `accept`. `peer_addr` fails after the client has reset the
     /// connection.
     pub peer: SocketAddr,
@@ -57,8 +55,6 @@ pub struct Connection {
     pub login_timeout: Duration,
     /// The limit for its requests.
     pub rate: RateLimiter,
-    /// The longest time for a batch.
-    pub write_timeout: Duration,
     /// Whether its session lingers if the connection is lost.
     pub may_linger: bool,
     /// What all reader threads share for their direct writes.
@@ -95,7 +91,8 @@ type Execute = fn(&mut Registration, &PendingWrites, Request) -> Outcome;
 
 /// Serves with another way to execute requests: tests have one that panics.
 fn serve_with(mut connection: Box<Connection>, execute: Execute) {
-    if let Err(e) = prepare(&connection.socket, connection.write_timeout) {
+    let attachment = connection.registration.attachment();
+    if let Err(e) = prepare(&attachment.socket, attachment.write_timeout) {
         debug!("cannot set socket options: {e}");
     }
     info!("connected from {}", connection.peer);
@@ -110,7 +107,6 @@ fn request_loop_catching_panics(
     execute: Execute,
 ) -> io::Result<Ending> {
     let Connection {
-        socket,
         peer,
         registration,
         since,
@@ -122,7 +118,6 @@ fn request_loop_catching_panics(
     } = connection;
     let pending = PendingWrites::new(Arc::clone(direct_writes));
     let input = Input {
-        socket,
         attachment: &Arc::clone(registration.attachment()),
         pending: &pending,
         telnet: TelnetFilter::default(),
@@ -181,7 +176,7 @@ fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>)
     if !matches!(ending, Ok(Ending::EndOfInput)) {
         let mut buffer = vec![0; limits::READ_BUFFER_SIZE];
         drain_input(
-            &connection.socket,
+            &attachment.socket,
             Instant::now() + limits::CLOSE_TIMEOUT,
             &mut buffer,
         );

@@ -28,13 +28,10 @@ fn defective(connection: &mut Registration, pending: &PendingWrites, request: Re
 /// A client that is served with the defect.
 fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
     let (client, socket, peer) = socket_pair();
-    let socket = Arc::new(socket);
-    let attachment = attachment(&socket);
+    let attachment = attachment(&Arc::new(socket));
     let connection = Box::new(Connection {
-        socket,
         peer,
         registration: sessions.register(attachment, None).unwrap(),
-        write_timeout: Duration::from_secs(30),
         may_linger: true,
         since: Instant::now(),
         login_timeout: Duration::from_secs(60),
@@ -259,7 +256,7 @@ fn end_of_input_waits_for_the_write_that_has_the_error() {
             scope.spawn(|| {
                 let pending = PendingWrites::for_test(true);
                 let mut rate = any_rate();
-                let mut input = input(&socket, &attachment, &pending, &mut rate);
+                let mut input = input(&attachment, &pending, &mut rate);
                 read.send(input.read(&mut [0; 10]).unwrap())
             });
             let early = was_read.recv_timeout(Duration::from_millis(50));
@@ -277,14 +274,12 @@ fn any_rate() -> RateLimiter {
 
 /// What a reader thread with a session reads from.
 fn input<'a>(
-    socket: &'a TcpStream,
     attachment: &'a Attachment,
     pending: &'a PendingWrites,
     rate: &'a mut RateLimiter,
 ) -> Input<'a> {
     Input {
         rate,
-        socket,
         attachment,
         pending,
         telnet: TelnetFilter::default(),
@@ -310,7 +305,7 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
     // Without this, a flush would write, and take the error.
     let other = PendingWrites::for_test(true);
     let mut rate = any_rate();
-    let mut input = input(&socket, attachment, &other, &mut rate);
+    let mut input = input(attachment, &other, &mut rate);
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
     assert!(attachment.is_served(), "it has not waited for the writer");
 }
@@ -324,7 +319,7 @@ fn who_has_logged_in_is_read_without_a_timeout() {
     let mut rate = any_rate();
     let mut input = Input {
         login_deadline: Some(Instant::now() + Duration::from_secs(60)),
-        ..input(&socket, registration.attachment(), &pending, &mut rate)
+        ..input(registration.attachment(), &pending, &mut rate)
     };
     client.write_all(b"x").unwrap();
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);

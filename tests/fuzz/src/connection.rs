@@ -118,16 +118,13 @@ fn converse(sessions: &Arc<Sessions>, stream: &[u8]) -> Vec<u8> {
     client.set_write_timeout(Some(PATIENCE)).expect("a timeout");
 
     let now = Instant::now();
-    let socket = Arc::new(socket);
-    let attachment = attachment(3, Arc::clone(&socket), limits::DEFAULT_QUEUE);
+    let attachment = attachment(3, Arc::new(socket), limits::DEFAULT_QUEUE);
     let connection = Connection {
-        socket,
         peer,
         registration: sessions.register(attachment, None).expect("there is room"),
         since: now,
         login_timeout: Duration::from_secs(limits::DEFAULT_LOGIN_TIMEOUT.into()),
         rate: RateLimiter::new(0, 1, now),
-        write_timeout: WRITE_TIMEOUT,
         may_linger: true,
         direct_writes: DirectWrites::new(choose(stream, 0).is_multiple_of(2)),
         refuser: refuser.clone(),
