@@ -26,6 +26,7 @@
 //!   `outboxes`. `snapshot`, if it is set, has the same outboxes.*
 //! - *A session belongs to a connection or is in `lingering`.*
 //! - *`addresses` counts `connections` and `lingering`.*
+//! - *`ended_names` has entries of `connections` only.*
 //!
 //! A name is claimed, changed and released in one write section each. So it belongs to one
 //! session at any instant. A connection ends or detaches a session only if the session still

@@ -97,6 +97,16 @@ impl Registration {
         self.session
     }
 
+    /// Returns the name of the connection's session, or the last one if the session has ended.
+    pub fn name(&self) -> Option<Username> {
+        let state = self.sessions.state.read();
+        let entry = self.session.and_then(|token| state.sessions.get(&token));
+        match entry {
+            Some(entry) => Some(entry.session.name.clone()),
+            None => state.ended_names.get(&self.attachment().number).cloned(),
+        }
+    }
+
     /// Makes a session of this name and token for the connection, unless the name is taken.
     ///
     /// The response is the first message of the session's outbox. If room is needed, the

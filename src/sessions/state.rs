@@ -36,6 +36,9 @@ pub(super) struct State {
     /// The lingering sessions. A session whose connection was lost later has a greater key.
     pub(super) lingering: BTreeMap<u64, LingeringEntry>,
     pub(super) addresses: AddressCounts,
+    /// The last names of connections whose session has ended, by their numbers, for the log.
+    /// An entry is removed with its connection.
+    pub(super) ended_names: HashMap<u64, Username>,
 }
 
 /// A lingering session.
@@ -95,6 +98,9 @@ impl State {
         self.names.remove(&session.name.key());
         self.outboxes.remove(&claimed_by);
         self.snapshot = OnceLock::new();
+        if let Owner::Connection(number) = owner {
+            self.ended_names.insert(number, session.name.clone());
+        }
         self.remove_lingering(owner);
         Some(session)
     }
@@ -125,6 +131,7 @@ impl State {
 
     /// Removes a connection. Does nothing if it has been removed before.
     pub(super) fn remove_connection(&mut self, connection: u64, address: Option<AddressKey>) {
+        self.ended_names.remove(&connection);
         if self.connections.remove(&connection).is_some() {
             self.addresses.change(address, |it| {
                 it.connections = it.connections.saturating_sub(1)

@@ -434,3 +434,19 @@ fn names_are_listed_in_order_as_far_as_there_is_room() {
         );
     }
 }
+
+#[test]
+fn name_of_ended_session_is_known_until_disconnect() {
+    let sessions = Sessions::new(10, None);
+    let (mut alice, mut bob) = (connect(&sessions), connect(&sessions));
+    assert_eq!(alice.name(), None);
+    alice.claim_for_test("alice", 1).unwrap();
+    bob.claim_for_test("bob", 2).unwrap();
+    sessions.rename(token(1), &name("Alice2")).unwrap();
+    assert!(sessions.end_and_close_outbox(token(1)));
+    assert_eq!(alice.name(), Some(name("Alice2")));
+    bob.end_session();
+    assert_eq!(bob.name(), Some(name("bob")));
+    drop((alice, bob));
+    assert!(sessions.state.read().ended_names.is_empty());
+}

@@ -43,6 +43,26 @@ fn who_came_took_which_name_and_left_why_is_logged() {
 }
 
 #[test]
+fn session_ended_elsewhere_is_logged_with_its_name() {
+    let server = Server::start(&[]);
+    let (mut alice, mut script) = (server.log_in("alice"), server.connect());
+    alice.ask("Set-name Alice2", "200 OK", "You are Alice2");
+    script.send_as(&alice.token, "Quit");
+    script.expect_with(&alice.token, "200 OK", "Goodbye");
+    alice.expect_end();
+    drop((alice, script));
+    server.expect_log("INFO  reader-2: ended session of Alice2");
+    server.expect_log_of(
+        "INFO  reader-1: disconnected Alice2 (127.0.0.1:",
+        "): session ended from another connection",
+    );
+    server.expect_log_of(
+        "INFO  reader-2: disconnected 127.0.0.1:",
+        ": answered 200 OK, Goodbye",
+    );
+}
+
+#[test]
 fn the_wire_is_logged_at_trace_escaped_and_without_tokens() {
     let server = Server::start(&["-vv"]);
     let mut alice = server.log_in("alice");

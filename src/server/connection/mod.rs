@@ -35,7 +35,7 @@ use crate::protocol::status::Status;
 use crate::protocol::telnet::TelnetFilter;
 use crate::server::rate_limit::RateLimiter;
 use crate::server::refusal::Refuser;
-use crate::sessions::{Registration, Session};
+use crate::sessions::Registration;
 use input::{Input, drain_input};
 
 pub mod input;
@@ -149,12 +149,15 @@ fn request_loop_catching_panics(
 #[inline(never)]
 fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>) {
     let attachment = Arc::clone(connection.registration.attachment());
+    let client = match connection.registration.name() {
+        Some(name) => format!("{name} ({})", connection.peer),
+        None => connection.peer.to_string(),
+    };
     // The session ends before the outbox is closed, so the name is free before the client can
     // see the close.
-    let ended = match &ending {
-        Ok(Ending::EndOfInput | Ending::LastResponse(_)) => connection.registration.end_session(),
-        Ok(Ending::TooSlowToLogIn | Ending::Closed) | Err(_) => None,
-    };
+    if let Ok(Ending::EndOfInput | Ending::LastResponse(_)) = &ending {
+        connection.registration.end_session();
+    }
     match &ending {
         Ok(Ending::LastResponse(reply)) => attachment.finish(Some(reply.encode())),
         Ok(Ending::EndOfInput) => attachment.finish(None),
@@ -181,25 +184,19 @@ fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>)
             &mut buffer,
         );
     }
-    let (peer, may_linger) = (connection.peer, connection.may_linger);
-    release_session(connection.registration, peer, ended, ending, may_linger);
+    let may_linger = connection.may_linger;
+    release_session(connection.registration, ending, may_linger, &client);
 }
 
 /// Releases the session, if that has not been done yet, for good or to linger, and logs how
 /// the connection ended.
 fn release_session(
     mut registration: Registration,
-    peer: SocketAddr,
-    ended: Option<Session>,
     ending: io::Result<Ending>,
     may_linger: bool,
+    client: &str,
 ) {
     let attachment = Arc::clone(registration.attachment());
-    let session = ended.or_else(|| registration.sessions().by_token(registration.token()?));
-    let client = match session {
-        Some(session) => format!("{} ({peer})", session.name),
-        None => peer.to_string(),
-    };
     let lost = match (ending, attachment.loss()) {
         (Ok(Ending::LastResponse(Reply { response, .. })), _) => {
             Ok(format!("answered {}, {response}", response.status()))

@@ -231,8 +231,7 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
             None => attachment.abort(),
         }
         registration.writer.end();
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        release_session(registration, peer, None, ending, true);
+        release_session(registration, ending, true, "a client");
         assert_eq!(sessions.names("", usize::MAX).1, usize::from(lingers));
     }
 }
