@@ -159,10 +159,10 @@ impl AcceptContext {
             Err(notice) => return self.refuser.refuse(socket, peer, notice, notice),
         };
         let now = Instant::now();
-        let mut rate = RateLimiter::new(self.config.rate, self.config.burst, now);
+        let mut rate_limiter = RateLimiter::new(self.config.rate, self.config.burst, now);
         let mut is_logged = true;
         if let Some(allowances) = &self.allowances {
-            rate = rate.with_loan(Loan::new(Arc::clone(allowances), address));
+            rate_limiter = rate_limiter.with_loan(Loan::new(Arc::clone(allowances), address));
             is_logged = allowances.lock().is_logged(address, now);
         }
         if !is_logged {
@@ -170,9 +170,9 @@ impl AcceptContext {
         }
         let connection = Box::new(Connection {
             peer,
-            since: now,
+            accepted_at: now,
             login_timeout: self.config.login_timeout,
-            rate,
+            rate_limiter,
             may_linger: !self.config.linger.is_zero(),
             direct_writes: Arc::clone(&self.direct_writes),
             refuser: self.refuser.clone(),

@@ -1,10 +1,16 @@
 //! The life of one client, from the accept to the close.
 //!
-//! The reader thread (`reader-N`) reads requests, executes them and queues the responses. At
+//! The reader thread, `reader-N`, reads requests, executes them and queues the responses. At
 //! the end it releases session and connection in a fixed order, because guarantees depend on
-//! it. Before each call that can block, it drains the outboxes that it has filled
-//! ([`crate::outbox`]). The writer thread is started with the first name. Until then the
-//! reader thread writes its few responses itself.
+//! it. The writer thread is started before the first name. Until then the reader thread writes
+//! its few responses itself.
+//!
+//! It blocks in read(2), while its client does not read the responses, and while its client is
+//! faster than the rate limit. Without a session it also blocks in write(2), at most for the
+//! write timeout. Before each of these calls it drains the outboxes that it has filled
+//! ([`crate::outbox`]). At the end it waits for its writer thread, and at most
+//! [`CLOSE_TIMEOUT`](limits::CLOSE_TIMEOUT) for the client to close its side. It ends for one of
+//! the reasons in `Ending`, or because a read fails.
 //!
 //! Does not know other clients.
 //!
@@ -47,52 +53,39 @@ pub struct Connection {
     /// Peer address, from `accept`. `peer_addr` fails after the client has reset the
     /// connection.
     pub peer: SocketAddr,
-    /// Its registration.
+    /// Its registration among the sessions, with its socket.
     pub registration: Registration,
     /// The time of the accept.
-    pub since: Instant,
-    /// The longest time from `since` to the first name.
+    pub accepted_at: Instant,
+    /// The longest time from the accept to the first name.
     pub login_timeout: Duration,
     /// The limit for its requests.
-    pub rate: RateLimiter,
+    pub rate_limiter: RateLimiter,
     /// Whether its session lingers if the connection is lost.
     pub may_linger: bool,
     /// What all reader threads share for their direct writes.
     pub direct_writes: Arc<DirectWrites>,
-    /// Logs that there is no thread for its writer.
+    /// Logs the refusal of a name for which no writer thread can be started.
     pub refuser: Refuser,
 }
 
-/// Serves one client until it is gone.
+/// Serves one client until its connection is closed.
 ///
-/// What the stack of an idle client has touched once is what it costs, in pages. So the
-/// connection is boxed, and what reads its lines, or each function that they are moved
-/// through would have a copy in its frame; and the functions below are not inlined into
-/// one frame for all they do.
+/// An idle client costs every page of its thread's stack that has ever been touched. So the
+/// connection and its line reader are boxed: otherwise each function that they are moved
+/// through would have a copy in its frame. `#[inline(never)]` keeps the frames of the functions
+/// below apart, because one frame for all of them would be large.
 pub fn serve(connection: Box<Connection>) {
     serve_with(connection, commands::execute);
 }
 
-/// Why a conversation ended, if the reading did not fail.
-enum Ending {
-    /// The client closed its side, or all of it.
-    EndOfInput,
-    /// This response is the last.
-    LastResponse(Reply),
-    /// The client had no name at the login deadline.
-    TooSlowToLogIn,
-    /// Nothing more is written to the connection: the server shuts down, a `Quit` or a
-    /// resumption from elsewhere has ended it, or it is lost.
-    Closed,
-}
-
-/// What executes a request.
+/// The function that executes a request.
 type Execute = fn(&mut Registration, &PendingWrites, Request) -> Outcome;
 
-/// Serves with another way to execute requests: tests have one that panics.
+/// Serves with another function that executes requests. The tests have one that panics.
 fn serve_with(mut connection: Box<Connection>, execute: Execute) {
     let attachment = connection.registration.attachment();
-    if let Err(e) = prepare(&attachment.socket, attachment.write_timeout) {
+    if let Err(e) = set_options(&attachment.socket, attachment.write_timeout) {
         debug!("cannot set socket options: {e}");
     }
     info!("connected from {}", connection.peer);
@@ -100,7 +93,33 @@ fn serve_with(mut connection: Box<Connection>, execute: Execute) {
     close_connection(connection, ending);
 }
 
-/// The conversation, and what a panic in it becomes.
+/// Sets the socket options that differ from the kernel's defaults. Fails if the client has
+/// already reset the connection. Then the next read fails too.
+fn set_options(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
+    // A batch is one write, and must not wait for the acknowledgement of the batch before it
+    // (Nagle's algorithm, 40 ms).
+    socket.set_nodelay(true)?;
+    // SO_SNDTIMEO bounds one call of send(2).
+    socket.set_write_timeout(Some(write_timeout))?;
+    sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER_SIZE)?;
+    let user_timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
+    keepalive::detect_dead_peers(socket, user_timeout)
+}
+
+/// Why a conversation ended without a failed read.
+enum Ending {
+    /// The client closed its side, or the whole connection.
+    EndOfInput,
+    /// This response is the last.
+    LastResponse(Reply),
+    /// The client had no name at the login deadline.
+    LoginTimeout,
+    /// Nothing more is written to the connection: the server shuts down, a `Quit` or a
+    /// resumption from elsewhere has ended it, or it is lost.
+    Closed,
+}
+
+/// Runs the request loop. A panic in it becomes a last response.
 #[inline(never)]
 fn request_loop_catching_panics(
     connection: &mut Connection,
@@ -109,9 +128,9 @@ fn request_loop_catching_panics(
     let Connection {
         peer,
         registration,
-        since,
+        accepted_at,
         login_timeout,
-        rate,
+        rate_limiter,
         direct_writes,
         refuser,
         ..
@@ -121,19 +140,19 @@ fn request_loop_catching_panics(
         attachment: &Arc::clone(registration.attachment()),
         pending: &pending,
         telnet: TelnetFilter::default(),
-        rate,
-        login_deadline: Some(*since + *login_timeout),
+        rate_limiter,
+        login_deadline: Some(*accepted_at + *login_timeout),
     };
     let execute = |registration: &mut Registration, pending: &PendingWrites, request| {
-        let answer = execute(registration, pending, request);
-        if matches!(&answer, Outcome::Respond(reply) if reply.response == Response::ServerIsFull) {
+        let outcome = execute(registration, pending, request);
+        if matches!(&outcome, Outcome::Respond(reply) if reply.response == Response::ServerIsFull) {
             refuser.log_refusal(*peer, Notice::ServerIsFull, "no thread for its writer");
         }
-        answer
+        outcome
     };
-    // A panic in here is a defect, and costs this connection: an update may be half done, so
-    // the connection is closed. It shares the session map with others, whose sections cannot
-    // panic, and their outboxes: a panic in a write to another client loses that one too.
+    // A panic is a defect. It may leave an update of this connection half done, so the
+    // connection is closed. Updates of the session map and of queues cannot panic. A panic in a
+    // write to another client loses that connection too.
     let mut current_header = Ok(Header::Empty);
     let conversation = || request_loop(input, registration, &pending, &mut current_header, execute);
     panic::catch_unwind(AssertUnwindSafe(conversation)).unwrap_or_else(|_| {
@@ -144,107 +163,8 @@ fn request_loop_catching_panics(
     })
 }
 
-/// Sends the last message, and ends the session and the threads. The connection counts as a
-/// client until then.
-#[inline(never)]
-fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>) {
-    let attachment = Arc::clone(connection.registration.attachment());
-    let client = match connection.registration.name() {
-        Some(name) => format!("{name} ({})", connection.peer),
-        None => connection.peer.to_string(),
-    };
-    // The session ends before the outbox is closed, so the name is free before the client can
-    // see the close.
-    if let Ok(Ending::EndOfInput | Ending::LastResponse(_)) = &ending {
-        connection.registration.end_session();
-    }
-    match &ending {
-        Ok(Ending::LastResponse(reply)) => attachment.finish(Some(reply.encode())),
-        Ok(Ending::EndOfInput) => attachment.finish(None),
-        Ok(Ending::TooSlowToLogIn) => {
-            let notice = Notice::TooSlowToLogIn(connection.login_timeout.as_secs());
-            attachment.finish(Some(notice.encoded(None)));
-        }
-        // Only the shutdown closes a connection that has no session.
-        Ok(Ending::Closed) if attachment.outbox().is_none() => {
-            attachment.finish(Some(Notice::ShuttingDown.encoded(None)));
-        }
-        Ok(Ending::Closed) => {}
-        Err(_) => attachment.abort(),
-    }
-    // While the writer thread writes the rest, unread input is safe in the kernel. Then it is
-    // read and dropped: a close with unread input would reset the connection, and destroy what
-    // the client has not read yet. Behind an end of input there is none.
-    connection.registration.writer.end();
-    if !matches!(ending, Ok(Ending::EndOfInput)) {
-        let mut buffer = vec![0; limits::READ_BUFFER_SIZE];
-        drain_input(
-            &attachment.socket,
-            Instant::now() + limits::CLOSE_TIMEOUT,
-            &mut buffer,
-        );
-    }
-    let may_linger = connection.may_linger;
-    release_session(connection.registration, ending, may_linger, &client);
-}
-
-/// Releases the session, if that has not been done yet, for good or to linger, and logs how
-/// the connection ended.
-fn release_session(
-    mut registration: Registration,
-    ending: io::Result<Ending>,
-    may_linger: bool,
-    client: &str,
-) {
-    let attachment = Arc::clone(registration.attachment());
-    let lost = match (ending, attachment.loss()) {
-        (Ok(Ending::LastResponse(Reply { response, .. })), _) => {
-            Ok(format!("answered {}, {response}", response.status()))
-        }
-        (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
-        (Ok(Ending::TooSlowToLogIn), _) => Ok("login timeout".to_owned()),
-        (Ok(Ending::Closed), None) if attachment.is_shutting_down() => Ok("shutdown".to_owned()),
-        (Ok(Ending::Closed), None) => Ok("session ended from another connection".to_owned()),
-        (Ok(Ending::Closed), Some(Loss::ResumedElsewhere)) => {
-            Ok("session resumed from another connection".to_owned())
-        }
-        (Ok(Ending::Closed), Some(Loss::TooSlow)) => Err("write timeout".to_owned()),
-        // The client closed its side before, and the reader thread had not read that yet; or the
-        // shutdown cut the connection. Neither is a loss.
-        (Ok(Ending::Closed), Some(Loss::WriteFailed(e))) => match e.kind() {
-            io::ErrorKind::BrokenPipe => Ok("closed during a write".to_owned()),
-            _ => Err(format!("write failed: {e}")),
-        },
-        (Err(e), _) => Err(format!("read failed: {e}")),
-    };
-    match lost {
-        Ok(how) => {
-            registration.end_session();
-            info!("disconnected {client}: {how}");
-        }
-        Err(problem) => match registration.break_session(may_linger) {
-            Some((_, true)) => info!("lost {client}, session lingers: {problem}"),
-            Some((_, false)) => info!("lost {client}, session ended: {problem}"),
-            None => info!("lost {client}: {problem}"),
-        },
-    }
-}
-
-/// Sets what is not the kernel's default. A socket refuses if the client has already reset the
-/// connection. Then the next read fails too.
-fn prepare(socket: &TcpStream, write_timeout: Duration) -> io::Result<()> {
-    // A batch is one write, and must not wait for the acknowledgement of the one before
-    // (Nagle's algorithm, 40 ms).
-    socket.set_nodelay(true)?;
-    // SO_SNDTIMEO bounds one call of send(2).
-    socket.set_write_timeout(Some(write_timeout))?;
-    sockopt::set_socket_send_buffer_size(socket, limits::SEND_BUFFER_SIZE)?;
-    let user_timeout = limits::USER_TIMEOUT.max(write_timeout + limits::USER_TIMEOUT_MARGIN);
-    keepalive::detect_dead_peers(socket, user_timeout)
-}
-
-/// Reads requests and answers them, one after the other. The header of the one that
-/// is being answered is left in `current_header`, for the case that this panics.
+/// Reads requests, executes them and responds, until the conversation ends. During a request,
+/// its header is in `current_header`, for the response to a panic.
 fn request_loop(
     input: Input<'_>,
     registration: &mut Registration,
@@ -255,26 +175,26 @@ fn request_loop(
     let attachment = Arc::clone(registration.attachment());
     let mut lines = Box::new(LineReader::new(input));
     let mut bad_requests = 0;
-    while let Some(asked) = read_request(&mut lines)? {
+    while let Some(request) = read_request(&mut lines)? {
         lines.source_mut().wait_for_rate();
         if !attachment.wait_for_room(pending) {
             return Ok(Ending::Closed);
         }
         if lines.source_mut().login_deadline_passed() {
-            return Ok(Ending::TooSlowToLogIn);
+            return Ok(Ending::LoginTimeout);
         }
-        let answer = match asked {
+        let outcome = match request {
             Ok(request) => {
                 *current_header = request.header;
                 execute(registration, pending, request)
             }
-            Err(stray) => reject_status_line(registration, stray),
+            Err(bad_line) => reject_status_line(registration, bad_line),
         };
-        match answer {
+        match outcome {
             Outcome::AlreadyQueued => bad_requests = 0,
             Outcome::Respond(reply) => {
-                let bad = reply.response.status() == Status::BadRequest;
-                bad_requests = if bad { bad_requests + 1 } else { 0 };
+                let is_bad = reply.response.status() == Status::BadRequest;
+                bad_requests = if is_bad { bad_requests + 1 } else { 0 };
                 if bad_requests == MAX_BAD_REQUESTS {
                     return Ok(Ending::LastResponse(reply));
                 }
@@ -290,22 +210,22 @@ fn request_loop(
     Ok(if attachment.loss().is_some() || !attachment.is_served() {
         Ending::Closed
     } else if lines.source_mut().login_deadline_passed() {
-        Ending::TooSlowToLogIn
+        Ending::LoginTimeout
     } else {
         Ending::EndOfInput
     })
 }
 
-/// Reads the three lines of a request, or one that stands where a request should
-/// begin. `None` at the end of input; what has begun by then is dropped.
+/// Reads the three lines of a request, or one line that is not a status line. Returns `None` at
+/// the end of input, and then drops the lines of an incomplete request.
 fn read_request(
     lines: &mut LineReader<impl Read>,
 ) -> io::Result<Option<Result<Request, BadStatusLine>>> {
     let Some(status_line) = next_line(lines)? else {
         return Ok(None);
     };
-    if let Err(stray) = request::check_status_line(status_line) {
-        return Ok(Some(Err(stray)));
+    if let Err(bad_line) = request::check_status_line(status_line) {
+        return Ok(Some(Err(bad_line)));
     }
     let Some(header) = next_line(lines)? else {
         return Ok(None);
@@ -328,7 +248,20 @@ fn next_line<R: Read>(lines: &mut LineReader<R>) -> io::Result<Option<Line<'_>>>
     Ok(line)
 }
 
-/// The answer to a request of this header whose handling panicked.
+/// Returns the response to a line where a request should begin.
+fn reject_status_line(registration: &Registration, bad_line: BadStatusLine) -> Outcome {
+    let reply = Reply {
+        header: registration.token(),
+        response: Response::BadStatusLine(bad_line),
+    };
+    match bad_line {
+        // A browser sends more lines. Three of them could be taken for a request.
+        BadStatusLine::Http => Outcome::RespondAndClose(reply),
+        BadStatusLine::TooLong | BadStatusLine::NotEmpty => Outcome::Respond(reply),
+    }
+}
+
+/// Returns the response to a request with this header whose execution panicked.
 fn internal_error(registration: &Registration, current_header: Result<Header, BadLine>) -> Reply {
     error!("answering a request panicked; closing its connection");
     Reply {
@@ -337,14 +270,89 @@ fn internal_error(registration: &Registration, current_header: Result<Header, Ba
     }
 }
 
-fn reject_status_line(registration: &Registration, stray: BadStatusLine) -> Outcome {
-    let reply = Reply {
-        header: registration.token(),
-        response: Response::BadStatusLine(stray),
+/// Sends the last message, and ends the session and both threads. The connection counts as a
+/// client until this returns.
+#[inline(never)]
+fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>) {
+    let attachment = Arc::clone(connection.registration.attachment());
+    let client = match connection.registration.name() {
+        Some(name) => format!("{name} ({})", connection.peer),
+        None => connection.peer.to_string(),
     };
-    match stray {
-        // A browser sends more lines, of which one might be a request.
-        BadStatusLine::Http => Outcome::RespondAndClose(reply),
-        BadStatusLine::TooLong | BadStatusLine::NotEmpty => Outcome::Respond(reply),
+    // The session ends before the outbox is closed, so the name is free before the client can
+    // see the close.
+    if let Ok(Ending::EndOfInput | Ending::LastResponse(_)) = &ending {
+        connection.registration.end_session();
+    }
+    match &ending {
+        Ok(Ending::LastResponse(reply)) => attachment.finish(Some(reply.encode())),
+        Ok(Ending::EndOfInput) => attachment.finish(None),
+        Ok(Ending::LoginTimeout) => {
+            let notice = Notice::TooSlowToLogIn(connection.login_timeout.as_secs());
+            attachment.finish(Some(notice.encoded(None)));
+        }
+        // Only the shutdown closes a connection that has no session.
+        Ok(Ending::Closed) if attachment.outbox().is_none() => {
+            attachment.finish(Some(Notice::ShuttingDown.encoded(None)));
+        }
+        Ok(Ending::Closed) => {}
+        Err(_) => attachment.abort(),
+    }
+    // While the writer thread writes the rest, unread input is safe in the kernel. Then it is
+    // read and dropped: a close with unread input would reset the connection, and destroy what
+    // the client has not read yet. After an end of input there is no unread input.
+    connection.registration.writer.end();
+    if !matches!(ending, Ok(Ending::EndOfInput)) {
+        let mut buffer = vec![0; limits::READ_BUFFER_SIZE];
+        drain_input(
+            &attachment.socket,
+            Instant::now() + limits::CLOSE_TIMEOUT,
+            &mut buffer,
+        );
+    }
+    let may_linger = connection.may_linger;
+    release_session(connection.registration, ending, may_linger, &client);
+}
+
+/// Ends the session if it has not ended yet, or lets it linger. Logs how the connection of this
+/// client ended.
+fn release_session(
+    mut registration: Registration,
+    ending: io::Result<Ending>,
+    may_linger: bool,
+    client: &str,
+) {
+    let attachment = Arc::clone(registration.attachment());
+    // `Ok` is a disconnect, `Err` a lost connection.
+    let reason = match (ending, attachment.loss()) {
+        (Ok(Ending::LastResponse(Reply { response, .. })), _) => {
+            Ok(format!("answered {}, {response}", response.status()))
+        }
+        (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
+        (Ok(Ending::LoginTimeout), _) => Ok("login timeout".to_owned()),
+        (Ok(Ending::Closed), None) if attachment.is_shutting_down() => Ok("shutdown".to_owned()),
+        (Ok(Ending::Closed), None) => Ok("session ended from another connection".to_owned()),
+        (Ok(Ending::Closed), Some(Loss::ResumedElsewhere)) => {
+            Ok("session resumed from another connection".to_owned())
+        }
+        (Ok(Ending::Closed), Some(Loss::TooSlow)) => Err("write timeout".to_owned()),
+        // A broken pipe is no loss. Either the client had closed its side, and the reader thread
+        // had not read that yet, or the shutdown had shut down the socket.
+        (Ok(Ending::Closed), Some(Loss::WriteFailed(e))) => match e.kind() {
+            io::ErrorKind::BrokenPipe => Ok("closed during a write".to_owned()),
+            _ => Err(format!("write failed: {e}")),
+        },
+        (Err(e), _) => Err(format!("read failed: {e}")),
+    };
+    match reason {
+        Ok(reason) => {
+            registration.end_session();
+            info!("disconnected {client}: {reason}");
+        }
+        Err(reason) => match registration.break_session(may_linger) {
+            Some((_, true)) => info!("lost {client}, session lingers: {reason}"),
+            Some((_, false)) => info!("lost {client}, session ended: {reason}"),
+            None => info!("lost {client}: {reason}"),
+        },
     }
 }

@@ -1,5 +1,5 @@
-//! The life of one client around its edges: what a defect costs, what comes before what,
-//! and how an end is told from a break. Real sockets, no server.
+//! The edges of a connection's life: what a panic costs, the order of the steps at its end, and
+//! the difference between a disconnect and a lost connection. Real sockets, no server.
 
 use super::*;
 use crate::limits::DEFAULT_QUEUE;
@@ -13,7 +13,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::thread::{self, JoinHandle};
 
-/// A handler with a defect: one text makes it panic.
+/// Executes requests with a defect: one text makes it panic.
 fn defective(connection: &mut Registration, pending: &PendingWrites, request: Request) -> Outcome {
     if request
         .body
@@ -25,7 +25,7 @@ fn defective(connection: &mut Registration, pending: &PendingWrites, request: Re
     commands::execute(connection, pending, request)
 }
 
-/// A client that is served with the defect.
+/// Connects a client to a reader thread with the defect.
 fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
     let (client, socket, peer) = socket_pair();
     let attachment = attachment(&Arc::new(socket));
@@ -33,10 +33,10 @@ fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
         peer,
         registration: sessions.register(attachment, None).unwrap(),
         may_linger: true,
-        since: Instant::now(),
+        accepted_at: Instant::now(),
         login_timeout: Duration::from_secs(60),
         direct_writes: DirectWrites::new(true),
-        rate: any_rate(),
+        rate_limiter: any_rate(),
         refuser: Refuser::start().unwrap(),
     });
     (client, thread::spawn(|| serve_with(connection, defective)))
@@ -52,7 +52,7 @@ fn socket_pair() -> (TcpStream, TcpStream, SocketAddr) {
     (client, socket, peer)
 }
 
-/// Sends a request and reads the three lines of its answer.
+/// Sends a request and reads the three lines of its response.
 fn ask(client: &mut TcpStream, header: &str, body: &str) -> [String; 3] {
     client
         .write_all(format!("\r\n{header}\r\n{body}\r\n").as_bytes())
@@ -126,8 +126,8 @@ fn a_500_carries_the_token_of_the_session_that_the_request_acted_for() {
     );
 }
 
-/// While nobody can end a session, nobody may see a connection close, or a
-/// last answer.
+/// Checks that a client sees neither a last response nor the close while its session cannot
+/// end.
 #[track_caller]
 fn check_nothing_comes_before_the_session_has_ended(last: &str) {
     let sessions = Sessions::new(10, None);
@@ -158,7 +158,7 @@ fn the_session_has_ended_before_the_client_can_see_the_close() {
 #[test]
 fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
     let (_client, socket, _) = socket_pair();
-    prepare(&socket, Duration::from_secs(30)).unwrap();
+    set_options(&socket, Duration::from_secs(30)).unwrap();
     assert!(socket.nodelay().unwrap());
     assert!(sockopt::socket_keepalive(&socket).unwrap());
     assert_eq!(
@@ -173,23 +173,23 @@ fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
     #[cfg(target_os = "linux")]
     {
         assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 120_000);
-        prepare(&socket, Duration::from_secs(300)).unwrap();
+        set_options(&socket, Duration::from_secs(300)).unwrap();
         assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 330_000);
     }
     let buffer = sockopt::socket_send_buffer_size(&socket).unwrap();
-    // Linux doubles what it is asked for, for its own bookkeeping (socket(7)).
+    // Linux reserves as much again for its own structures (socket(7)).
     assert!((64 * 1024..=128 * 1024).contains(&buffer), "{buffer} bytes");
 }
 
-/// The connection of this socket, as the server makes it.
+/// The attachment of this socket, as the server makes it.
 fn attachment(socket: &Arc<TcpStream>) -> Attachment {
     let timeout = Duration::from_secs(30);
     let socket = Arc::clone(socket);
     Attachment::new(next_number(), socket, DEFAULT_QUEUE, timeout, never())
 }
 
-/// A connection with a session that may linger. Its first response stays in the list.
-fn known(
+/// Registers a connection with a session that may linger. Its first response is pending.
+fn with_session(
     sessions: &Arc<Sessions>,
     socket: &Arc<TcpStream>,
     pending: &PendingWrites,
@@ -211,7 +211,7 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
             true,
         ),
         (Ok(Ending::Closed), Some(Loss::TooSlow), true),
-        // To a client that has closed its side in good order.
+        // The client has closed its side before.
         (Ok(Ending::Closed), failed(io::ErrorKind::BrokenPipe), false),
         (Ok(Ending::Closed), None, false),
         (Err(io::ErrorKind::ConnectionReset.into()), None, true),
@@ -224,7 +224,7 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
         let sessions = Sessions::new(10, None);
         let (_client, socket, _) = socket_pair();
         let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
-        let mut registration = known(&sessions, &socket, &pending);
+        let mut registration = with_session(&sessions, &socket, &pending);
         let attachment = Arc::clone(registration.attachment());
         match loss {
             Some(loss) => attachment.outbox().unwrap().fail_write(loss, || {}),
@@ -241,11 +241,11 @@ fn end_of_input_waits_for_the_write_that_has_the_error() {
     let (client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
     let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
-    let registration = known(&sessions, &socket, &pending);
+    let registration = with_session(&sessions, &socket, &pending);
     let attachment = Arc::clone(registration.attachment());
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
-    // The other thread's part: it takes the error.
+    // This write stands for another thread's, and gets the error.
     while (&*socket).write(b"x").is_ok() {}
     let (read, was_read) = crossbeam_channel::bounded(1);
     thread::scope(|scope| {
@@ -259,26 +259,26 @@ fn end_of_input_waits_for_the_write_that_has_the_error() {
                 read.send(input.read(&mut [0; 10]).unwrap())
             });
             let early = was_read.recv_timeout(Duration::from_millis(50));
-            assert!(early.is_err(), "it has taken this for a close");
+            assert!(early.is_err(), "the reset was taken for an end of input");
         });
         assert_eq!(was_read.recv_timeout(Duration::from_secs(10)), Ok(0));
     });
     assert!(attachment.loss().is_some());
 }
 
-/// No limit.
+/// Returns a rate limiter without a limit.
 fn any_rate() -> RateLimiter {
     RateLimiter::new(0, 1, Instant::now())
 }
 
-/// What a reader thread with a session reads from.
+/// Returns the input of a reader thread whose connection has a session.
 fn input<'a>(
     attachment: &'a Attachment,
     pending: &'a PendingWrites,
-    rate: &'a mut RateLimiter,
+    rate_limiter: &'a mut RateLimiter,
 ) -> Input<'a> {
     Input {
-        rate,
+        rate_limiter,
         attachment,
         pending,
         telnet: TelnetFilter::default(),
@@ -291,22 +291,25 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
     let (client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
     let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
-    let registration = known(&sessions, &socket, &pending);
+    let registration = with_session(&sessions, &socket, &pending);
     client.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!((&*socket).read(&mut [0]).unwrap(), 0);
     drop(client);
-    // What is written to a closed socket is answered with a reset.
+    // The kernel answers a write to a closed socket with a reset.
     let attachment = registration.attachment();
     (&*socket).write_all(b"x").unwrap();
     while socket.peer_addr().is_ok() {
         thread::yield_now();
     }
-    // Without this, a flush would write, and take the error.
+    // With the other list, a flush would write, and get the error.
     let other = PendingWrites::for_test(true);
     let mut rate = any_rate();
     let mut input = input(attachment, &other, &mut rate);
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 0);
-    assert!(attachment.is_served(), "it has not waited for the writer");
+    assert!(
+        attachment.is_served(),
+        "the read has not waited for the writer thread"
+    );
 }
 
 #[test]
@@ -314,7 +317,7 @@ fn who_has_logged_in_is_read_without_a_timeout() {
     let (mut client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
     let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
-    let registration = known(&sessions, &socket, &pending);
+    let registration = with_session(&sessions, &socket, &pending);
     let mut rate = any_rate();
     let mut input = Input {
         login_deadline: Some(Instant::now() + Duration::from_secs(60)),

@@ -122,9 +122,9 @@ fn converse(sessions: &Arc<Sessions>, stream: &[u8]) -> Vec<u8> {
     let connection = Connection {
         peer,
         registration: sessions.register(attachment, None).expect("there is room"),
-        since: now,
+        accepted_at: now,
         login_timeout: Duration::from_secs(limits::DEFAULT_LOGIN_TIMEOUT.into()),
-        rate: RateLimiter::new(0, 1, now),
+        rate_limiter: RateLimiter::new(0, 1, now),
         may_linger: true,
         direct_writes: DirectWrites::new(choose(stream, 0).is_multiple_of(2)),
         refuser: refuser.clone(),
