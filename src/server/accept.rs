@@ -1,4 +1,12 @@
 //! The accept loops: they accept connections and start a reader thread for each.
+//!
+//! Each port has a thread, `accept`. It blocks in accept(2). If that fails, it blocks for the
+//! back-off, until the next try or the shutdown. It ends at the shutdown, which wakes it by a
+//! shutdown(2) of the listener.
+//!
+//! Does not know requests, or what a connection does.
+//!
+//! Invariant: an accept thread ends only at the shutdown, and never waits for a client.
 
 use std::convert::Infallible;
 use std::io;
@@ -33,25 +41,26 @@ pub(super) struct AcceptContext {
     pub(super) sessions: Arc<Sessions>,
     pub(super) config: Config,
     pub(super) direct_writes: Arc<DirectWrites>,
-    /// `None` without a rate.
+    /// The allowances of all addresses. `None` if `--rate` is 0.
     pub(super) allowances: Option<Arc<Mutex<Allowances>>>,
-    /// The connections that the log does not mention, because their address connects too
-    /// often.
-    pub(super) not_logged: Mutex<LogThrottle>,
+    /// Counts the connections that are not in the log, because their address connects too often.
+    pub(super) unlogged: Mutex<LogThrottle>,
     pub(super) refuser: Refuser,
+    /// Each reader thread has a clone. The shutdown waits until all are dropped.
     pub(super) readers_tx: Sender<Infallible>,
     /// Disconnected at the shutdown.
     pub(super) shutdown_rx: Receiver<Infallible>,
-    /// The number of the last connection. No number is used twice.
+    /// The number of the last connection. No number is used again.
     pub(super) last_number: AtomicU64,
 }
 
-/// The accept threads, one for each port.
+/// The accept threads, one for each port, with their listeners.
 pub(super) struct AcceptThreads {
     threads: Vec<(JoinHandle<()>, Arc<TcpListener>)>,
 }
 
 impl AcceptThreads {
+    /// Starts a thread for each listener. Fails if the system has no thread left.
     pub(super) fn start(
         listeners: Vec<TcpListener>,
         context: &Arc<AcceptContext>,
@@ -63,25 +72,27 @@ impl AcceptThreads {
             let (its_listener, context) = (Arc::clone(&listener), Arc::clone(context));
             let shutdown_rx = shutdown_rx.clone();
             let thread = spawn("accept", move || {
-                accept(&its_listener, &context, &shutdown_rx)
+                accept_loop(&its_listener, &context, &shutdown_rx)
             })?;
             threads.push((thread, listener));
         }
         Ok(AcceptThreads { threads })
     }
 
-    /// Wakes the threads and waits for them; then the ports are free.
+    /// Wakes the threads and waits until they have ended. Then the ports are free.
     pub(super) fn end(self) {
         for (thread, listener) in self.threads {
             wake(&listener);
-            // A panic in it has been logged, and is no reason not to end.
+            // A panic in the thread has been logged, and must not stop the shutdown.
             let _ = thread.join();
         }
     }
 }
 
-/// Makes `accept` return. Signals do not (std goes on after EINTR); shutdown(2) on
-/// the listener does on Linux, and elsewhere a connection.
+/// Makes a blocked `accept` return.
+///
+/// A signal does not: std tries again after EINTR. On Linux, a shutdown(2) of the listener does.
+/// POSIX does not guarantee that, so where it fails, a connection wakes the thread.
 fn wake(listener: &TcpListener) {
     if rustix::net::shutdown(listener, rustix::net::Shutdown::Read).is_err()
         && let Ok(address) = listener.local_addr()
@@ -90,8 +101,12 @@ fn wake(listener: &TcpListener) {
     }
 }
 
-/// The life of an accept thread.
-fn accept(listener: &TcpListener, context: &AcceptContext, shutdown_rx: &Receiver<Infallible>) {
+/// Runs one accept thread.
+fn accept_loop(
+    listener: &TcpListener,
+    context: &AcceptContext,
+    shutdown_rx: &Receiver<Infallible>,
+) {
     accept_until_stopped(
         || listener.accept(),
         |(socket, peer)| context.start_connection(Arc::new(socket), canonical(peer)),
@@ -99,15 +114,15 @@ fn accept(listener: &TcpListener, context: &AcceptContext, shutdown_rx: &Receive
     );
 }
 
-/// Accepts and welcomes until it is stopped, and pauses for longer and longer while
-/// accepting fails: what is lacking then, a descriptor or memory, is not there again for
-/// being asked for at once.
+/// Runs the accept loop until shutdown. If `accept` fails, backs off and doubles the delay up to
+/// [`ACCEPT_BACKOFF_MAX`](limits::ACCEPT_BACKOFF_MAX): an immediate retry finds no new descriptor
+/// or memory.
 fn accept_until_stopped<C>(
     mut accept: impl FnMut() -> io::Result<C>,
-    mut welcome: impl FnMut(C),
+    mut start_connection: impl FnMut(C),
     mut stopped_within: impl FnMut(Duration) -> bool,
 ) {
-    let mut pause = limits::ACCEPT_BACKOFF;
+    let mut backoff = limits::ACCEPT_BACKOFF;
     let mut failures = LogThrottle::default();
     loop {
         let accepted = accept();
@@ -116,34 +131,34 @@ fn accept_until_stopped<C>(
         }
         match accepted {
             Ok(connection) => {
-                pause = limits::ACCEPT_BACKOFF;
-                welcome(connection);
+                backoff = limits::ACCEPT_BACKOFF;
+                start_connection(connection);
             }
             Err(e) => {
                 if let Some(suppressed) = failures.record(Instant::now()) {
                     warn!("cannot accept, and tries again now and then: {e}{suppressed}");
                 }
-                if stopped_within(pause) {
+                if stopped_within(backoff) {
                     return;
                 }
-                pause = (pause * 2).min(limits::ACCEPT_BACKOFF_MAX);
+                backoff = (backoff * 2).min(limits::ACCEPT_BACKOFF_MAX);
             }
         }
     }
 }
 
-/// Returns the address as the log shows it. A listener on `[::]` gives the IPv4 address
+/// Returns the address in the form for the log. A listener on `[::]` gives the IPv4 address
 /// 192.0.2.1 as `::ffff:192.0.2.1`.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     match peer.ip().to_canonical() {
         IpAddr::V4(address) => SocketAddr::new(address.into(), peer.port()),
-        // Kept whole, because it may have a scope.
+        // The whole address, because it may have a scope.
         IpAddr::V6(_) => peer,
     }
 }
 
 impl AcceptContext {
-    /// Starts the thread of a connection, or refuses it.
+    /// Starts the reader thread of a connection, or refuses the connection.
     fn start_connection(&self, socket: Arc<TcpStream>, peer: SocketAddr) {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
         let attachment = Attachment::new(
@@ -163,10 +178,10 @@ impl AcceptContext {
         let mut is_logged = true;
         if let Some(allowances) = &self.allowances {
             rate_limiter = rate_limiter.with_loan(Loan::new(Arc::clone(allowances), address));
-            is_logged = allowances.lock().is_logged(address, now);
+            is_logged = allowances.lock().take_log_entry(address, now);
         }
         if !is_logged {
-            self.count_in_the_log(peer, now);
+            self.count_unlogged(peer, now);
         }
         let connection = Box::new(Connection {
             peer,
@@ -178,7 +193,7 @@ impl AcceptContext {
             refuser: self.refuser.clone(),
             registration,
         });
-        // Not joined: the shutdown waits for the end of its `readers_tx`.
+        // The thread is not joined. The shutdown waits until its `readers_tx` is dropped.
         let readers_tx = self.readers_tx.clone();
         let name = format!("reader-{number}");
         let reader = spawn(name, move || {
@@ -194,11 +209,9 @@ impl AcceptContext {
         }
     }
 
-    /// Counts a connection that the log does not mention, and logs the count now and then.
-    fn count_in_the_log(&self, peer: SocketAddr, now: Instant) {
-        let mut not_logged = self.not_logged.lock();
-        let suppressed = not_logged.record(now);
-        drop(not_logged);
+    /// Counts a connection that is not in the log. Logs the count once a minute.
+    fn count_unlogged(&self, peer: SocketAddr, now: Instant) {
+        let suppressed = self.unlogged.lock().record(now);
         if let Some(suppressed) = suppressed {
             info!(
                 "connections not logged: {} connects too often{suppressed}",
@@ -214,14 +227,14 @@ mod tests {
     use crossbeam_channel::bounded;
     use std::thread;
 
-    /// Out of descriptors (EMFILE).
+    /// Fails as accept(2) does without a free descriptor (EMFILE).
     fn out_of_descriptors<C>() -> io::Result<C> {
         Err(rustix::io::Errno::MFILE.into())
     }
 
     #[test]
     fn accepting_pauses_twice_as_long_after_each_failure_up_to_a_second() {
-        let (mut accepted, mut welcomed, mut pauses) = (0, Vec::new(), Vec::new());
+        let (mut accepted, mut started, mut pauses) = (0, Vec::new(), Vec::new());
         accept_until_stopped(
             || {
                 accepted += 1;
@@ -230,7 +243,7 @@ mod tests {
                     _ => out_of_descriptors(),
                 }
             },
-            |connection| welcomed.push(connection),
+            |connection| started.push(connection),
             |pause| {
                 if !pause.is_zero() {
                     pauses.push(pause.as_millis());
@@ -241,7 +254,7 @@ mod tests {
         let failures = [10, 20, 40, 80, 160, 320, 640, 1_000, 1_000, 1_000];
         let expected = [&[10, 20], &failures[..], &[10, 20]].concat();
         assert_eq!(pauses, expected);
-        assert_eq!(welcomed, [3, 14]);
+        assert_eq!(started, [3, 14]);
     }
 
     #[test]
@@ -267,13 +280,13 @@ mod tests {
         drop(shutdown_tx);
         assert!(
             disconnected_within(&ended, Duration::from_secs(10)),
-            "it pauses on"
+            "the pause goes on"
         );
     }
 
     #[test]
     fn nobody_is_welcomed_once_it_is_stopped() {
-        let welcome = |()| panic!("it is stopped");
-        accept_until_stopped(|| Ok(()), welcome, |_| true);
+        let start = |()| panic!("the loop is stopped");
+        accept_until_stopped(|| Ok(()), start, |_| true);
     }
 }

@@ -1,11 +1,11 @@
-//! The allowance of each address: what its new connections may ask at once, all together,
-//! and how many of them the log mentions.
+//! The allowance of each address: how many requests its new connections may send at once, all
+//! together, and how many of these connections are logged.
 //!
-//! Pure: the caller passes the time. Does not know connections or the log. A [`Loan`] is the
-//! way of one connection to the allowance of its address, behind a lock that is taken alone.
+//! Without it, a client that reconnects again and again would have a full burst each time, and so
+//! no rate limit. An allowance outlives the connections of its address.
 //!
-//! Without it a client that reconnects again and again would have a full burst each time,
-//! and so no rate limit. An allowance outlives the connections of its address.
+//! Pure: the caller passes the time. Does not know connections or the log. With a [`Loan`], a
+//! connection uses the allowance of its address. A thread that takes its lock holds no other.
 //!
 //! Invariant: the table never has more than [`MAX_ADDRESSES`] entries. An address without
 //! an entry has its full allowance, unless the table is full: then it has none.
@@ -46,7 +46,7 @@ struct Allowance {
 #[derive(Clone, Copy, Debug)]
 struct Terms {
     size: u32,
-    /// The time in which one refills.
+    /// The time in which one unit refills.
     interval: Duration,
 }
 
@@ -56,19 +56,19 @@ struct Bucket {
     full_at: Instant,
 }
 
-/// How many connections of an address the log mentions.
+/// The terms for the connections of an address that are logged.
 const LOGGED: Terms = Terms {
     size: MAX_LOGGED_CONNECTIONS,
     interval: LOGGED_CONNECTION_INTERVAL,
 };
 
 impl Allowances {
-    /// Makes allowances for connections of this rate and burst. `None` if the rate is 0, which
-    /// means no limit.
+    /// Makes the allowances for connections of this rate and burst. Returns `None` if the rate is
+    /// 0, which means no limit.
     pub fn new(per_second: u32, burst: u32) -> Option<Allowances> {
         let interval = Duration::from_secs(1).checked_div(per_second)?;
         let requests = Terms {
-            // A first connection has its burst, however large.
+            // The first connection of an address has its whole burst, however large that is.
             size: MIN_ALLOWANCE.max(burst),
             interval: interval / ALLOWANCE_RATES,
         };
@@ -80,8 +80,9 @@ impl Allowances {
 
     /// Takes a request out of the allowance of an address. Returns whether there was one.
     ///
-    /// Otherwise one request is owed: it waits for the rate of its connection, and counts for the
-    /// address too. So a client that reconnects has ten times its rate in all, and not eleven.
+    /// Otherwise the address owes one request. That request waits for the rate of its connection,
+    /// and counts for the address too. So a client that reconnects has ten times its rate in all,
+    /// and not eleven times.
     pub fn take_request(&mut self, address: Option<AddressKey>, now: Instant) -> bool {
         let terms = self.requests;
         let Some(allowance) = self.of(address, now) else {
@@ -94,16 +95,17 @@ impl Allowances {
         was_there
     }
 
-    /// Counts a new connection of an address. Returns whether the log is to mention it.
-    pub fn is_logged(&mut self, address: Option<AddressKey>, now: Instant) -> bool {
+    /// Takes a log entry for a new connection out of the allowance of an address. Returns whether
+    /// there was one. Otherwise the connection is not logged.
+    pub fn take_log_entry(&mut self, address: Option<AddressKey>, now: Instant) -> bool {
         self.of(address, now)
             .is_some_and(|allowance| allowance.logged.take(LOGGED, now))
     }
 
-    /// Returns the allowance of an address; `None` if there is no room for one more.
+    /// Returns the allowance of an address, or `None` if there is no room for another entry.
     fn of(&mut self, address: Option<AddressKey>, now: Instant) -> Option<&mut Allowance> {
         if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
-            // What is full again is as good as not there.
+            // A full allowance is the same as no entry.
             self.addresses
                 .retain(|_, it| it.requests.full_at > now || it.logged.full_at > now);
             if self.addresses.len() >= MAX_ADDRESSES {
@@ -120,7 +122,7 @@ impl Allowances {
 }
 
 impl Bucket {
-    /// Takes one out. Returns whether there was one.
+    /// Takes one unit out. Returns whether there was one.
     fn take(&mut self, terms: Terms, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + terms.interval;
         let was_there = full_at <= now + terms.interval * terms.size;
@@ -130,7 +132,7 @@ impl Bucket {
         was_there
     }
 
-    /// Takes one out in advance, unless one is owed already.
+    /// Takes one unit out in advance, unless the bucket already owes one.
     fn owe_one(&mut self, terms: Terms, now: Instant) {
         let full_at = self.full_at.max(now) + terms.interval;
         self.full_at = full_at.min(now + terms.interval * (terms.size + 1));
@@ -138,7 +140,7 @@ impl Bucket {
 }
 
 impl Loan {
-    /// Lends to a connection from this address.
+    /// Makes the loan of a connection from this address.
     pub fn new(allowances: Arc<Mutex<Allowances>>, address: Option<AddressKey>) -> Loan {
         Loan {
             allowances,
@@ -146,7 +148,7 @@ impl Loan {
         }
     }
 
-    /// See [`Allowances::take_request`].
+    /// Takes a request out of the allowance ([`Allowances::take_request`]).
     pub fn take_request(&self, now: Instant) -> bool {
         self.allowances.lock().take_request(self.address, now)
     }
@@ -173,7 +175,7 @@ mod tests {
                 .count()
         };
         assert_eq!(take(600, now), 64 * 8);
-        // One is owed, whatever was asked.
+        // One request is owed, however many were asked for.
         assert_eq!(take(600, now + Duration::from_secs(1)), 10 * 10 - 1);
         assert_eq!(take(600, now + Duration::from_secs(100)), 64 * 8);
     }
@@ -207,7 +209,7 @@ mod tests {
         let now = Instant::now();
         let mut logged = |now| {
             (0..5_000)
-                .filter(|_| allowances.is_logged(None, now))
+                .filter(|_| allowances.take_log_entry(None, now))
                 .count()
         };
         assert_eq!(logged(now), 1_000);
@@ -224,8 +226,11 @@ mod tests {
             assert!(allowances.take_request(address(number), now));
         }
         assert!(!allowances.take_request(address(most), now));
-        assert!(!allowances.is_logged(address(most), now));
-        assert!(allowances.take_request(address(0), now), "it has an entry");
+        assert!(!allowances.take_log_entry(address(most), now));
+        assert!(
+            allowances.take_request(address(0), now),
+            "address 0 has an entry"
+        );
         // One request refills in 10 ms, and address 0 has used two.
         let later = now + Duration::from_millis(10);
         assert!(allowances.take_request(address(most), later));

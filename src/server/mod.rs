@@ -1,8 +1,22 @@
-//! The server: binds, accepts, and ends in good order.
+//! The server: threads and sockets.
 //!
-//! Knows connections as something that is started and cut, and nothing of what is
-//! said on them. Its invariant: accept_threads never ends but by a shutdown, and never
-//! waits for a client.
+//! Starts connections and shuts them down. Only [`connection`] knows requests.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `accept` | the accept loops, which start a reader thread for each connection |
+//! | [`connection`] | the life of one client, in its reader thread |
+//! | `shutdown` | the graceful shutdown of all connections |
+//! | [`refusal`] | connections that are refused so that the client can read why |
+//! | [`sweeper`] | the end of lingering sessions |
+//! | [`signals`] | SIGINT, SIGTERM and SIGHUP |
+//! | [`logging`], [`log_throttle`] | the log, and its limit for repeated events |
+//! | [`rate_limit`], [`allowance`] | the limit for the requests of a connection, and of an address |
+//! | [`capacity`] | how many clients the system has room for |
+//! | [`listeners`] | the listening sockets |
+//! | [`options`] | the command line |
+//!
+//! Invariant: the server ends only by a shutdown, and no accept thread waits for a client.
 
 use std::fmt;
 use std::io;
@@ -39,22 +53,23 @@ pub mod sweeper;
 
 pub use shutdown::ShutdownHandle;
 
-/// A server that has its ports and does not accept yet.
+/// A server that has bound its ports and does not accept yet.
 pub struct Server {
     listeners: Vec<TcpListener>,
     config: Config,
     system: SystemLimits,
-    /// How many clients there may be: `max_clients`, or what the system can hold.
+    /// The most clients: `config.max_clients`, or fewer if the system has less room.
     capacity: usize,
-    stop: (Sender<()>, Receiver<()>),
+    /// Requests the shutdown. The sender here keeps the channel connected.
+    shutdown_request: (Sender<()>, Receiver<()>),
 }
 
-/// Why there is no server.
+/// Why a server cannot be made.
 #[derive(Debug)]
 pub enum BindError {
     /// An address cannot be bound.
     Listen(ListenError),
-    /// There is no room for a client.
+    /// The system has no room for a client.
     NoRoom(NoRoom),
 }
 
@@ -71,33 +86,34 @@ impl Server {
             config,
             system,
             capacity,
-            stop: bounded(1),
+            shutdown_request: bounded(1),
         })
     }
 
-    /// Where it listens, with the real port where port 0 was asked for.
+    /// Returns the addresses of its listeners. Port 0 has become the port
+    /// that the kernel chose.
     pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// What ends it.
+    /// Returns a handle that shuts this server down.
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         ShutdownHandle {
-            stop: self.stop.0.clone(),
+            request: self.shutdown_request.0.clone(),
         }
     }
 
-    /// Serves until the shutdown, which it carries out: everyone is told, what is
-    /// queued is written within the grace, and the clients' threads leave.
+    /// Serves until the shutdown, and carries it out. Every client gets a notice, queued
+    /// messages are written within the grace period, and the clients' threads end.
     ///
-    /// An error means that it could not begin, for want of threads.
+    /// Fails if the system has no thread left for the start.
     pub fn run(self) -> io::Result<()> {
         let Server {
             listeners,
             config,
             system,
             capacity,
-            stop: (_keeps_it_connected, stop),
+            shutdown_request: (_sender, shutdown_request),
         } = self;
         let level = if capacity < config.max_clients {
             Level::Warn
@@ -112,9 +128,9 @@ impl Server {
 
         let grace = config.grace;
         let sessions = Sessions::new(capacity, config.max_per_address);
-        // Nothing is ever sent on these two. Each ends what waits for it by being
-        // dropped: `shutdown_tx` the pauses of the accept threads; and the last
-        // clone of `readers_tx`, of which every reader has one, the shutdown.
+        // Nothing is ever sent on these two channels. The drop of `shutdown_tx` ends the waits of
+        // accept threads, reader threads and sweeper. Each reader thread has a clone of
+        // `readers_tx`. When the last one is dropped, the shutdown knows that all have ended.
         let (shutdown_tx, shutdown_rx) = bounded(0);
         let (readers_tx, readers_rx) = bounded(0);
         let context = Arc::new(AcceptContext {
@@ -122,7 +138,7 @@ impl Server {
             direct_writes: DirectWrites::start(config.direct_writes)?,
             allowances: Allowances::new(config.rate, config.burst)
                 .map(|allowances| Arc::new(Mutex::new(allowances))),
-            not_logged: Mutex::default(),
+            unlogged: Mutex::default(),
             config,
             refuser: Refuser::start()?,
             readers_tx,
@@ -130,13 +146,15 @@ impl Server {
             last_number: AtomicU64::new(0),
         });
         sweeper::start(&sessions, context.config.linger, &shutdown_rx)?;
-        // Last, when nothing else can fail: whoever is accepted is served.
+        // Start accepting last. Nothing can fail after this line, so every accepted client is
+        // served.
         let accept_threads = AcceptThreads::start(listeners, &context, &shutdown_rx)?;
-        // It has a `readers_tx`, for whose end the shutdown would wait in vain.
+        // `context` holds a `readers_tx`. Without this drop, the shutdown would run into its
+        // timeouts.
         drop(context);
 
-        // Fails only without a sender, and one is kept above.
-        let _ = stop.recv();
+        // Fails only without a sender, and `_sender` is one.
+        let _ = shutdown_request.recv();
         info!("shutting down");
         drop(shutdown_tx);
         accept_threads.end();

@@ -1,4 +1,13 @@
-//! The shutdown: its request, and what it does to the clients.
+//! The graceful shutdown: its request, and the end of all connections.
+//!
+//! Any thread can request it with a [`ShutdownHandle`]. The main thread carries it out, at the end
+//! of `Server::run`. It blocks at most for the grace period, [`SHUTDOWN_CLOSE_TIMEOUT`] and
+//! [`THREAD_EXIT_TIMEOUT`], one after the other.
+//!
+//! Does not know signals or listeners.
+//!
+//! Invariant: no client and no thread can delay it for longer. Within these times, each client
+//! that reads fast enough gets all that was queued for it, the notice of the shutdown and the end of input.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,25 +16,28 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use log::warn;
 
-use crate::limits;
+use crate::limits::{SHUTDOWN_CLOSE_TIMEOUT, THREAD_EXIT_TIMEOUT};
 use crate::outbox::Attachment;
 use crate::sessions::Sessions;
 
-/// Ends a running server, from any thread.
+/// A handle that shuts a running server down, from any thread.
 #[derive(Clone)]
 pub struct ShutdownHandle {
-    pub(super) stop: Sender<()>,
+    pub(super) request: Sender<()>,
 }
 
 impl ShutdownHandle {
-    /// Begins the shutdown, and does not wait for it.
+    /// Requests the shutdown, and does not wait for it.
     pub fn shutdown(&self) {
-        // Fails if it has been asked for before, or has ended.
-        let _ = self.stop.try_send(());
+        // Fails if the shutdown was requested before, or the server has ended.
+        let _ = self.request.try_send(());
     }
 }
 
-/// Tells everyone, lets the writers write, and sees the threads off.
+/// Closes all connections, each with a notice behind its queue, and waits for their threads.
+///
+/// The accept threads must have ended. A connection that is still open after the grace period and
+/// [`SHUTDOWN_CLOSE_TIMEOUT`] is shut down at once.
 pub(super) fn shut_down_clients(
     sessions: &Sessions,
     grace: Duration,
@@ -44,19 +56,20 @@ pub(super) fn shut_down_clients(
             connections.len() - written
         );
     }
-    // Everyone has the last line before them; those who close their side now,
-    // leave by the normal path.
-    if !disconnected_within(readers_rx, limits::SHUTDOWN_CLOSE_TIMEOUT) {
+    // The clients have got their last message. The threads of a client that now closes its side
+    // end as after any end of input.
+    if !disconnected_within(readers_rx, SHUTDOWN_CLOSE_TIMEOUT) {
         for connection in &connections {
             connection.shutdown_socket();
         }
-        if !disconnected_within(readers_rx, limits::THREAD_EXIT_TIMEOUT) {
+        if !disconnected_within(readers_rx, THREAD_EXIT_TIMEOUT) {
             warn!("some threads did not leave");
         }
     }
 }
 
-/// Whether every sender of this channel is dropped within so long.
+/// Blocks until every sender of this channel is dropped, at most for `time`. Returns whether they
+/// are.
 pub(super) fn disconnected_within(channel: &Receiver<Infallible>, time: Duration) -> bool {
     channel.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
 }

@@ -1,7 +1,11 @@
-//! The thread `sweeper`, which ends the sessions that have lingered out.
+//! The `sweeper` thread ends sessions whose linger time has expired.
 //!
-//! It blocks until a session lingers, and from then on until the time of the one that
-//! has lingered longest is up, so that an idle server has nothing to do.
+//! It blocks on three channels: the shutdown, the signal that a session begins to linger, and a
+//! timer for the session that expires next. It ends at the shutdown.
+//!
+//! Does not know connections.
+//!
+//! Invariant: while no session lingers, the thread does not wake.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,8 +18,8 @@ use log::info;
 use crate::sessions::Sessions;
 use crate::threads::spawn;
 
-/// Starts the thread. It ends when the last sender of `shutdown_rx` is dropped, and
-/// nobody waits for it.
+/// Starts the thread. It ends when the last sender of `shutdown_rx` is dropped. No other thread
+/// waits for its end.
 pub(super) fn start(
     sessions: &Arc<Sessions>,
     linger: Duration,
