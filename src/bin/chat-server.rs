@@ -1,4 +1,6 @@
-//! The server's command line: parse, set up logging, run, exit code.
+//! The program `chat-server`: parses the command line, starts logging, and runs the server.
+//!
+//! Exit codes: 0 after a graceful shutdown, 1 if the server cannot start, 2 for a bad command line.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -37,7 +39,7 @@ fn serve(config: Config, verbosity: usize) -> Result<(), String> {
 }
 
 fn fail(problem: &str, code: ExitCode) -> ExitCode {
-    // Not eprintln!, which panics where nobody reads any more; the same below.
+    // eprintln! would panic if stderr is closed. In `print`, println! would panic in the same way.
     let _ = writeln!(io::stderr(), "chat-server: {problem}");
     code
 }

@@ -1,9 +1,8 @@
-//! What this machine can hold: the limits that the kernel puts on this process, and how
-//! many clients they are enough for.
+//! The kernel's limits for this process, and the number of clients that they allow.
 //!
 //! Does not know clients or listeners, only their numbers.
 //!
-//! Invariant: the room that it reports is at least one client, or there is an error.
+//! Invariant: the reported number is at least one client, or there is an error.
 
 use std::fmt;
 use std::fs;
@@ -14,20 +13,19 @@ use crate::limits::{
     RESERVED_DESCRIPTORS, RESERVED_MAPS,
 };
 
-/// What the machine gives this process, as far as it says so.
+/// The kernel's limits for this process, as far as they can be read.
 ///
-/// The terms matter because running out of them differs: without a descriptor
-/// `accept` fails, which can be waited out; but a Rust process that runs out of
-/// memory maps in a *new thread* aborts, with every client in it
-/// (<https://github.com/rust-lang/rust/issues/78497>). So the cap is computed
-/// before the first client is accepted.
+/// Without a free descriptor, `accept` fails, and the server can wait. Without a free memory map,
+/// a Rust process aborts in a *new thread*, and all clients are lost
+/// (<https://github.com/rust-lang/rust/issues/78497>). So the server computes the most clients
+/// before it accepts the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SystemLimits {
-    /// RLIMIT_NOFILE (getrlimit(2)); `None` where there is no limit.
+    /// RLIMIT_NOFILE (getrlimit(2)). `None` if there is no limit.
     pub descriptors: Option<u64>,
-    /// vm.max_map_count (proc_sys_vm(5)); `None` where it cannot be read.
+    /// vm.max_map_count (proc_sys_vm(5)). `None` if it cannot be read.
     pub max_maps: Option<u64>,
-    /// The maps that this process has already.
+    /// The memory maps that this process already has.
     pub maps: u64,
     /// The processors that are online.
     pub cpus: u64,
@@ -36,15 +34,15 @@ pub struct SystemLimits {
 /// A limit that leaves no room for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoom {
-    /// RLIMIT_NOFILE, and the least that is enough for one client.
+    /// RLIMIT_NOFILE, and the least value with room for one client.
     Descriptors(u64, u64),
-    /// vm.max_map_count, and the least that is enough for one client.
+    /// vm.max_map_count, and the least value with room for one client.
     Maps(u64, u64),
 }
 
 impl SystemLimits {
-    /// Raises RLIMIT_NOFILE's soft limit to the hard one, which needs no
-    /// privilege, and reads what there is.
+    /// Raises the soft limit RLIMIT_NOFILE to the hard limit, which needs no privilege, and reads
+    /// all limits.
     pub fn raise_and_read() -> SystemLimits {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         let limit = getrlimit(Resource::Nofile);
@@ -56,8 +54,9 @@ impl SystemLimits {
             Ok(()) => limit.maximum,
             Err(_) => limit.current,
         };
-        // Arenas follow the processors that are online. `available_parallelism` follows the
-        // affinity and the quota of this process too, and so may be too few.
+        // The number of the allocator's arenas depends on the processors that are online.
+        // `available_parallelism` may be less, because it depends on the affinity and the quota of
+        // this process too.
         let cpus = fs::read_to_string("/sys/devices/system/cpu/online")
             .ok()
             .and_then(|list| count_cpus(&list))
@@ -73,8 +72,8 @@ impl SystemLimits {
         }
     }
 
-    /// Returns how many clients this machine can hold beside this number of listeners: at least
-    /// one and at most `wanted`.
+    /// Returns the number of clients for which there is room beside this number of listeners: at
+    /// least one, at most `wanted`.
     pub fn max_clients(&self, wanted: usize, listeners: usize) -> Result<usize, NoRoom> {
         let further = (listeners as u64).saturating_sub(1);
         let descriptors = RESERVED_DESCRIPTORS + further * DESCRIPTORS_PER_LISTENER;
@@ -97,7 +96,7 @@ impl SystemLimits {
     }
 }
 
-/// Counts the processors of a list such as `0-3,8`, which is the kernel's form (cpuset(7)).
+/// Counts the processors in the kernel's form of a list, such as `0-3,8` (cpuset(7)).
 fn count_cpus(list: &str) -> Option<u64> {
     let count = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));

@@ -21,7 +21,7 @@ use crate::limits;
 pub struct ListenError {
     /// The value.
     value: String,
-    /// The address at which it failed; `None` if the value has no address.
+    /// The address at which it failed. `None` if the value has no address.
     address: Option<SocketAddr>,
     error: io::Error,
 }
@@ -59,7 +59,7 @@ pub fn bind_all(values: &[String]) -> Result<Vec<TcpListener>, ListenError> {
     Ok(listeners)
 }
 
-/// Returns the addresses of `HOST:PORT`, each once. At least one, or an error.
+/// Returns the addresses of `HOST:PORT`, each once: at least one, or an error.
 fn resolve(value: &str) -> io::Result<Vec<SocketAddr>> {
     let (host, port) = split_address(value).ok_or(io::ErrorKind::InvalidInput)?;
     let mut addresses = Vec::new();
@@ -91,7 +91,7 @@ fn is_covered(address: SocketAddr, all: &[SocketAddr], bound: &[SocketAddr]) -> 
 }
 
 /// Binds the addresses of one value. Skips those that this machine does not have, if it has
-/// another; otherwise the first that failed is the error.
+/// another one. Otherwise the error is that of the first one that failed.
 fn bind_available<L>(
     addresses: &[SocketAddr],
     mut bind: impl FnMut(SocketAddr) -> io::Result<L>,
@@ -117,7 +117,7 @@ fn is_missing(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// Binds one address. `all` are the addresses that the server is to serve.
+/// Binds one address. `all` are the addresses that the server must serve.
 fn bind(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
@@ -128,8 +128,8 @@ fn bind(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
     // Connections of an earlier server may still be in TIME_WAIT on this port.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.ip() == Ipv6Addr::UNSPECIFIED {
-        // Serves IPv4 too, unless a listener for all of IPv4 was asked for: the second of
-        // the two would find the port in use.
+        // This listener serves IPv4 too, unless another one is for all of IPv4. Then the second
+        // bind(2) of the two would find the port in use.
         let ipv4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
         let is_alone = address.port() == 0 || !all.contains(&ipv4);
         sockopt::set_ipv6_v6only(&socket, !is_alone)?;
@@ -189,7 +189,7 @@ mod tests {
         Err(errno.into())
     }
 
-    /// What is bound of addresses, of which some fail.
+    /// Binds addresses, some of which fail. Returns the bound ones.
     fn bound(outcomes: &[(&str, Option<Errno>)]) -> Result<Vec<String>, String> {
         let addresses: Vec<SocketAddr> = outcomes.iter().map(|(text, _)| address(text)).collect();
         let bind = |wanted: SocketAddr| {

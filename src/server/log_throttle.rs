@@ -1,25 +1,28 @@
-//! What happens all the time and is worth telling now and then.
+//! Throttle for log lines: at most one line a minute for each kind of event, with the number of
+//! suppressed ones.
 //!
-//! Pure: it is told the time, and says whether to tell, and not where.
+//! Pure: the caller passes the time and writes the line. Does not know events.
+//!
+//! Invariant: each recorded event is logged, or counted in the next line that is logged.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::limits::LOG_THROTTLE_INTERVAL;
 
-/// For what may happen thousands of times a second, and is worth a line now and then.
+/// The throttle for one kind of event, which may happen thousands of times a second.
 #[derive(Debug, Default)]
 pub struct LogThrottle {
     last_logged: Option<Instant>,
     suppressed: u64,
 }
 
-/// How many happened since the last that was told; shown as an addition to a line.
+/// The number of events since the last logged one. It is displayed as the end of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suppressed(u64);
 
 impl LogThrottle {
-    /// It has happened, now. Where it is time to tell of it, how many were not told.
+    /// Counts an event at this time. Returns the number of suppressed events if it must be logged.
     pub fn record(&mut self, now: Instant) -> Option<Suppressed> {
         let since = |last_logged| now.duration_since(last_logged);
         if self.last_logged.map_or(Duration::MAX, since) < LOG_THROTTLE_INTERVAL {

@@ -1,15 +1,18 @@
-//! Logging to stderr, and what it takes to show a client's bytes there.
+//! The log on stderr, written by a thread of its own.
 //!
-//! Each line names its thread, which is the connection's: `reader-7` and
-//! `writer-7` are the two threads of connection 7. Two rules hold for whatever
-//! comes from a client: it is escaped ([`Redacted`](crate::protocol::redact::Redacted)), because a log is read in
-//! terminals too; and tokens never reach a log, but for one that somebody takes for a
-//! name.
+//! Each line names the thread that logged it. `reader-7` and `writer-7` are the two threads of
+//! connection 7.
 //!
-//! Logging never blocks. Stderr may be a terminal that was stopped with Ctrl-S, or a pipe
-//! that nobody reads; so the one thread that writes to it is the thread `logger`, and
-//! everyone else puts lines into its channel. A line that does not fit is counted, and
-//! the count stands in the log where the gap is.
+//! The thread `logger` alone writes to stderr. It blocks on its channel and in write(2), and ends
+//! with the process. Stderr may be a terminal that was stopped with Ctrl-S, or a pipe that no
+//! process reads. So all other threads put their lines into the channel, which never blocks. A
+//! line that does not fit is counted, and the count is in the log at the gap.
+//!
+//! Does not know clients. A caller that logs bytes of a client escapes them, and replaces tokens
+//! ([`Redacted`](crate::protocol::redact::Redacted)): a log is read in terminals, and a token is a
+//! secret. Only a token that a user has chosen as a name is logged.
+//!
+//! Invariant: logging never blocks the thread that logs.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -26,26 +29,27 @@ use crate::limits::{LOG_FLUSH_TIMEOUT, MAX_LOG_LINES};
 use crate::threads::spawn;
 
 thread_local! {
-    /// Whether this thread logs nothing at the level of info.
+    /// Whether this thread is silenced.
     static IS_SILENCED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Silences the calling thread at the level of info, until it ends. Its warnings and errors
 /// are still logged, and with `-v` all that it logs.
 ///
-/// For the thread of a connection whose address connects too often to list each.
+/// The thread of a connection is silenced if its address connects too often to log each
+/// connection.
 pub fn silence_this_thread() {
     IS_SILENCED.set(true);
 }
 
-/// Starts logging, for the whole process. `verbosity` counts how often `-v` was
-/// given: who came and left, then the status of each answer and who is slowed down,
-/// then each line on the wire.
-/// The environment's `RUST_LOG` rules where it is set.
+/// Starts logging for the whole process.
 ///
-/// An error means that there is no thread to be had. The thread lives as long as the
-/// process, because the logger does; nobody waits for it but the dropping of what is
-/// given back.
+/// `verbosity` is the number of `-v` options. With 0, the log has the events of connections and
+/// sessions. With 1, it also has the status of each response and the pauses of the rate limit.
+/// With 2, it also has each line on the wire. `RUST_LOG`, if set, overrides it.
+///
+/// Fails if the system has no thread left. The thread lives as long as the process. Only the drop
+/// of the returned guard waits for it.
 pub fn init(verbosity: usize) -> io::Result<LogGuard> {
     let filter = match verbosity {
         0 => "info",
@@ -60,8 +64,8 @@ pub fn init(verbosity: usize) -> io::Result<LogGuard> {
     };
     env_logger::Builder::from_env(Env::default().default_filter_or(filter))
         .format(|line, record| {
-            let is_listing = record.level() == Level::Info && log::max_level() < Level::Debug;
-            if is_listing && IS_SILENCED.get() {
+            let is_silenceable = record.level() == Level::Info && log::max_level() < Level::Debug;
+            if is_silenceable && IS_SILENCED.get() {
                 return Ok(());
             }
             let time = line.timestamp_seconds();
@@ -74,16 +78,17 @@ pub fn init(verbosity: usize) -> io::Result<LogGuard> {
                 record.args()
             )
         })
-        // Calls `write` once for each line, and has a lock of its own around that.
+        // env_logger calls `write` once for each line, under a lock of its own.
         .target(Target::Pipe(Box::new(lines)))
         .init();
     panic::set_hook(Box::new(log_panic));
     Ok(LogGuard { queue })
 }
 
-/// To be dropped when the process is about to end: waits until what has been logged is
-/// written, and no longer than [`LOG_FLUSH_TIMEOUT`], or a stopped terminal would keep the
-/// process for ever.
+/// A guard that flushes the log. It must be dropped at the end of the process.
+///
+/// The drop blocks until all logged lines are written, at most for [`LOG_FLUSH_TIMEOUT`].
+/// Without that limit, a stopped terminal would keep the process alive.
 pub struct LogGuard {
     queue: Sender<Entry>,
 }
@@ -91,33 +96,33 @@ pub struct LogGuard {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         let deadline = Instant::now() + LOG_FLUSH_TIMEOUT;
-        let (mark, written) = bounded(0);
+        let (flush, flushed) = bounded(0);
         if self
             .queue
-            .send_deadline(Entry::Flush(mark), deadline)
+            .send_deadline(Entry::Flush(flush), deadline)
             .is_ok()
         {
-            // Nothing is ever sent, so this is the disconnection, or the deadline.
-            let _ = written.recv_deadline(deadline);
+            // Nothing is ever sent, so this returns at the disconnection or at the deadline.
+            let _ = flushed.recv_deadline(deadline);
         }
     }
 }
 
-/// What stands in the channel of the thread `logger`.
+/// An entry in the channel of the thread `logger`.
 enum Entry {
     Line {
-        /// How many lines before this one did not fit.
+        /// The number of lines before this one that did not fit.
         missing: u64,
         bytes: Vec<u8>,
     },
-    /// Dropped when all before it is written.
+    /// Dropped when all entries before it are written.
     Flush(Sender<Infallible>),
 }
 
-/// Where lines go in: the end of the channel that never blocks.
+/// The sending end of the channel. It never blocks.
 struct LogWriter {
     queue: Sender<Entry>,
-    /// How many did not fit since the last that did.
+    /// The number of lines that did not fit since the last one that did.
     missing: u64,
 }
 
@@ -139,7 +144,7 @@ impl Write for LogWriter {
     }
 }
 
-/// The life of the thread `logger`. Where stderr is closed there is nobody to tell.
+/// Runs the thread `logger`. Ignores a failed write: there is no other place for the log.
 fn write_entries(entries: &Receiver<Entry>, mut stderr: impl Write) {
     for entry in entries {
         match entry {
@@ -149,20 +154,20 @@ fn write_entries(entries: &Receiver<Entry>, mut stderr: impl Write) {
                 }
                 let _ = stderr.write_all(&bytes);
             }
-            Entry::Flush(mark) => drop(mark),
+            Entry::Flush(flush) => drop(flush),
         }
     }
 }
 
-/// Logs where a thread panicked. The message is shown only if it is one of ours:
-/// what std puts together may quote a client, tokens included.
+/// Logs where a thread panicked. It shows the message only if it is a literal of the source: a
+/// formatted message may quote a client, and its token.
 fn log_panic(info: &PanicHookInfo<'_>) {
     let message = info
         .payload()
         .downcast_ref::<&'static str>()
         .unwrap_or(&"(not shown)");
     match info.location() {
-        Some(place) => error!("panicked at {place}: {message}"),
+        Some(location) => error!("panicked at {location}: {message}"),
         None => error!("panicked: {message}"),
     }
 }
@@ -220,12 +225,12 @@ mod tests {
         drop(lines);
         let mut stderr = Closed(0);
         write_entries(&entries, &mut stderr);
-        assert_eq!(stderr.0, 2, "it has tried both");
+        assert_eq!(stderr.0, 2, "both lines were tried");
     }
 
     #[test]
     fn a_panic_is_logged_with_its_place_and_quotes_nobody() {
-        // In a process of its own, since logging is started once in each.
+        // In a process of its own, because a process can start logging only once.
         const CHILD: &str = "CHAT_TEST_PANICS";
         if std::env::var_os(CHILD).is_some() {
             let _logging = init(0).unwrap();

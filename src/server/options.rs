@@ -1,6 +1,8 @@
-//! The command line of `chat-server`: a getopts table, and what it comes to.
+//! The command line of `chat-server`, with a getopts table.
 //!
-//! Everything is checked here, so that a [`Config`] that exists is valid.
+//! Does not know sockets: an address is checked for its form, and resolved later.
+//!
+//! Invariant: a [`Config`] from [`parse`] is valid.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,50 +15,49 @@ use getopts::{Matches, Options};
 use crate::cli::{BadUsage, is_address};
 use crate::limits;
 
-/// What the command line asks for.
+/// The operation that the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Serve.
+    /// Run the server.
     Run {
-        /// How.
+        /// The values of the options.
         config: Config,
-        /// How often `-v` was given.
+        /// The number of `-v` options.
         verbosity: usize,
     },
-    /// Print this on stdout, and end.
+    /// Print this text on stdout, and exit.
     Print(String),
 }
 
-/// How to serve.
+/// The configuration of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where to listen: `HOST:PORT`, at least one.
+    /// The addresses to listen on: `HOST:PORT`, at least one.
     pub listen: Vec<String>,
-    /// How many clients, at least one; lowered to what the machine can hold.
+    /// The most clients, at least one. The server lowers it if the system has less room.
     pub max_clients: usize,
-    /// How many of them from one address, loopback excepted; `None` for any.
+    /// The most clients from one address, except loopback. `None` is no limit.
     pub max_per_address: Option<usize>,
-    /// Bytes of deliveries that wait for one client, at least
-    /// [`limits::MIN_QUEUE`].
+    /// The most bytes of deliveries in the queue of one client, at least [`limits::MIN_QUEUE`].
     pub queue: usize,
-    /// Requests a second of one client; 0 for any.
+    /// Requests a second of one client. 0 is no limit.
     pub rate: u32,
-    /// Requests that may come at once, at least one.
+    /// Requests of one client that may come at once, at least one.
     pub burst: u32,
-    /// How long after the accept a first name may take.
+    /// The longest time from the accept to the first name.
     pub login_timeout: Duration,
-    /// How long a client may take for a batch.
+    /// The longest time until the kernel has accepted a batch.
     pub write_timeout: Duration,
-    /// How long a broken session can be resumed; zero for not at all.
+    /// The time in which a lost session can be resumed. Zero is never.
     pub linger: Duration,
-    /// How long the last words may take at shutdown.
+    /// The longest time at shutdown until all queues are written.
     pub grace: Duration,
-    /// Whether a reader writes what it can to idle clients itself, instead of waking
-    /// their writers.
+    /// Whether reader threads write to idle clients themselves, instead of waking the writer
+    /// threads.
     pub direct_writes: bool,
 }
 
-/// Reads the arguments, without the program's name.
+/// Parses the arguments, without the program's name.
 pub fn parse<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Operation, BadUsage> {
@@ -159,7 +160,7 @@ fn check_address(address: &str) -> Result<(), BadUsage> {
     if is_address(address) {
         return Ok(());
     }
-    // Of `1314` and `:1314` the port is known, and not whom it is for.
+    // `1314` and `:1314` have a port. The error suggests it with both hosts.
     let digits = address.strip_prefix(':').unwrap_or(address);
     let port: u16 = digits.parse().unwrap_or(limits::DEFAULT_PORT);
     Err(BadUsage(format!(
@@ -272,7 +273,7 @@ where
             default,
             ..
         } = self;
-        // That there is one at least goes without saying.
+        // A least value of 0 or 1 is obvious, so the help does not show it.
         let least = if *least > N::from(true) {
             format!(", at least {least}")
         } else {

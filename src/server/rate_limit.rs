@@ -1,8 +1,8 @@
 //! The rate limit of one connection: pure arithmetic on instants that the caller passes.
 //!
-//! Does not know requests. A burst that the connection has not earned yet is lent by the
-//! allowance of its address ([`crate::server::allowance`]), so that a new connection does not bring
-//! a new burst with it.
+//! Does not know requests. The allowance of an address ([`crate::server::allowance`]) lends a new
+//! connection the burst that it has not earned yet. So a client does not get a new burst with each
+//! new connection.
 //!
 //! Invariant: a connection is never slower than its own rate.
 
@@ -10,28 +10,28 @@ use std::time::{Duration, Instant};
 
 use crate::server::allowance::Loan;
 
-/// Lets a burst through at once, and after it a number of requests a second. It refuses
-/// nothing: the requests of a faster client wait.
+/// The rate limit of one connection: a burst at once, then a number of requests a second. It
+/// refuses nothing. The requests of a faster client wait.
 ///
-/// This is the generic cell rate algorithm (ITU-T I.371): instead of counting
-/// what is left of the burst it keeps one instant, at which a client that keeps
-/// strictly to the rate would be allowed its next request.
+/// This is the generic cell rate algorithm (ITU-T I.371). It does not count the rest of the
+/// burst. It keeps one instant: the time at which a client that never exceeds the rate may send
+/// its next request.
 #[derive(Debug)]
 pub struct RateLimiter {
-    /// The time a request costs; zero where there is no limit.
+    /// The time that a request costs. Zero if there is no limit.
     interval: Duration,
-    /// How far a client may run ahead of the strict rate.
+    /// How far a client may be ahead of the strict rate.
     ahead: Duration,
-    /// The instant for all requests. It bounds what comes at once.
+    /// The instant for all requests. It limits how many may come at once.
     next: Instant,
-    /// The instant for the requests that the address has not lent. It begins a burst later:
-    /// a new connection has earned nothing.
+    /// The instant for the requests that the address has not lent. With a loan it begins a burst
+    /// later, because a new connection has earned nothing.
     next_earned: Instant,
     loan: Option<Loan>,
 }
 
 impl RateLimiter {
-    /// `per_second` requests a second, 0 for any number, after a burst of `burst`.
+    /// Makes a limit of `per_second` requests a second, after a burst of `burst`. 0 is no limit.
     pub fn new(per_second: u32, burst: u32, now: Instant) -> RateLimiter {
         let interval = match per_second {
             0 => Duration::ZERO,
@@ -46,7 +46,7 @@ impl RateLimiter {
         }
     }
 
-    /// The same, with a first burst that the address lends as far as it has an allowance.
+    /// Returns the same limit, but the address lends its first burst, as far as the allowance goes.
     pub fn with_loan(self, loan: Loan) -> RateLimiter {
         RateLimiter {
             next_earned: self.next + self.ahead + self.interval,
@@ -55,7 +55,7 @@ impl RateLimiter {
         }
     }
 
-    /// Counts a request that comes now, and says how long it is to wait.
+    /// Counts a request that comes now. Returns how long it must wait.
     pub fn delay(&mut self, now: Instant) -> Duration {
         let (all, earned) = (self.next.max(now), self.next_earned.max(now));
         let wait = |due: Instant| due.duration_since(now).saturating_sub(self.ahead);
@@ -121,7 +121,7 @@ mod tests {
         assert!((0..10_000).all(|_| rate.delay(now) == Duration::ZERO));
     }
 
-    /// What makes connections of one address, with a rate of 10 and a burst of 50.
+    /// Returns a function that connects from one address, with a rate of 10 and a burst of 50.
     fn connections() -> impl Fn(Instant) -> RateLimiter {
         let allowances = Arc::new(Mutex::new(Allowances::new(10, 50).unwrap()));
         move |now| RateLimiter::new(10, 50, now).with_loan(Loan::new(Arc::clone(&allowances), None))

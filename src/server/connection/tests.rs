@@ -245,7 +245,7 @@ fn end_of_input_waits_for_the_write_that_has_the_error() {
     let attachment = Arc::clone(registration.attachment());
     rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
-    // This write stands for another thread's, and gets the error.
+    // This write gets the error, as one of another thread would.
     while (&*socket).write(b"x").is_ok() {}
     let (read, was_read) = crossbeam_channel::bounded(1);
     thread::scope(|scope| {
