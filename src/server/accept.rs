@@ -136,7 +136,7 @@ fn accept_until_stopped<C>(
             }
             Err(e) => {
                 if let Some(suppressed) = failures.record(Instant::now()) {
-                    warn!("cannot accept, and tries again now and then: {e}{suppressed}");
+                    warn!("accept failed, retrying: {e}{suppressed}");
                 }
                 if stopped_within(backoff) {
                     return;
@@ -204,7 +204,7 @@ impl AcceptContext {
             drop(readers_tx);
         });
         if let Err(e) = reader {
-            let why = format_args!("no thread for it: {e}");
+            let why = format_args!("starting its reader thread failed: {e}");
             self.refuser.refuse(socket, peer, Notice::ServerIsFull, why);
         }
     }

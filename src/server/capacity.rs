@@ -127,9 +127,9 @@ impl fmt::Display for NoRoom {
 
 impl fmt::Display for SystemLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or_any =
-            |limit: Option<u64>| limit.map_or("any number of".to_owned(), |n| n.to_string());
-        let (descriptors, maps) = (or_any(self.descriptors), or_any(self.max_maps));
+        let or_unlimited =
+            |limit: Option<u64>| limit.map_or("unlimited".to_owned(), |n| n.to_string());
+        let (descriptors, maps) = (or_unlimited(self.descriptors), or_unlimited(self.max_maps));
         write!(
             f,
             "{descriptors} descriptors, {maps} memory maps of which {} in use, {} processors",

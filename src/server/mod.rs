@@ -159,7 +159,7 @@ impl Server {
         drop(shutdown_tx);
         accept_threads.end();
         shutdown::shut_down_clients(&sessions, grace, &readers_rx);
-        info!("ended");
+        info!("shutdown complete");
         Ok(())
     }
 }

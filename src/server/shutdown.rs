@@ -52,7 +52,7 @@ pub(super) fn shut_down_clients(
     let written = connections.iter().filter(is_written).count();
     if written < connections.len() {
         warn!(
-            "{} clients did not take what was queued for them",
+            "grace period expired: {} clients have unsent messages",
             connections.len() - written
         );
     }
@@ -63,7 +63,7 @@ pub(super) fn shut_down_clients(
             connection.shutdown_socket();
         }
         if !disconnected_within(readers_rx, THREAD_EXIT_TIMEOUT) {
-            warn!("some threads did not leave");
+            warn!("shutdown timeout: some threads are still running");
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn shut_down_on_signals(server: ShutdownHandle) -> io::Result<()> {
     spawn("signals", move || {
         let mut signals = signals.forever();
         if let Some(signal) = signals.next() {
-            info!("{}", signal_name(signal).unwrap_or("a signal"));
+            info!("received {}", signal_name(signal).unwrap_or("a signal"));
             server.shutdown();
         }
         if let Some(signal) = signals.find(|&signal| signal != SIGHUP) {

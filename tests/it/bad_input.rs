@@ -319,7 +319,7 @@ fn who_is_faster_than_the_rate_is_answered_later_and_loses_nothing() {
     for n in 0..25 {
         client.expect("200 OK", &format!("Pong {n}"));
     }
-    server.expect_log("asks too fast: waits ");
+    server.expect_log("rate limit exceeded: waiting ");
     // Twenty of them cost ten milliseconds each, which nothing can shorten.
     assert!(begun.elapsed().as_millis() >= 200, "{:?}", begun.elapsed());
     // Lines that are not requests cost as much.

@@ -258,7 +258,7 @@ fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
     let mut client = server.connect();
     client.ask("Quit", "200 OK", "Goodbye");
     client.expect_end();
-    server.expect_log_of("disconnected ", ": answered 200 OK, Goodbye");
+    server.expect_log_of("disconnected ", ": last response 200 OK, Goodbye");
     wait_for("its thread to end", || {
         server.proc_status("Threads") == server_threads()
     });

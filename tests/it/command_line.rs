@@ -155,7 +155,7 @@ fn longest_times_and_largest_numbers_do_what_they_say() {
     alice.expect_with(&token, "200 OK", "Incoming-message private bob hi");
     // The kernel has taken every time too.
     assert_eq!(
-        server.count_log("cannot set socket options"),
+        server.count_log("setting socket options failed"),
         0,
         "{}",
         server.log()

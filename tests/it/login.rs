@@ -143,7 +143,7 @@ fn last_message_without_a_name_is_followed_by_the_end() {
     let begun = Instant::now();
     client.expect_end();
     // The client does not close its side. The server does not wait for it for long.
-    server.expect_log_of("disconnected ", ": answered 200 OK, Goodbye");
+    server.expect_log_of("disconnected ", ": last response 200 OK, Goodbye");
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 

@@ -29,14 +29,14 @@ fn who_came_took_which_name_and_left_why_is_logged() {
         "INFO  reader-1: logged in as alice",
         "INFO  reader-1: renamed alice to Alice2",
         &format!(
-            "INFO  reader-1: disconnected Alice2 (127.0.0.1:{port}): answered 200 OK, Goodbye"
+            "INFO  reader-1: disconnected Alice2 (127.0.0.1:{port}): last response 200 OK, Goodbye"
         ),
     ] {
         server.expect_log(line);
     }
     server.expect_log_of(
         "INFO  reader-2: disconnected 127.0.0.1:",
-        ": answered 418 I'm a tea pocket, This is a chat server",
+        ": last response 418 I'm a tea pocket, This is a chat server",
     );
     server.expect_log_of("INFO  reader-3: disconnected 127.0.0.1:", ": end of input");
     assert!(!server.log().contains("TRACE") && !server.log().contains("DEBUG"));
@@ -58,7 +58,7 @@ fn session_ended_elsewhere_is_logged_with_its_name() {
     );
     server.expect_log_of(
         "INFO  reader-2: disconnected 127.0.0.1:",
-        ": answered 200 OK, Goodbye",
+        ": last response 200 OK, Goodbye",
     );
 }
 
@@ -95,7 +95,7 @@ fn the_wire_is_logged_at_trace_escaped_and_without_tokens() {
         "<1 [token] is not a command; try Help",
         r"TRACE reader-1: > Ping \u{1b}]0;gotcha\u{7}",
         r"TRACE reader-1: > Ping \xc3",
-        "DEBUG reader-1: answered 501 Not Implemented",
+        "DEBUG reader-1: responded 501 Not Implemented",
     ] {
         server.expect_log(line);
     }

@@ -50,7 +50,7 @@ fn check_full(server: &Server, mut clients: Vec<Client>) {
         client.expect_delivery("broadcast", "user0", "still here");
     }
     assert_eq!(server.count_log("refused"), 1, "{}", server.log());
-    assert_eq!(server.count_log("cannot accept"), 0, "{}", server.log());
+    assert_eq!(server.count_log("accept failed"), 0, "{}", server.log());
     for round in 0..5 {
         drop(clients.pop());
         wait_for("room", || {
@@ -132,7 +132,7 @@ fn set_name_without_a_thread_is_refused_and_changes_nothing() {
     }
     late.ask("List-names", "401 Unauthorized", "Set a name first");
     late.ask("Ping", "200 OK", "Pong");
-    server.expect_log("no thread for its writer");
+    server.expect_log("starting its writer thread failed");
     assert_eq!(server.count_log("refused"), 1, "{}", server.log());
     // A session that is there can still be used, but not be resumed.
     let token = clients[0].token.clone();
@@ -196,11 +196,11 @@ fn while_accepting_fails_the_server_waits_and_then_goes_on() {
     for client in &mut waiting {
         client.send("Ping");
     }
-    server.expect_log("cannot accept, and tries again now and then: Too many open files");
+    server.expect_log("accept failed, retrying: Too many open files");
     check_idle(&server);
     alice.ask("Private-message bob hi", "200 OK", "Delivered to bob");
     bob.expect_delivery("private", "alice", "hi");
-    assert_eq!(server.count_log("cannot accept"), 1, "{}", server.log());
+    assert_eq!(server.count_log("accept failed"), 1, "{}", server.log());
 
     limit_descriptors(&server, ours);
     for client in &mut waiting {

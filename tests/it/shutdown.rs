@@ -33,7 +33,7 @@ fn sigterm_and_sigint_tell_everyone_and_end_with_0() {
         assert_eq!(server.expect_exit().code(), Some(0));
         assert_eq!(server.rest_of_stdout(), "");
         assert!(
-            server.log().trim_end().ends_with("ended"),
+            server.log().trim_end().ends_with("shutdown complete"),
             "{}",
             server.log()
         );
@@ -128,7 +128,9 @@ fn who_takes_nothing_keeps_the_server_for_the_grace_and_no_longer() {
     alice.expect("502 Bad Gateway", SHUTDOWN);
     assert_eq!(server.expect_exit().code(), Some(0));
     assert!(
-        server.log().contains("1 clients did not take"),
+        server
+            .log()
+            .contains("grace period expired: 1 clients have unsent messages"),
         "{}",
         server.log()
     );

@@ -20,7 +20,7 @@ fn sighup_shuts_down_gracefully() {
     drop(alice);
     assert_eq!(server.expect_exit().code(), Some(0), "{}", server.log());
     assert!(
-        server.log().trim_end().ends_with("ended"),
+        server.log().trim_end().ends_with("shutdown complete"),
         "{}",
         server.log()
     );

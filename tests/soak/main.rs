@@ -49,7 +49,7 @@ const EXPECTED: [&str; 11] = [
     "lost ",
     "expired lingering session of ",
     "ended session of ",
-    "SIGTERM",
+    "received SIGTERM",
     "shutting down",
 ];
 
@@ -128,7 +128,7 @@ fn check_end(server: &mut Server) -> Result<(), String> {
         // time, level, thread, and what it is
         let text = line.split_once(": ").map_or(*line, |(_, text)| text);
         line.contains(" INFO ") && EXPECTED.iter().any(|known| text.starts_with(known))
-            || line.ends_with(" main: ended")
+            || line.ends_with(" main: shutdown complete")
     });
     println!("{} lines in the log", known.len());
     match surprising.first() {

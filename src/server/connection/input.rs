@@ -85,7 +85,7 @@ impl Input<'_> {
     pub(super) fn wait_for_rate(&mut self) {
         let delay = self.rate_limiter.delay(Instant::now());
         if !delay.is_zero() {
-            debug!("asks too fast: waits {} ms", delay.as_millis());
+            debug!("rate limit exceeded: waiting {} ms", delay.as_millis());
             self.attachment.pause(delay, self.pending);
         }
     }

@@ -86,7 +86,7 @@ type Execute = fn(&mut Registration, &PendingWrites, Request) -> Outcome;
 fn serve_with(mut connection: Box<Connection>, execute: Execute) {
     let attachment = connection.registration.attachment();
     if let Err(e) = set_options(&attachment.socket, attachment.write_timeout) {
-        debug!("cannot set socket options: {e}");
+        debug!("setting socket options failed: {e}");
     }
     info!("connected from {}", connection.peer);
     let ending = request_loop_catching_panics(&mut connection, execute);
@@ -146,7 +146,11 @@ fn request_loop_catching_panics(
     let execute = |registration: &mut Registration, pending: &PendingWrites, request| {
         let outcome = execute(registration, pending, request);
         if matches!(&outcome, Outcome::Respond(reply) if reply.response == Response::ServerIsFull) {
-            refuser.log_refusal(*peer, Notice::ServerIsFull, "no thread for its writer");
+            refuser.log_refusal(
+                *peer,
+                Notice::ServerIsFull,
+                "starting its writer thread failed",
+            );
         }
         outcome
     };
@@ -198,7 +202,7 @@ fn request_loop(
                 if bad_requests == MAX_BAD_REQUESTS {
                     return Ok(Ending::LastResponse(reply));
                 }
-                debug!("answered {}", reply.response.status());
+                debug!("responded {}", reply.response.status());
                 attachment.respond(reply.encode(), pending);
             }
             Outcome::RespondAndClose(reply) => return Ok(Ending::LastResponse(reply)),
@@ -263,7 +267,7 @@ fn reject_status_line(registration: &Registration, bad_line: BadStatusLine) -> O
 
 /// Returns the response to a request with this header whose execution panicked.
 fn internal_error(registration: &Registration, current_header: Result<Header, BadLine>) -> Reply {
-    error!("answering a request panicked; closing its connection");
+    error!("panic in a request: closing its connection");
     Reply {
         header: commands::fallback_header(registration, current_header),
         response: Response::Failed,
@@ -326,7 +330,7 @@ fn release_session(
     // `Ok` is a disconnect, `Err` a lost connection.
     let reason = match (ending, attachment.loss()) {
         (Ok(Ending::LastResponse(Reply { response, .. })), _) => {
-            Ok(format!("answered {}, {response}", response.status()))
+            Ok(format!("last response {}, {response}", response.status()))
         }
         (Ok(Ending::EndOfInput), _) => Ok("end of input".to_owned()),
         (Ok(Ending::LoginTimeout), _) => Ok("login timeout".to_owned()),
