@@ -165,9 +165,9 @@ impl fmt::Display for ListenError {
         match error.kind() {
             io::ErrorKind::AddrInUse => write!(
                 f,
-                "{place} is in use; choose another with -l ADDR:PORT \
-                 (-l 127.0.0.1:0 takes any free port), \
-                 with make as in: make run ARGS='-l 127.0.0.1:1314'"
+                "cannot listen on {place}: the port is in use; \
+                 choose another, as in: -l 127.0.0.1:1314 \
+                 (with make: make run ARGS='-l 127.0.0.1:1314'; any free port: -l 127.0.0.1:0)"
             ),
             _ => write!(f, "cannot listen on {place}: {error}"),
         }

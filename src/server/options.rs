@@ -73,7 +73,7 @@ pub fn parse<A: AsRef<OsStr>>(
         )));
     }
     if let Some(argument) = matches.free.first() {
-        return Err(BadUsage(format!("{argument:?} is not an option")));
+        return Err(BadUsage(format!("{argument:?}: expected an option")));
     }
     let verbosity = matches.opt_count("verbose");
     Ok(Operation::Run {
@@ -88,7 +88,7 @@ fn table() -> Options {
         "l",
         "listen",
         &format!(
-            "where to listen ({}); may be given more than once",
+            "address to listen on, may be repeated ({})",
             limits::DEFAULT_LISTEN
         ),
         "ADDR:PORT",
@@ -106,22 +106,25 @@ fn table() -> Options {
         .optflag(
             "",
             "no-direct-writes",
-            "wake a writer for all there is: slower, for study",
+            "deliver only from the writer threads (slower, for comparison)",
         )
-        .optflagmulti("v", "verbose", "log more; -vv logs each line on the wire")
-        .optflag("h", "help", "print this")
-        .optflag("V", "version", "print the version");
+        .optflagmulti(
+            "v",
+            "verbose",
+            "more detailed log, with -vv each line on the wire",
+        )
+        .optflag("h", "help", "this help")
+        .optflag("V", "version", "the version");
     table
 }
 
 fn help(table: &Options) -> String {
     let brief = "\
-Serves chat by the protocol CP/0.0.0: synchronous, a thread for each connection.
+Chat server for the protocol CP/0.0.0: blocking I/O, two threads per client.
 
 Usage: chat-server [OPTION ...]";
     let notes = "
-S is a whole number of seconds. Clients of this machine itself do not
-count for --max-per-address.
+S is a whole number. Clients on this machine do not count for --max-per-address.
 The lines 'listening on ADDR:PORT' go to stdout, one for each listener.
 Logs go to stderr. RUST_LOG, if set, overrides -v.
 ";
@@ -182,7 +185,7 @@ struct Number<N> {
 const MAX_CLIENTS: Number<usize> = Number {
     name: "max-clients",
     argument: "N",
-    meaning: "clients at a time",
+    meaning: "maximum number of clients",
     least: 1,
     most: limits::MAX_CLIENTS,
     default: limits::DEFAULT_MAX_CLIENTS,
@@ -191,7 +194,7 @@ const MAX_CLIENTS: Number<usize> = Number {
 const MAX_PER_ADDRESS: Number<usize> = Number {
     name: "max-per-address",
     argument: "N",
-    meaning: "of them from one address, 0 = any",
+    meaning: "maximum number of clients from one address, 0 = no limit",
     least: 0,
     most: limits::MAX_CLIENTS,
     default: limits::DEFAULT_MAX_PER_ADDRESS,
@@ -200,7 +203,7 @@ const MAX_PER_ADDRESS: Number<usize> = Number {
 const QUEUE: Number<usize> = Number {
     name: "queue",
     argument: "BYTES",
-    meaning: "deliveries waiting for one client",
+    meaning: "maximum bytes of deliveries queued for one client",
     least: limits::MIN_QUEUE,
     most: limits::MAX_QUEUE,
     default: limits::DEFAULT_QUEUE,
@@ -209,7 +212,7 @@ const QUEUE: Number<usize> = Number {
 const RATE: Number<u32> = Number {
     name: "rate",
     argument: "N",
-    meaning: "requests a second of one client, 0 = any",
+    meaning: "maximum requests a second of one client, 0 = no limit",
     least: 0,
     most: limits::MAX_RATE,
     default: limits::DEFAULT_RATE,
@@ -218,7 +221,7 @@ const RATE: Number<u32> = Number {
 const BURST: Number<u32> = Number {
     name: "burst",
     argument: "N",
-    meaning: "requests of one client that may come at once",
+    meaning: "maximum requests of one client at once",
     least: 1,
     most: limits::MAX_BURST,
     default: limits::DEFAULT_BURST,
@@ -227,7 +230,7 @@ const BURST: Number<u32> = Number {
 const LOGIN_TIMEOUT: Number<u32> = Number {
     name: "login-timeout",
     argument: "S",
-    meaning: "from the accept to the first name",
+    meaning: "seconds for a new client to set its first name",
     least: 1,
     most: limits::MAX_SECONDS,
     default: limits::DEFAULT_LOGIN_TIMEOUT,
@@ -236,7 +239,7 @@ const LOGIN_TIMEOUT: Number<u32> = Number {
 const WRITE_TIMEOUT: Number<u32> = Number {
     name: "write-timeout",
     argument: "S",
-    meaning: "for a client to take a batch",
+    meaning: "seconds to send a batch of at most 64 KiB to a client",
     least: 1,
     most: limits::MAX_SECONDS,
     default: limits::DEFAULT_WRITE_TIMEOUT,
@@ -245,7 +248,7 @@ const WRITE_TIMEOUT: Number<u32> = Number {
 const LINGER: Number<u32> = Number {
     name: "linger",
     argument: "S",
-    meaning: "a broken session can be resumed for, 0 = none",
+    meaning: "seconds in which a lost session can be resumed, 0 = never",
     least: 0,
     most: limits::MAX_SECONDS,
     default: limits::DEFAULT_LINGER,
@@ -254,7 +257,7 @@ const LINGER: Number<u32> = Number {
 const GRACE: Number<u32> = Number {
     name: "grace",
     argument: "S",
-    meaning: "for the last words at shutdown",
+    meaning: "seconds to send queued messages at shutdown",
     least: 0,
     most: limits::MAX_SECONDS,
     default: limits::DEFAULT_GRACE,
@@ -428,7 +431,7 @@ mod tests {
                 vec!["-l", "x:65536"],
                 "--listen \"x:65536\": expected ADDR:PORT, such as 127.0.0.1:1313 for this machine only, or 0.0.0.0:1313 for all",
             ),
-            (vec!["1313"], "\"1313\" is not an option"),
+            (vec!["1313"], "\"1313\": expected an option"),
             (vec!["--nope"], "Unrecognized option: 'nope'"),
             (vec!["--rate"], "Argument to option 'rate' missing"),
             (

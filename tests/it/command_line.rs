@@ -44,9 +44,9 @@ fn a_port_in_use_is_one_line_that_helps_and_exit_1() {
     let (code, stdout, stderr) = run(&["-l", &address]);
     assert_eq!((code, &*stdout), (Some(1), ""));
     let expected = format!(
-        "chat-server: {address} is in use; choose another with -l ADDR:PORT \
-         (-l 127.0.0.1:0 takes any free port), \
-         with make as in: make run ARGS='-l 127.0.0.1:1314'\n"
+        "chat-server: cannot listen on {address}: the port is in use; \
+         choose another, as in: -l 127.0.0.1:1314 \
+         (with make: make run ARGS='-l 127.0.0.1:1314'; any free port: -l 127.0.0.1:0)\n"
     );
     assert_eq!(stderr, expected);
 }

@@ -87,7 +87,8 @@ fn name_with_two_addresses_binds_both_or_fails() {
         let output = second.args(["-l", &listen]).output().expect("it starts");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
-        let begin = format!("chat-server: {address} ({listen}) is in use; ");
+        let begin =
+            format!("chat-server: cannot listen on {address} ({listen}): the port is in use; ");
         assert!(
             stderr.starts_with(&begin) && stderr.lines().count() == 1,
             "{stderr}"
