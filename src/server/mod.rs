@@ -11,7 +11,7 @@
 //! | [`sweeper`] | the end of lingering sessions |
 //! | [`signals`] | SIGINT, SIGTERM and SIGHUP |
 //! | [`logging`], [`log_throttle`] | the log, and its limit for repeated events |
-//! | [`rate_limit`], [`allowance`] | the limit for the requests of a connection, and of an address |
+//! | [`rate_limit`], [`allowance`] | the limit for requests of a connection, and of an address |
 //! | [`capacity`] | how many clients the system has room for |
 //! | [`listeners`] | the listening sockets |
 //! | [`options`] | the command line |

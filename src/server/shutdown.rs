@@ -7,7 +7,8 @@
 //! Does not know signals or listeners.
 //!
 //! Invariant: no client and no thread can delay it for longer. Within these times, each client
-//! that reads fast enough gets all that was queued for it, the notice of the shutdown and the end of input.
+//! that reads fast enough gets all queued messages, the notice of the shutdown and the end of
+//! input.
 
 use std::convert::Infallible;
 use std::sync::Arc;
