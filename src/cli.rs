@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_split_and_freed_of_brackets() {
+    fn address_splits_into_host_without_brackets_and_port() {
         for (address, host) in [
             ("127.0.0.1:7", "127.0.0.1"),
             ("localhost:7", "localhost"),

@@ -476,7 +476,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_line_still_fits_a_batch_and_the_smallest_queue() {
+    fn longest_message_fits_a_batch_and_the_smallest_queue() {
         const { assert!(MAX_MESSAGE < MAX_BATCH && MAX_MESSAGE < MIN_QUEUE) };
     }
 
@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn no_notice_is_longer_than_is_reckoned_with() {
+    fn every_notice_fits_its_size_limit() {
         use crate::protocol::reply::Notice;
         use crate::protocol::token::Token;
         for notice in [

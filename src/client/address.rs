@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn address_is_read_where_there_is_one_way_to() {
+    fn unambiguous_address_is_parsed() {
         for (typed, expected) in [
             ("::1", "[::1]:1313"),
             ("[::1]", "[::1]:1313"),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn zone_of_a_number_is_resolved() {
+    fn numeric_zone_is_resolved() {
         let address = Address::parse("[fe80::1%1]:7").unwrap();
         let resolved = address.to_socket_addrs().unwrap().next();
         assert_eq!(resolved.unwrap().to_string(), "[fe80::1%1]:7");

@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_belongs_to_its_request_however_many_threads_ask() {
+    fn responses_match_requests_of_concurrent_threads() {
         let (mut connection, socket) = pair();
         let server = thread::spawn(move || answer_pings(&socket));
         let threads: Vec<_> = (0..4)
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_gets_the_answer_and_nobody_else_does() {
+    fn ask_returns_the_response_only_to_its_caller() {
         let (mut connection, socket) = pair();
         let server = thread::spawn(move || answer_pings(&socket));
         let answer = connection.requests().ask(&ping("one")).unwrap();
@@ -525,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_and_not_answered_is_known_and_nothing_can_follow_it() {
+    fn failed_write_stops_sending_and_close_returns_unanswered() {
         let (connection, _socket) = pair();
         connection.request(&ping("one")).unwrap();
         // From now on writing fails, whatever of it has arrived.
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn deadline_holds_for_a_server_that_drips_bytes() {
+    fn deadline_expires_while_server_sends_single_bytes() {
         let (mut connection, mut socket) = pair();
         let start = Instant::now();
         let deadline = start + Duration::from_millis(300);
@@ -563,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn silent_server_gets_a_reset_and_no_orderly_end() {
+    fn reset_aborts_connection_without_end_of_input() {
         let (connection, mut socket) = pair();
         connection.requests.0.reset();
         drop(connection.requests().close());
@@ -573,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn ping_of_the_watch_is_no_event() {
+    fn response_to_watch_ping_is_not_an_event() {
         let (mut connection, socket) = pair();
         let server = thread::spawn(move || {
             let mut lines = BufReader::new(&socket).lines().map_while(Result::ok);
@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_over_the_limit_is_no_message_of_a_server() {
+    fn server_line_over_the_limit_is_invalid_data() {
         let (mut connection, mut socket) = pair();
         let line = "x".repeat(crate::limits::MAX_LINE + 1);
         write!(socket, "200 OK\r\n\r\n{line}\r\n").unwrap();
@@ -600,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_that_of_the_last_name_that_was_given() {
+    fn token_changes_only_with_an_accepted_name() {
         let (mut connection, mut socket) = pair();
         let [first, second] = [1, 2].map(|bits| Token::from_bits([bits; 16]));
         for (status, given, expected) in [

@@ -96,7 +96,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn a_quiet_connection_is_not_broken_by_the_deadline_of_logging_in() {
+    fn client_login_removes_its_read_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = thread::spawn(move || {

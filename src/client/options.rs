@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn at_a_terminal_it_holds_a_conversation() {
+    fn terminal_selects_a_conversation() {
         let config = |address: &str, name: &str, bell, colours| {
             Ok(Operation::Converse(terminal::Config {
                 address: Address::parse(address).unwrap(),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_script_it_sends_or_listens() {
+    fn script_options_select_send_or_listen() {
         let sending = |to: Option<&str>, text: Option<&str>| {
             Ok(Operation::Send(SendConfig {
                 address: Address::local(),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_typed_without_terminal_on_stdout_are_known_as_typed() {
+    fn input_counts_as_typed_if_only_stdin_is_a_terminal() {
         let piped = Environment {
             stdout_terminal: false,
             ..at_a_terminal()
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_come_before_what_is_wrong_with_the_rest() {
+    fn client_help_and_version_precede_usage_errors() {
         let Ok(Operation::Print(help)) = parse(["--help", "-n", "x"], in_a_pipe()) else {
             panic!("help")
         };
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_in_one_line() {
+    fn usage_error_names_the_argument_in_one_line() {
         for (arguments, expected) in [
             (
                 vec!["::1:1313"],

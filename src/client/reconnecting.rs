@@ -597,7 +597,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_counts_as_sent_unless_the_connection_was_closed_before() {
+    fn request_counts_as_sent_unless_connection_was_closed() {
         assert!(!try_send(None, &outgoing()));
         let (keep, kept) = bounded::<()>(0);
         let address = server(move |_socket| assert!(kept.recv().is_err()));
@@ -624,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_wished_for_while_the_connection_comes_back_is_asked_for_at_once() {
+    fn name_set_during_reconnect_is_requested_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::from(listener.local_addr().unwrap());
         let (asked, comes_back) = bounded(0);
@@ -660,7 +660,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_is_told_first_of_what_was_not_answered() {
+    fn leave_reports_unanswered_requests_before_it_returns() {
         for _ in 0..20 {
             let address = server(|mut socket| {
                 let mut heard = Vec::new();

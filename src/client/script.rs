@@ -356,7 +356,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_does_not_end_is_read_in_pieces() {
+    fn unterminated_line_is_read_in_chunks() {
         for (text, longest) in [
             ("слово ".repeat(50_000), MAX_INPUT_CHUNK),
             ("я".repeat(200_000), MAX_INPUT_CHUNK),

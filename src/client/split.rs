@@ -40,7 +40,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_long_text_is_cut_at_a_space_where_there_is_one() {
+    fn long_text_is_cut_at_a_space_if_possible() {
         let lengths = |line: &str| -> Vec<usize> {
             let texts = texts(line.as_bytes()).unwrap();
             texts
@@ -62,7 +62,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_but_spaces_at_the_cuts_is_lost(line in "[a-z 🙂]{0,9000}") {
+        fn splitting_loses_nothing_but_spaces(line in "[a-z 🙂]{0,9000}") {
             let pieces = texts(line.as_bytes()).unwrap();
             let letters = |text: &str| text.replace(' ', "");
             let joined: String = pieces.iter().map(|text| letters(text.as_str())).collect();

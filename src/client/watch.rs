@@ -64,7 +64,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn silent_server_is_noticed_then_asked_then_given_up() {
+    fn silent_server_is_reported_then_pinged_then_lost() {
         let (start, told) = (Instant::now(), Arc::new(Mutex::new(0)));
         let count = Arc::clone(&told);
         let mut watch = Watch::new(start, Box::new(move || *count.lock() += 1));

@@ -79,7 +79,7 @@
 //! # The fix
 //!
 //! [`LineReader`] keeps its state between two calls, so it does not matter where the network
-//! cuts the bytes. A property test in the same file, `cuts_change_nothing`, cuts arbitrary
+//! cuts the bytes. A property test in the same file, `cuts_do_not_change_the_lines`, cuts arbitrary
 //! bytes at arbitrary places. A line is a sequence of bytes. [`request`] checks later whether
 //! it is text. There the response can be `400`, and the client can go on.
 //!

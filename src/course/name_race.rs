@@ -83,8 +83,8 @@
 //! belongs to this connection. It checks its number, which no other connection ever has
 //! ([`end_session`]).
 //!
-//! Two tests check this: `of_many_who_race_for_a_name_one_gets_it` beside the session map, and
-//! `the_answer_to_the_first_name_stands_before_the_first_delivery` from outside.
+//! Two tests check this: `concurrent_claims_give_name_to_one_session` beside the session map, and
+//! `response_to_first_name_precedes_all_deliveries` from outside.
 //!
 //! What it costs: the session map must know that there are outboxes, and a second lock is taken
 //! under the first. All code must then keep the same lock order ([the lock

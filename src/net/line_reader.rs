@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn crlf_lf_and_cr_nul_end_a_line_wherever_it_is_cut() {
+    fn crlf_lf_and_cr_nul_end_a_line_at_every_cut() {
         let bytes = b"one\r\ntwo\nthree\r\0\n\r\n\r\0four\r\r\nfi\rve\r\n\0six\nseven";
         let expected: [&[u8]; 9] = [
             b"one", b"two", b"three", b"", b"", b"", b"four\r", b"fi\rve", b"\0six",
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_exactly_the_limit_is_whole_and_one_byte_more_is_too_long() {
+    fn line_is_too_long_from_one_byte_over_the_limit() {
         for end in ["\r\n", "\n", "\r\0"] {
             let full = vec![b'x'; MAX_LINE];
             let bytes = [&full, end.as_bytes(), &full, b"x", end.as_bytes(), b"y\n"].concat();
@@ -221,27 +221,27 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_ended_at_the_end_of_input_is_dropped() {
+    fn unterminated_line_is_dropped_at_end_of_input() {
         assert_eq!(lines([b"one\ntwo".to_vec()]), whole(&[b"one"]));
         assert_eq!(lines([b"one\r".to_vec()]), []);
         assert_eq!(lines([vec![b'x'; MAX_LINE + 1]]), []);
     }
 
     #[test]
-    fn a_lone_cr_counts_as_a_byte_of_its_line() {
+    fn lone_cr_counts_as_a_byte_of_its_line() {
         let bytes = [&vec![b'x'; MAX_LINE], "\r\r\n".as_bytes()].concat();
         assert_eq!(lines([bytes]), [None]);
     }
 
     #[test]
-    fn a_line_without_an_end_is_not_kept() {
+    fn unterminated_long_line_is_not_stored() {
         let mut reader = LineReader::new(io::repeat(b'x').take(50_000_000));
         assert_eq!(reader.next_line().unwrap(), None);
         assert_eq!(reader.line.bytes.capacity(), 0);
     }
 
     #[test]
-    fn the_buffer_grows_for_who_has_much_to_say() {
+    fn read_buffer_grows_only_for_busy_clients() {
         let mut quiet = LineReader::new(&b"Ping\n"[..]);
         quiet.next_line().unwrap();
         assert_eq!(quiet.buffer.len(), FIRST_READ_BUFFER_SIZE);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_read_is_repeated_and_an_error_is_passed_on() {
+    fn interrupted_read_is_repeated_and_errors_are_returned() {
         struct Once(Option<io::ErrorKind>);
         impl Read for Once {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -282,7 +282,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_change_nothing(
+        fn cuts_do_not_change_the_lines(
             bytes in prop::collection::vec(
                 prop_oneof![Just(b'\r'), Just(b'\n'), Just(0), any::<u8>()],
                 0..200,

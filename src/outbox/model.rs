@@ -309,12 +309,12 @@ fn check(scenario: fn(&Arc<DirectWrites>)) {
 }
 
 #[test]
-fn what_is_sent_arrives() {
+fn sent_messages_arrive() {
     check(two_send);
 }
 
 #[test]
-fn what_is_sent_arrives_while_another_connection_takes_over() {
+fn sent_messages_arrive_during_a_takeover() {
     check(two_send_during_takeover);
 }
 
@@ -334,6 +334,6 @@ fn shutdown_does_not_wait_for_a_lost_connection() {
 }
 
 #[test]
-fn what_is_sent_arrives_although_the_connection_breaks() {
+fn sent_messages_arrive_although_the_connection_is_lost() {
     check(two_send_during_loss);
 }

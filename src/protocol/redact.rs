@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_obey_is_escaped_and_the_rest_is_readable() {
+    fn control_characters_are_escaped_and_text_is_readable() {
         let shown = |bytes: &[u8]| Redacted(bytes).to_string();
         assert_eq!(
             shown("приве́т 🙂 \"it's\"\t".as_bytes()),
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_cut_out_wherever_they_stand() {
+    fn tokens_are_redacted_at_every_position() {
         let token = "5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4";
         for (line, shown) in [
             (token.to_owned(), "[token]"),

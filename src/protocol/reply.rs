@@ -392,7 +392,7 @@ mod tests {
     use crate::protocol::literals::{name, printable, text};
 
     #[test]
-    fn every_message_is_three_lines_with_their_ends() {
+    fn encoded_message_has_three_lines() {
         let token = Token::from_bits([0xAB; 16]);
         let reply = Reply {
             header: Some(token),
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_as_long_as_it_says_and_no_response_begins_as_it_does() {
+    fn delivery_length_is_exact_and_prefix_is_unambiguous() {
         let text = text("приве́т 🙂");
         for scope in [Scope::Private, Scope::Broadcast] {
             let delivery = Delivery::new(scope, &name("bob"), &text);
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_encoded_once_however_many_receive_it() {
+    fn delivery_clones_share_the_encoded_data() {
         let delivery = Delivery::new(Scope::Broadcast, &name("bob"), &text("hi"));
         assert!(Arc::ptr_eq(&delivery.data, &delivery.clone().data));
     }
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_names_are_listed_as_the_line_holds() {
+    fn name_list_fills_the_line() {
         assert_eq!(online(&[], 0), "0 online");
         assert_eq!(online(&[name("ann"), name("Bob")], 2), "2 online: ann Bob");
         // These counts and lengths are around the limit of a line, so an error of one byte

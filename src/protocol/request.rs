@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_line_is_looked_at_for_length_and_http_alone() {
+    fn status_line_is_checked_for_length_and_http_only() {
         let check = |line: &[u8]| check_status_line(Line::Whole(line));
         assert_eq!(check(b""), Ok(()));
         assert_eq!(check(b"GET / HTTP/1.1"), Err(BadStatusLine::Http));
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_empty_or_a_token_or_neither() {
+    fn header_parses_as_empty_token_or_neither() {
         let parse = |line: &[u8]| Header::parse(Line::Whole(line));
         assert_eq!(parse(b""), Ok(Header::Empty));
         let digits = "00112233445566778899aabbccddeeff";
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_faults_the_one_that_is_looked_for_first_names_the_answer() {
+    fn earlier_check_determines_the_reported_fault() {
         let [too_long, not_utf8, one, two] = [
             BadLine::TooLong,
             BadLine::Unprintable(Unprintable::NotUtf8),
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_matched_without_regard_to_case_and_with_it_shown() {
+    fn verb_ignores_ascii_case_and_usage_shows_its_spelling() {
         assert_eq!(Verb::parse("sEt-NAME"), Some(Verb::SetName));
         assert_eq!(Verb::parse("Set-name "), None);
         // Unicode counts this character as an S, and ASCII does not.
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_kept_as_it_was_typed() {
+    fn text_keeps_its_spaces() {
         let Ok(Command::PrivateMessage { to, text }) = parse("private-message Bob  a  b ") else {
             panic!("a private message")
         };
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_arguments_are_told_apart() {
+    fn bad_arguments_are_distinguished() {
         let usage = |verb| Err(BadArguments::Usage(verb));
         for body in ["Set-name", "Set-name "] {
             assert_eq!(parse(body), usage(Verb::SetName), "{body:?}");
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn ping_gives_back_whatever_it_got() {
+    fn ping_keeps_its_text_exactly() {
         for (body, text) in [
             ("Ping", None),
             ("Ping ", Some("")),
@@ -525,7 +525,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_client_encodes_is_what_the_server_reads(
+        fn encoded_request_parses_to_the_same_command(
             bits: Option<[u8; 16]>,
             command in commands(),
         ) {
@@ -541,7 +541,7 @@ mod tests {
         }
 
         #[test]
-        fn no_body_panics(body: Vec<u8>) {
+        fn command_parser_never_panics(body: Vec<u8>) {
             if let Ok(body) = printable(Line::Whole(&body)) {
                 let (_, arguments) = body.split_word();
                 for verb in Verb::ALL {

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn every_notice_is_told_from_every_answer() {
+    fn notices_are_distinguished_from_responses() {
         for notice in [
             Notice::Missed(1),
             Notice::Missed(u64::MAX),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_not_taken_for_one() {
+    fn malformed_messages_are_rejected() {
         let token = "0".repeat(32);
         for lines in [
             "200\r\n\r\nhi\r\n",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_drives_terminals_is_taken_out_of_what_is_shown() {
+    fn control_characters_in_messages_are_replaced() {
         let bytes = b"200 OK\r\n\r\nIncoming-message broadcast bob \x1B[2J\xC2\x9Bhi\r\n";
         let Ok(ServerMessage {
             content: Content::Message(message),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_a_list_are_found() {
+    fn names_of_a_list_are_parsed() {
         let names: Vec<Username> = (0..500).map(|n| name(&format!("name-{n:040}"))).collect();
         for count in [0, 1, 2, 500] {
             let answer = printable(
@@ -294,7 +294,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_the_server_encodes_is_what_a_client_reads(
+        fn encoded_delivery_parses_to_the_same_message(
             bits: Option<[u8; 16]>,
             private: bool,
             sender in "[A-Za-z0-9_-]{2,63}",
@@ -312,7 +312,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(lines: [Vec<u8>; 3]) {
+        fn server_message_parser_never_panics(lines: [Vec<u8>; 3]) {
             let [status, header, data] = &lines;
             let _ = ServerMessage::parse([status, header, data].map(|line| Line::Whole(line)));
             let _ = ServerMessage::parse([

@@ -139,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn a_subnegotiation_goes_to_its_end_and_may_contain_a_doubled_iac() {
+    fn subnegotiation_may_contain_a_doubled_iac() {
         check(b"a\xFF\xFA\x18\x00xterm\xFF\xFF\xF0\xFF\xF0b", b"ab", b"");
     }
 
     #[test]
-    fn a_subnegotiation_without_an_end_ends_after_512_bytes() {
+    fn unterminated_subnegotiation_ends_after_512_bytes() {
         let begun = |bytes: usize| [b"\xFF\xFA".to_vec(), vec![b'x'; bytes]].concat();
         check(&begun(512), b"", b"");
         check(&begun(513), b"x", b"");
@@ -154,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_is_untouched_and_cuts_change_nothing(bytes: Vec<u8>, cut: prop::sample::Index) {
+        fn text_is_unchanged_and_cuts_do_not_matter(bytes: Vec<u8>, cut: prop::sample::Index) {
             let cut = cut.index(bytes.len() + 1);
             let whole = filtered([&bytes[..]]);
             prop_assert_eq!(&whole, &filtered([&bytes[..cut], &bytes[cut..]]));

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_named_characters_are_forbidden() {
+    fn exactly_the_listed_characters_are_forbidden() {
         for c in '\0'..=char::MAX {
             let line = format!("a{c}b");
             let expected = forbidden_by_the_letter(c).then_some(Unprintable::Forbidden(c));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_forbidden_character_is_named() {
+    fn first_forbidden_character_is_reported() {
         let line = "ok\u{85}\u{7}".as_bytes();
         assert_eq!(Printable::new(line), Err(Unprintable::Forbidden('\u{85}')));
         assert_eq!(Printable::new(b"\xC3"), Err(Unprintable::NotUtf8));
@@ -194,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_harmless_is_printable_and_otherwise_the_same() {
+    fn lossy_replaces_only_unprintable_characters() {
         let lossy = Printable::lossy("a\u{1B}[2J\t\u{202E}я".as_bytes());
         assert_eq!(lossy.as_str(), "a\u{FFFD}[2J\t\u{FFFD}я");
         assert_eq!(Printable::lossy(b"\xC3(").as_str(), "\u{FFFD}(");
     }
 
     #[test]
-    fn a_text_has_1_to_2047_characters_and_something_to_see() {
+    fn text_has_1_to_2047_characters_and_is_not_blank() {
         let text = |text: &str| Text::new(Printable::new(text.as_bytes()).unwrap());
         for good in ["x", " x ", &"я".repeat(2_047), &"🙂".repeat(2_047)] {
             assert_eq!(text(good).unwrap().as_str(), good);
@@ -237,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_made_harmless_is_printable(line: Vec<u8>) {
+        fn lossy_result_is_always_printable(line: Vec<u8>) {
             let lossy = Printable::lossy(&line);
             prop_assert_eq!(Printable::new(lossy.as_str().as_bytes()), Ok(lossy.clone()));
             if let Ok(line) = Printable::new(&line) {
@@ -246,7 +246,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(line: Vec<u8>) {
+        fn split_word_keeps_every_character(line: Vec<u8>) {
             if let Ok(line) = Printable::new(&line) {
                 let (word, rest) = line.split_word();
                 prop_assert!(!word.as_str().contains(' '));

@@ -59,7 +59,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(bits: [u8; 16]) {
+        fn token_hex_parses_to_the_same_token(bits: [u8; 16]) {
             let token = Token::from_bits(bits);
             let digits = token.hex();
             prop_assert_eq!(Token::from_hex(str::from_utf8(&digits).unwrap()), Some(token));
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_a_token() {
+    fn only_32_lowercase_hex_digits_are_a_token() {
         let good = "5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4";
         assert!(Token::from_hex(good).is_some());
         let upper = good.to_uppercase();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_nothing() {
+    fn debug_output_hides_the_token() {
         assert_eq!(format!("{:?}", Token::from_bits([7; 16])), "Token(..)");
     }
 }

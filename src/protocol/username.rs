@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_2_to_63_of_its_alphabet() {
+    fn name_has_2_to_63_allowed_characters() {
         for good in ["ab", "A_-9", &"x".repeat(63), "--", "007"] {
             assert_eq!(Username::new(good).unwrap().as_str(), good);
         }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn case_is_the_owners_and_does_not_tell_names_apart() {
+    fn name_keeps_its_case_but_compares_without_it() {
         let (bob, shouted) = (Username::new("bob").unwrap(), Username::new("BOB").unwrap());
         assert_ne!(bob, shouted);
         assert_eq!(bob.key(), shouted.key());

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn accepting_pauses_twice_as_long_after_each_failure_up_to_a_second() {
+    fn accept_backoff_doubles_up_to_one_second() {
         let (mut accepted, mut started, mut pauses) = (0, Vec::new(), Vec::new());
         accept_until_stopped(
             || {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shutdown_interrupts_a_pause() {
+    fn shutdown_interrupts_the_accept_backoff() {
         let (shutdown_tx, shutdown_rx) = bounded(0);
         let (pausing, paused) = bounded(1);
         let (ending, ended) = bounded::<Infallible>(0);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_welcomed_once_it_is_stopped() {
+    fn no_connection_starts_after_shutdown() {
         let start = |()| panic!("the loop is stopped");
         accept_until_stopped(|| Ok(()), start, |_| true);
     }

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_have_allowances_of_their_own() {
+    fn each_address_has_its_own_allowance() {
         let mut allowances = Allowances::new(10, 50).unwrap();
         let now = Instant::now();
         while allowances.take_request(address(1), now) {}
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn table_is_bounded_and_forgets_what_has_refilled() {
+    fn allowance_table_is_limited_and_drops_refilled_entries() {
         let mut allowances = Allowances::new(10, 50).unwrap();
         let now = Instant::now();
         let most = u32::try_from(MAX_ADDRESSES).unwrap();
@@ -239,7 +239,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_more_is_lent_than_the_allowance_and_its_refill(
+        fn loans_never_exceed_allowance_and_refill(
             rate in 1..1_000_u32,
             burst in 1..1_000_u32,
             steps in prop::collection::vec((0..200_u64, 1..300_usize), 1..50),

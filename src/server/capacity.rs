@@ -150,7 +150,7 @@ mod tests {
     };
 
     #[test]
-    fn cap_is_the_least_of_what_is_wanted_and_each_limit() {
+    fn max_clients_is_the_smallest_of_all_limits() {
         assert_eq!(MACHINE.max_clients(500, 1), Ok(500));
         assert_eq!(MACHINE.max_clients(5_000, 1), Ok(1_024 - 32));
         let roomy = SystemLimits {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_and_processors_take_room() {
+    fn listeners_and_processors_reduce_max_clients() {
         assert_eq!(MACHINE.max_clients(5_000, 101), Ok(1_024 - 32 - 200));
         let big = SystemLimits {
             descriptors: None,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn no_room_names_the_limit_and_the_least() {
+    fn no_room_error_names_limit_and_minimum() {
         let descriptors = |limit| SystemLimits {
             descriptors: Some(limit),
             ..MACHINE
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn processors_are_counted_in_ranges() {
+    fn processor_ranges_are_counted() {
         for (list, count) in [
             ("0\n", Some(1)),
             ("0-1\n", Some(2)),

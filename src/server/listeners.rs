@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn address_is_bound_once_however_often_it_is_given() {
+    fn repeated_address_is_bound_once() {
         let bound = [
             address("127.0.0.1:7"),
             address("0.0.0.0:7"),

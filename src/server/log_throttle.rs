@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happens_often_is_told_once_a_minute_with_the_count_of_the_others() {
+    fn frequent_event_is_logged_once_a_minute_with_a_count() {
         let (mut throttle, start) = (LogThrottle::default(), Instant::now());
         let mut at = |seconds| {
             let last_logged = throttle.record(start + Duration::from_secs(seconds));

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_counted_where_it_is_missing() {
+    fn missing_log_lines_are_counted_at_the_gap() {
         let (queue, entries) = bounded(2);
         let mut lines = LogWriter { queue, missing: 0 };
         let mut log = |texts: &[&str]| {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stderr_that_fails_is_no_reason_to_end() {
+    fn failing_stderr_does_not_end_the_logger() {
         struct Closed(u32);
         impl Write for &mut Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_logged_with_its_place_and_quotes_nobody() {
+    fn panic_log_has_location_but_no_client_text() {
         // In a process of its own, because a process can start logging only once.
         const CHILD: &str = "CHAT_TEST_PANICS";
         if std::env::var_os(CHILD).is_some() {
@@ -243,7 +243,7 @@ mod tests {
                 .join();
             return;
         }
-        let this = "a_panic_is_logged_with_its_place_and_quotes_nobody";
+        let this = "panic_log_has_location_but_no_client_text";
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args([this, "--nocapture"])
             .env(CHILD, "1")

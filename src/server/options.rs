@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn without_options_the_defaults_hold() {
+    fn defaults_apply_without_options() {
         let seconds = |s| Duration::from_secs(s);
         let expected = Config {
             listen: vec!["127.0.0.1:1313".to_owned()],
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_is_taken() {
+    fn every_option_is_parsed() {
         let config = config(&[
             "-l",
             "[::1]:0",
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_option_is_named_in_one_line() {
+    fn bad_option_is_named_in_one_line() {
         for (arguments, problem) in [
             (
                 vec!["--queue", "100"],
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn least_and_most_of_each_number_are_accepted_and_named() {
+    fn option_limits_are_accepted_and_named_in_errors() {
         for (name, least, most) in [
             ("max-clients", 1, 2_000_000),
             ("max-per-address", 0, 2_000_000),
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_come_before_what_is_wrong_with_the_rest() {
+    fn server_help_and_version_precede_usage_errors() {
         let Ok(Operation::Print(help)) = parse(["--help", "--queue", "1"]) else {
             panic!("help")
         };

@@ -83,7 +83,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn a_burst_passes_and_the_rest_comes_at_the_rate() {
+    fn burst_passes_and_the_rest_waits_for_the_rate() {
         let mut now = Instant::now();
         let mut rate = RateLimiter::new(10, 50, now);
         for _ in 0..50 {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_earns_the_burst_back_and_no_more() {
+    fn silence_restores_the_burst_and_no_more() {
         let start = Instant::now();
         let mut rate = RateLimiter::new(10, 5, start);
         for _ in 0..5 {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_nobody_waits() {
+    fn rate_zero_never_delays() {
         let now = Instant::now();
         let mut rate = RateLimiter::new(0, 1, now);
         assert!((0..10_000).all(|_| rate.delay(now) == Duration::ZERO));
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn lent_burst_passes_as_an_earned_one() {
+    fn lent_burst_passes_like_an_earned_one() {
         let start = Instant::now();
         let mut rate = connections()(start);
         for _ in 0..50 {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_allowance_never_slows_what_a_connection_earns() {
+    fn empty_allowance_does_not_slow_earned_requests() {
         let start = Instant::now();
         let connect = connections();
         let mut old = connect(start);
@@ -204,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lent_or_not_a_request_waits_no_longer_than_at_the_own_rate(
+        fn loan_never_delays_a_request_beyond_its_own_rate(
             pauses in prop::collection::vec(0..300_u64, 1..100),
         ) {
             let connect = connections();

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_no_origin_however_it_is_written() {
+    fn loopback_addresses_have_no_key() {
         for address in [
             "127.0.0.1",
             "127.255.0.3",
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_is_an_origin_also_where_ipv6_shows_it() {
+    fn ipv4_address_and_its_mapped_form_have_one_key() {
         assert_ne!(key("192.0.2.1"), None);
         assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_of_64_bits_is_an_origin() {
+    fn ipv6_addresses_of_one_64_bit_network_have_one_key() {
         let here = key("2001:db8:1:2:3:4:5:6");
         assert_eq!(here, key("2001:db8:1:2::1"));
         assert_eq!(here, key("2001:db8:1:2:ffff:ffff:ffff:ffff"));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_counted_by_origin_and_forgotten_with_the_last() {
+    fn clients_are_counted_per_address_until_the_last_ends() {
         let mut addresses = AddressCounts::default();
         let (one, two) = (key("192.0.2.1"), key("192.0.2.2"));
         addresses.change(one, |it| it.connections += 1);

@@ -55,7 +55,7 @@ impl Registration {
 }
 
 #[test]
-fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
+fn name_is_taken_in_any_case_until_its_session_ends() {
     let sessions = Sessions::new(10, None);
     let (mut alice, mut other) = (connect(&sessions), connect(&sessions));
     assert!(alice.claim_for_test("Alice", 1).is_ok());
@@ -72,7 +72,7 @@ fn a_name_is_taken_whatever_the_case_until_its_owner_leaves() {
 }
 
 #[test]
-fn a_rename_takes_the_new_name_and_frees_the_old() {
+fn rename_takes_the_new_name_and_frees_the_old() {
     let sessions = Sessions::new(10, None);
     let (mut bob, mut carol) = (connect(&sessions), connect(&sessions));
     bob.claim_for_test("bob", 1).unwrap();
@@ -97,7 +97,7 @@ fn a_rename_takes_the_new_name_and_frees_the_old() {
 }
 
 #[test]
-fn of_many_who_race_for_a_name_one_gets_it() {
+fn concurrent_claims_give_name_to_one_session() {
     for _ in 0..50 {
         let sessions = Sessions::new(100, None);
         let barrier = Barrier::new(8);
@@ -125,7 +125,7 @@ fn of_many_who_race_for_a_name_one_gets_it() {
 }
 
 #[test]
-fn there_is_room_for_so_many_and_again_when_one_leaves() {
+fn connections_are_limited_until_one_ends() {
     let sessions = Sessions::new(2, None);
     let (first, _second) = (connect(&sessions), connect(&sessions));
     let full = register(&sessions, None).err();
@@ -135,7 +135,7 @@ fn there_is_room_for_so_many_and_again_when_one_leaves() {
 }
 
 #[test]
-fn a_closed_server_admits_nobody_and_knows_who_is_there() {
+fn closed_session_map_rejects_connections_and_keeps_sessions() {
     let sessions = Sessions::new(10, None);
     let (mut alice, _nameless) = (connect(&sessions), connect(&sessions));
     alice.claim_for_test("alice", 1).unwrap();
@@ -149,7 +149,7 @@ fn a_closed_server_admits_nobody_and_knows_who_is_there() {
 }
 
 #[test]
-fn outboxes_are_those_of_all_sessions() {
+fn outboxes_returns_one_shared_list_of_all_sessions() {
     let sessions = Sessions::new(10, None);
     let mut connections = Vec::new();
     for bits in 0..3 {
@@ -182,7 +182,7 @@ fn lose(connection: &mut Registration) -> Option<(Session, bool)> {
 }
 
 #[test]
-fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
+fn lost_session_lingers_if_allowed_and_token_was_used() {
     let sessions = Sessions::new(10, None);
     for (was_used, may_linger, lingers) in [
         (true, true, true),
@@ -205,7 +205,7 @@ fn a_broken_session_lingers_if_its_token_was_used_and_that_is_allowed() {
 }
 
 #[test]
-fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
+fn evicted_connection_can_neither_end_nor_break_session() {
     let sessions = Sessions::new(10, None);
     let alice = token(1);
     let mut first = connect(&sessions);
@@ -230,7 +230,7 @@ fn who_was_taken_over_from_can_neither_end_nor_break_the_session() {
 }
 
 #[test]
-fn a_refused_resumption_changes_nothing() {
+fn refused_resumption_changes_nothing() {
     let sessions = Sessions::new(10, None);
     let alice = linger(connect(&sessions), "alice", 1);
     let (mut bob, mut newcomer) = (connect(&sessions), connect(&sessions));
@@ -253,7 +253,7 @@ fn a_refused_resumption_changes_nothing() {
 }
 
 #[test]
-fn sessions_linger_out_in_the_order_in_which_they_broke() {
+fn lingering_sessions_expire_in_the_order_of_their_loss() {
     let sessions = Sessions::new(10, None);
     let (one, two) = (
         linger(connect(&sessions), "one", 1),
@@ -273,7 +273,7 @@ fn sessions_linger_out_in_the_order_in_which_they_broke() {
 }
 
 #[test]
-fn the_longest_lingering_gives_way_only_where_a_session_needs_the_room() {
+fn longest_lingering_is_evicted_only_for_a_new_session() {
     let sessions = Sessions::new(3, None);
     let (one, two) = (
         linger(connect(&sessions), "one", 1),
@@ -309,7 +309,7 @@ fn connect_from(sessions: &Arc<Sessions>, last: u8) -> Result<Registration, Noti
 }
 
 #[test]
-fn there_is_room_for_so_many_of_one_origin_and_for_any_number_without_one() {
+fn connections_are_limited_per_address_except_loopback() {
     let sessions = Sessions::new(100, Some(2));
     let (first, _second) = (connect_from(&sessions, 1), connect_from(&sessions, 1));
     let refused = connect_from(&sessions, 1).err();
@@ -321,7 +321,7 @@ fn there_is_room_for_so_many_of_one_origin_and_for_any_number_without_one() {
 }
 
 #[test]
-fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
+fn lingering_session_counts_for_its_address() {
     let sessions = Sessions::new(100, Some(2));
     let other = linger(connect_from(&sessions, 2).expect("room"), "other", 1);
     let (one, two) = (
@@ -347,7 +347,7 @@ fn a_session_that_lingers_counts_for_the_origin_that_it_came_from() {
 }
 
 #[test]
-fn what_is_counted_of_an_origin_goes_when_its_clients_go() {
+fn address_count_is_zero_after_its_clients_end() {
     let sessions = Sessions::new(100, Some(2));
     linger(connect_from(&sessions, 1).expect("room"), "one", 1);
     let two = linger(connect_from(&sessions, 1).expect("room"), "two", 2);
@@ -360,7 +360,7 @@ fn what_is_counted_of_an_origin_goes_when_its_clients_go() {
 }
 
 #[test]
-fn a_closing_server_lets_nobody_resume() {
+fn closing_server_refuses_resumption() {
     let sessions = Sessions::new(3, None);
     let one = linger(connect(&sessions), "one", 1);
     let mut late = connect(&sessions);
@@ -373,7 +373,7 @@ fn a_closing_server_lets_nobody_resume() {
 }
 
 #[test]
-fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sessions() {
+fn broadcast_list_is_ordered_by_claiming_connection() {
     let sessions = Sessions::new(10, None);
     let mut connections: Vec<Registration> = (0..4).map(|_| connect(&sessions)).collect();
     // The order is that of the connections, neither of the claims nor of the names.
@@ -404,7 +404,7 @@ fn a_broadcast_goes_to_who_is_here_in_the_order_in_which_they_claimed_their_sess
 }
 
 #[test]
-fn names_are_listed_in_order_as_far_as_there_is_room() {
+fn sorted_names_are_listed_up_to_the_size_limit() {
     let sessions = Sessions::new(10, None);
     let spellings = ["bob", "Anna", "an", "AN-2", "Zed", "ant"];
     let _connections: Vec<Registration> = (0..)

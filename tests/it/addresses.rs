@@ -14,7 +14,7 @@ const TWO_NETWORKS: &str = "2001:db8:0:1::1 2001:db8:0:1::2 2001:db8:0:2::1";
 const TOO_MANY: &str = "Too many connections from your address";
 
 #[test]
-fn so_many_come_from_one_address_and_no_more() {
+fn connections_per_address_are_limited() {
     if let Ok(addresses) = std::env::var(INSIDE) {
         let addresses: Vec<IpAddr> = addresses
             .split(' ')
@@ -22,7 +22,9 @@ fn so_many_come_from_one_address_and_no_more() {
             .collect();
         check_hosts(&addresses[..2]);
         check_networks(&addresses[2..]);
-    } else if let Some(output) = run_in_a_namespace("addresses::so_many_come_from_one_address") {
+    } else if let Some(output) =
+        run_in_a_namespace("addresses::connections_per_address_are_limited")
+    {
         assert!(output.contains("test result: ok. 1 passed"), "{output}");
     } else if let Some(own) = own_address() {
         check_hosts(&[own]);

@@ -5,7 +5,7 @@ use crate::support::{Client, Server};
 const STRAY: &str = "A request is an empty line, a token line and a request line";
 
 #[test]
-fn a_line_that_should_be_empty_is_answered_at_once_and_costs_only_itself() {
+fn nonempty_status_line_gets_400_and_costs_one_line() {
     let server = Server::start(&[]);
     let mut client = server.log_in("alice");
     // Nothing but its length and the HTTP ending is looked at.
@@ -19,7 +19,7 @@ fn a_line_that_should_be_empty_is_answered_at_once_and_costs_only_itself() {
 }
 
 #[test]
-fn http_is_answered_418_and_closed() {
+fn http_request_gets_418_and_is_closed() {
     let server = Server::start(&[]);
     for version in ["1.0", "1.1"] {
         let mut client = server.connect();
@@ -44,7 +44,7 @@ fn http_is_answered_418_and_closed() {
 }
 
 #[test]
-fn http_as_a_header_or_a_body_is_not_http() {
+fn http_text_in_header_or_body_is_not_http() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send_raw("\r\nGET / HTTP/1.1\r\nPing\r\n");
@@ -60,7 +60,7 @@ fn http_as_a_header_or_a_body_is_not_http() {
 }
 
 #[test]
-fn each_malformed_request_gets_its_answer() {
+fn each_malformed_request_gets_its_response() {
     let server = Server::start(&[]);
     let mut client = server.log_in("alice");
     let name = "A name is 2 to 63 of A-Z a-z 0-9 _ -";
@@ -127,7 +127,7 @@ fn each_malformed_request_gets_its_answer() {
 }
 
 #[test]
-fn a_text_of_the_greatest_length_is_taken() {
+fn text_of_maximum_length_is_delivered() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let text = "🙂".repeat(2_047);
@@ -155,7 +155,7 @@ fn ask_with(client: &mut Client, lines: (&[u8], &[u8]), answer: (&str, &str), he
 }
 
 #[test]
-fn the_first_thing_wrong_names_the_answer() {
+fn first_error_determines_response() {
     let server = Server::start(&[]);
     let mut client = server.log_in("alice");
     let own = client.token.clone();
@@ -204,7 +204,7 @@ fn the_first_thing_wrong_names_the_answer() {
 }
 
 #[test]
-fn a_400_carries_the_header_that_the_request_would_have_had() {
+fn response_400_has_the_header_of_the_request() {
     let server = Server::start(&[]);
     let (mut alice, bob) = (server.log_in("alice"), server.log_in("bob"));
     let mut nobody = server.connect();
@@ -223,7 +223,7 @@ fn a_400_carries_the_header_that_the_request_would_have_had() {
 }
 
 #[test]
-fn the_twentieth_400_in_a_row_is_the_last() {
+fn twentieth_400_in_a_row_closes_the_connection() {
     let server = Server::start(&[]);
     let mut client = server.log_in("alice");
     for _ in 0..3 {
@@ -254,7 +254,7 @@ fn the_twentieth_400_in_a_row_is_the_last() {
 }
 
 #[test]
-fn any_other_answer_ends_a_row_of_400s() {
+fn any_other_response_resets_the_count_of_400s() {
     let server = Server::start(&[]);
     let mut client = server.log_in("alice");
     for (header, body, status) in [
@@ -275,7 +275,7 @@ fn any_other_answer_ends_a_row_of_400s() {
 }
 
 #[test]
-fn bad_input_is_never_relayed_in_part() {
+fn bad_input_is_never_partly_delivered() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let long = "x".repeat(8_513);
@@ -298,7 +298,7 @@ fn bad_input_is_never_relayed_in_part() {
 }
 
 #[test]
-fn a_first_name_ends_a_row_of_400s() {
+fn first_name_resets_the_count_of_400s() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     for _ in 0..19 {
@@ -310,7 +310,7 @@ fn a_first_name_ends_a_row_of_400s() {
 }
 
 #[test]
-fn who_is_faster_than_the_rate_is_answered_later_and_loses_nothing() {
+fn rate_limit_delays_requests_without_loss() {
     let server = Server::start_with(&["-v", "--rate", "100", "--burst", "5"], |_| {});
     let mut client = server.connect();
     let begun = std::time::Instant::now();
@@ -332,7 +332,7 @@ fn who_is_faster_than_the_rate_is_answered_later_and_loses_nothing() {
 }
 
 #[test]
-fn a_pasted_block_of_lines_passes_at_once_by_default() {
+fn default_burst_passes_a_pasted_block_at_once() {
     let server = Server::start_with(&["-v"], |_| {});
     let mut client = server.log_in("alice");
     for n in 0..40 {
@@ -345,7 +345,7 @@ fn a_pasted_block_of_lines_passes_at_once_by_default() {
 }
 
 #[test]
-fn who_waits_for_the_rate_delays_nobody() {
+fn rate_limited_client_delays_no_other() {
     let server = Server::start_with(&["--rate", "1", "--burst", "2"], |_| {});
     let mut slow = server.log_in("slow");
     for n in 0..3 {

@@ -3,7 +3,7 @@
 use crate::support::Server;
 
 #[test]
-fn blank_texts_are_answered_with_the_usage() {
+fn blank_text_gets_the_usage() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     for blank in ["\u{200B}", "\u{2800} \u{3164}", "\u{AD}\t\u{FEFF}"] {

@@ -14,7 +14,7 @@ fn arguments(descriptors: u32, listeners: usize) -> Vec<String> {
 }
 
 #[test]
-fn limit_without_room_for_a_client_is_one_line_and_exit_1() {
+fn limit_without_room_for_a_client_fails_with_one_line() {
     if !has_tool("prlimit") {
         return;
     }
@@ -37,7 +37,7 @@ fn limit_without_room_for_a_client_is_one_line_and_exit_1() {
 }
 
 #[test]
-fn too_few_descriptors_to_start_are_one_line_and_exit_1() {
+fn start_with_too_few_descriptors_fails_with_one_line() {
     if !has_tool("prlimit") {
         return;
     }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn after_the_end_of_input_all_is_answered_and_the_rest_dropped() {
+fn whole_requests_before_end_of_input_are_answered() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send_raw("\n\nSet-name bot\n\n\nBroadcast-message hi\n\n\nPing unfinished");
@@ -20,7 +20,7 @@ fn after_the_end_of_input_all_is_answered_and_the_rest_dropped() {
 }
 
 #[test]
-fn an_unfinished_request_is_dropped_wherever_it_ends() {
+fn unfinished_request_is_dropped_at_end_of_input() {
     let server = Server::start(&[]);
     for begun in ["x", "\n", "\nx", "\n\n", "\n\nQuit"] {
         let mut client = server.connect();
@@ -60,7 +60,7 @@ fn requests_received_before_a_reset_are_executed() {
 }
 
 #[test]
-fn requests_before_a_close_are_executed_without_a_session_too() {
+fn requests_before_a_reset_are_executed_without_a_session() {
     let server = Server::start(&["--queue", "1048576"]);
     let (alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let request = |n| format!("\n{}\nPrivate-message bob {n}\n", alice.token);
@@ -75,7 +75,7 @@ fn requests_before_a_close_are_executed_without_a_session_too() {
 }
 
 #[test]
-fn reset_client_keeps_to_the_rate() {
+fn requests_of_a_reset_client_keep_to_the_rate() {
     let options = ["--rate", "20", "--burst", "5"];
     let server = Server::start_with(&options, |_| {});
     let mut bob = server.log_in("bob");
@@ -131,7 +131,7 @@ fn thousands_of_requests_before_the_end_of_input_are_answered() {
 }
 
 #[test]
-fn a_break_without_a_session_is_told_as_one() {
+fn reset_without_a_session_is_logged_as_lost() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.barrier();
@@ -143,7 +143,7 @@ fn a_break_without_a_session_is_told_as_one() {
 }
 
 #[test]
-fn the_name_is_free_before_the_close_can_be_seen() {
+fn name_is_free_before_the_client_sees_the_close() {
     let server = Server::start(&[]);
     for _ in 0..100 {
         let mut client = server.log_in("alice");
@@ -153,7 +153,7 @@ fn the_name_is_free_before_the_close_can_be_seen() {
 }
 
 #[test]
-fn a_last_line_is_read_although_more_was_on_its_way() {
+fn last_message_survives_unread_input() {
     let server = Server::start(&[]);
     // That the server will not look at.
     let unread = "x".repeat(64 * 1024);
@@ -221,7 +221,7 @@ fn refusal_survives_megabytes_of_unread_input() {
 }
 
 #[test]
-fn a_slow_reader_gets_all_that_is_queued_although_more_was_on_its_way() {
+fn slow_reader_gets_its_queue_despite_unread_input() {
     let server = Server::start(&["--queue", "16384"]);
     for unread in [60_000, 200_000] {
         for last in ["\n\nQuit\n".to_owned(), "x\n".repeat(20)] {
@@ -253,7 +253,7 @@ fn a_slow_reader_gets_all_that_is_queued_although_more_was_on_its_way() {
 const STRAY: &str = "A request is an empty line, a token line and a request line";
 
 #[test]
-fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
+fn server_closes_although_client_keeps_its_side_open() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.ask("Quit", "200 OK", "Goodbye");
@@ -265,7 +265,7 @@ fn who_keeps_its_side_open_after_the_last_line_is_closed_all_the_same() {
 }
 
 #[test]
-fn a_full_server_says_so_and_has_room_again_when_one_leaves() {
+fn full_server_refuses_until_a_client_disconnects() {
     let server = Server::start(&["--max-clients", "2"]);
     let (mut alice, bob) = (server.log_in("alice"), server.log_in("bob"));
     for _ in 0..50 {
@@ -281,7 +281,7 @@ fn a_full_server_says_so_and_has_room_again_when_one_leaves() {
 }
 
 #[test]
-fn more_are_refused_at_once_than_are_seen_off() {
+fn refusals_over_the_pending_limit_still_get_the_notice() {
     let server = Server::start(&["--max-clients", "1"]);
     let mut alice = server.log_in("alice");
     let refused: Vec<Client> = (0..100).map(|_| server.connect()).collect();

@@ -22,7 +22,7 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_bad_option_is_one_line_with_a_hint_and_exit_2() {
+fn bad_option_prints_one_line_and_exits_with_2() {
     for arguments in [
         &["--queue", "1"][..],
         &["--nope"],
@@ -38,7 +38,7 @@ fn a_bad_option_is_one_line_with_a_hint_and_exit_2() {
 }
 
 #[test]
-fn a_port_in_use_is_one_line_that_helps_and_exit_1() {
+fn port_in_use_prints_one_line_and_exits_with_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     let (code, stdout, stderr) = run(&["-l", &address]);
@@ -52,7 +52,7 @@ fn a_port_in_use_is_one_line_that_helps_and_exit_1() {
 }
 
 #[test]
-fn an_address_that_is_not_here_is_one_line_and_exit_1() {
+fn foreign_address_prints_one_line_and_exits_with_1() {
     // From the block that is reserved for documentation (RFC 5737).
     let (code, stdout, stderr) = run(&["-l", "192.0.2.1:1313"]);
     assert_eq!((code, &*stdout, stderr.lines().count()), (Some(1), "", 1));
@@ -76,7 +76,7 @@ fn help_and_version_go_to_stdout() {
 }
 
 #[test]
-fn it_listens_on_every_address_and_says_so() {
+fn server_listens_on_every_address_and_prints_it() {
     let mut server = Server::start(&["-l", "127.0.0.1:0", "-l", "localhost:0"]);
     let mut clients = vec![server.log_in("user0")];
     for n in 1..3 {
@@ -90,7 +90,7 @@ fn it_listens_on_every_address_and_says_so() {
 }
 
 #[test]
-fn a_stdout_that_nobody_reads_is_no_reason_to_fail() {
+fn closed_stdout_does_not_fail_the_server() {
     let closed = || {
         let (reader, writer) = io::pipe().expect("a pipe");
         drop(reader);
@@ -119,7 +119,7 @@ fn a_stdout_that_nobody_reads_is_no_reason_to_fail() {
 }
 
 #[test]
-fn longest_times_and_largest_numbers_do_what_they_say() {
+fn largest_option_values_work() {
     let most = "2147453";
     let options = [
         "-v",
@@ -166,7 +166,7 @@ fn longest_times_and_largest_numbers_do_what_they_say() {
 }
 
 #[test]
-fn help_says_where_the_addresses_and_the_logs_go() {
+fn help_says_where_addresses_and_logs_go() {
     let (_, help, _) = run(&["--help"]);
     assert!(
         help.contains("'listening on ADDR:PORT' go to stdout"),

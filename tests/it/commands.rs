@@ -3,7 +3,7 @@
 use crate::support::Server;
 
 #[test]
-fn set_name_makes_a_session_and_changes_its_name() {
+fn set_name_creates_a_session_and_renames_it() {
     let server = Server::start(&[]);
     let mut client = server.log_in("bob");
     client.ask("Set-name bob", "304 Not Modified", "You are already bob");
@@ -23,7 +23,7 @@ fn set_name_makes_a_session_and_changes_its_name() {
 }
 
 #[test]
-fn a_name_is_taken_whatever_the_case_and_refused_as_it_was_asked_for() {
+fn taken_name_is_refused_in_any_case_and_echoed() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("Alice");
     let mut bob = server.log_in("bob");
@@ -35,7 +35,7 @@ fn a_name_is_taken_whatever_the_case_and_refused_as_it_was_asked_for() {
 }
 
 #[test]
-fn a_private_message_reaches_one() {
+fn private_message_reaches_only_its_recipient() {
     let server = Server::start(&[]);
     let (mut alice, mut bob, mut carol) = (
         server.log_in("alice"),
@@ -62,7 +62,7 @@ fn a_private_message_reaches_one() {
 }
 
 #[test]
-fn a_private_message_to_oneself_comes_before_its_answer() {
+fn private_message_to_self_precedes_its_response() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     alice.send("Private-message ALICE note");
@@ -71,7 +71,7 @@ fn a_private_message_to_oneself_comes_before_its_answer() {
 }
 
 #[test]
-fn a_broadcast_reaches_every_session_but_the_senders() {
+fn broadcast_reaches_every_session_except_the_sender() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     alice.ask("Broadcast-message anyone?", "200 OK", "Delivered to 0");
@@ -89,7 +89,7 @@ fn a_broadcast_reaches_every_session_but_the_senders() {
 }
 
 #[test]
-fn a_message_shows_the_name_that_its_sender_had() {
+fn message_shows_the_name_at_the_time_of_sending() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     alice.ask("Broadcast-message one", "200 OK", "Delivered to 1");
@@ -100,7 +100,7 @@ fn a_message_shows_the_name_that_its_sender_had() {
 }
 
 #[test]
-fn list_names_tells_who_is_here() {
+fn list_names_lists_online_names_by_prefix() {
     let server = Server::start(&[]);
     let mut client = server.log_in("bob");
     client.ask("List-names", "200 OK", "1 online: bob");
@@ -122,7 +122,7 @@ fn list_names_tells_who_is_here() {
 }
 
 #[test]
-fn names_that_do_not_fit_into_a_line_are_counted() {
+fn names_beyond_the_line_limit_are_counted() {
     let server = Server::start(&[]);
     let name = |n: usize| format!("{n:063}");
     let _others: Vec<_> = (0..140).map(|n| server.log_in(&name(n))).collect();
@@ -139,7 +139,7 @@ fn names_that_do_not_fit_into_a_line_are_counted() {
 }
 
 #[test]
-fn ping_gives_its_text_back_whatever_it_is() {
+fn ping_returns_its_text() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.ask("Ping", "200 OK", "Pong");
@@ -162,7 +162,7 @@ fn help_lists_all_commands_with_their_arguments_in_one_line() {
 }
 
 #[test]
-fn quit_says_goodbye_and_nothing_follows() {
+fn quit_gets_goodbye_and_nothing_follows() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     alice.send_raw("\n\nQuit\n\n\nPing\n\n\nBroadcast-message never\n");
@@ -177,7 +177,7 @@ fn quit_says_goodbye_and_nothing_follows() {
 }
 
 #[test]
-fn what_needs_a_session_asks_for_a_name_first() {
+fn commands_without_a_session_get_set_a_name_first() {
     let server = Server::start(&[]);
     let mut nobody = server.connect();
     for body in [
@@ -192,7 +192,7 @@ fn what_needs_a_session_asks_for_a_name_first() {
 }
 
 #[test]
-fn an_unknown_command_is_named_as_it_was_sent_and_cut_at_32_characters() {
+fn unknown_command_is_echoed_up_to_32_characters() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let answer = "501 Not Implemented";

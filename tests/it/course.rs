@@ -52,7 +52,7 @@ fn unindented(text: &str) -> String {
 }
 
 #[test]
-fn the_code_of_a_chapter_is_that_of_its_experiment() {
+fn chapter_code_equals_its_experiment() {
     for chapter in chapters() {
         let text = documentation(&read(&format!("src/course/{chapter}.rs")));
         let experiment = unindented(&read(&format!("tests/course/{chapter}.rs")));
@@ -73,7 +73,7 @@ fn the_code_of_a_chapter_is_that_of_its_experiment() {
 }
 
 #[test]
-fn each_chapter_has_its_four_parts_and_says_how_to_run_what_belongs_to_it() {
+fn each_chapter_has_four_parts_and_its_commands() {
     for chapter in chapters() {
         let text = documentation(&read(&format!("src/course/{chapter}.rs")));
         let headings = text.lines().filter_map(|line| line.strip_prefix("# "));

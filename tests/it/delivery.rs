@@ -37,7 +37,7 @@ fn read_flood(client: &mut Client, total: usize) -> (Vec<usize>, usize) {
 }
 
 #[test]
-fn a_full_queue_is_told_to_both_sides_exactly() {
+fn full_queue_is_reported_to_sender_and_recipient() {
     let server = Server::start(&["--queue", "16384"]);
     let mut slow = server.log_in("slow");
     let mut flood = server.log_in("flood");
@@ -78,7 +78,7 @@ fn a_full_queue_is_told_to_both_sides_exactly() {
 }
 
 #[test]
-fn a_notice_of_a_gap_stands_in_the_gap() {
+fn missed_notice_arrives_at_the_gap() {
     let server = Server::start(&["--queue", "16384"]);
     let mut slow = server.log_in("slow");
     let mut flood = server.log_in("flood");
@@ -105,7 +105,7 @@ fn a_notice_of_a_gap_stands_in_the_gap() {
 }
 
 #[test]
-fn who_reads_nothing_delays_nobody() {
+fn stalled_reader_delays_no_other_client() {
     let server = Server::start(&["--queue", "16384"]);
     let _stalled: Vec<Client> = (0..10)
         .map(|n| server.log_in(&format!("stalled{n}")))
@@ -124,7 +124,7 @@ fn who_reads_nothing_delays_nobody() {
 }
 
 #[test]
-fn who_does_not_take_its_answers_is_not_read_on() {
+fn server_stops_reading_when_responses_are_unread() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let before = server.proc_status("VmHWM");
@@ -157,7 +157,7 @@ fn who_does_not_take_its_answers_is_not_read_on() {
 }
 
 #[test]
-fn many_requests_of_one_read_do_not_have_their_answers_piled_up() {
+fn unread_responses_to_one_read_stay_limited() {
     let server = Server::start(&[]);
     let _others: Vec<Client> = (0..140)
         .map(|n| server.log_in(&format!("{n:063}")))
@@ -181,7 +181,7 @@ fn many_requests_of_one_read_do_not_have_their_answers_piled_up() {
 }
 
 #[test]
-fn an_answer_follows_every_delivery_that_its_request_caused() {
+fn response_follows_every_delivery_of_its_request() {
     let server = Server::start(&["--queue", "4194304"]);
     let mut alice = server.log_in("alice");
     let all: String = (0..1_000)
@@ -211,7 +211,7 @@ fn private_and_broadcast_of_one_sender_keep_their_order() {
 }
 
 #[test]
-fn the_answer_to_the_first_name_stands_before_the_first_delivery() {
+fn response_to_first_name_precedes_all_deliveries() {
     let server = Server::start(&["--queue", "4194304"]);
     let mut talker = server.log_in("talker");
     let mut writer = talker.stream().try_clone().expect("a second handle");
@@ -246,7 +246,7 @@ fn the_answer_to_the_first_name_stands_before_the_first_delivery() {
 }
 
 #[test]
-fn two_hundred_clients_get_all_they_should_in_order_and_nothing_twice() {
+fn two_hundred_clients_get_all_messages_once_in_order() {
     const CLIENTS: usize = 200;
     const BROADCASTS: usize = 20;
     let server = Server::start(&["--queue", "4194304"]);
@@ -291,7 +291,7 @@ fn two_hundred_clients_get_all_they_should_in_order_and_nothing_twice() {
 }
 
 #[test]
-fn who_leaves_leaves_no_thread_and_no_descriptor() {
+fn disconnect_releases_threads_and_descriptors() {
     let server = Server::start(&[]);
     server.connect().barrier();
     wait_for("the first client's threads to end", || {

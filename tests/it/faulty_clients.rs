@@ -4,7 +4,7 @@ use crate::fault_client::Fault;
 use crate::support::{Server, wait_for};
 
 #[test]
-fn two_thousand_bad_clients_leave_everything_as_it_was() {
+fn two_thousand_faulty_clients_leave_nothing_behind() {
     let server = Server::start(&["--linger", "1"]);
     let mut alice = server.log_in("alice");
     let begin = server.usage();
@@ -30,7 +30,7 @@ fn two_thousand_bad_clients_leave_everything_as_it_was() {
 }
 
 #[test]
-fn who_is_silent_is_gone_at_the_login_deadline() {
+fn silent_clients_are_closed_at_the_login_deadline() {
     let server = Server::start(&["--login-timeout", "1"]);
     let mut alice = server.log_in("alice");
     let begin = server.usage();

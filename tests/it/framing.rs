@@ -21,7 +21,7 @@ fn crlf_lf_and_cr_nul_end_a_line() {
 }
 
 #[test]
-fn a_request_may_come_byte_by_byte() {
+fn request_is_read_byte_by_byte() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     for byte in "\r\n\r\nPing приве́т 🙂\r\n".bytes() {
@@ -31,7 +31,7 @@ fn a_request_may_come_byte_by_byte() {
 }
 
 #[test]
-fn a_request_may_be_cut_anywhere() {
+fn request_is_read_across_any_cut() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let request = "\r\n\r\nPing \u{1F642}\r\0";
@@ -60,7 +60,7 @@ fn thousands_of_requests_in_one_write_are_answered_in_order() {
 }
 
 #[test]
-fn a_cr_at_the_end_of_input_ends_no_line() {
+fn cr_at_end_of_input_ends_no_line() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send_raw("\n\nPing never\r");
@@ -69,7 +69,7 @@ fn a_cr_at_the_end_of_input_ends_no_line() {
 }
 
 #[test]
-fn every_message_is_three_lines_that_end_in_crlf() {
+fn every_message_has_three_crlf_lines() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send("Set-name alice");
@@ -89,7 +89,7 @@ fn every_message_is_three_lines_that_end_in_crlf() {
 }
 
 #[test]
-fn a_line_of_the_full_length_is_taken_and_answered_with_one() {
+fn line_of_maximum_length_gets_a_full_response() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let text = "x".repeat(LINE - "Ping ".len());
@@ -98,7 +98,7 @@ fn a_line_of_the_full_length_is_taken_and_answered_with_one() {
 }
 
 #[test]
-fn a_line_that_is_too_long_counts_as_the_line_it_stands_for() {
+fn too_long_line_counts_as_the_line_it_replaces() {
     let server = Server::start(&[]);
     let mut client = server.log_in("alice");
     let long = "x".repeat(LINE + 1);
@@ -118,7 +118,7 @@ fn a_line_that_is_too_long_counts_as_the_line_it_stands_for() {
 }
 
 #[test]
-fn a_line_without_an_end_costs_no_memory() {
+fn unterminated_line_costs_no_memory() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.barrier();
@@ -135,7 +135,7 @@ fn a_line_without_an_end_costs_no_memory() {
 }
 
 #[test]
-fn answers_and_deliveries_never_stand_inside_one_another() {
+fn responses_and_deliveries_never_split_each_other() {
     let server = Server::start(&["--queue", "4194304"]);
     let mut alice = server.log_in("alice");
     let mut bob = server.log_in("bob");

@@ -24,7 +24,7 @@ fn load(arguments: &[&str]) -> Result<String, String> {
 }
 
 #[test]
-fn a_closed_loop_of_broadcasts_is_delivered_and_reported() {
+fn closed_loop_delivers_and_reports_all_broadcasts() {
     let json = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("load-{}", std::process::id()));
     let path = json.to_str().expect("a path of text");
     let table = load(&[
@@ -63,7 +63,7 @@ fn a_closed_loop_of_broadcasts_is_delivered_and_reported() {
 }
 
 #[test]
-fn an_open_loop_sends_by_the_clock() {
+fn open_loop_sends_at_the_given_rate() {
     let table = load(&[
         "--clients",
         "3",
@@ -85,19 +85,19 @@ fn an_open_loop_sends_by_the_clock() {
 }
 
 #[test]
-fn pairs_bounce_their_messages() {
+fn pairs_exchange_all_messages() {
     let table = load(&["--pairs", "3", "--messages", "60", "ping"]).expect("a good server");
     assert!(table.contains("\nping-3 "), "{table}");
 }
 
 #[test]
-fn clients_come_stay_and_go() {
+fn hold_case_connects_and_disconnects_all_clients() {
     let table = load(&["--clients", "20", "--stay", "0", "hold"]).expect("a good server");
     assert!(table.contains("\nhold-20 "), "{table}");
 }
 
 #[test]
-fn the_impossible_is_refused() {
+fn impossible_options_are_refused() {
     for (arguments, problem) in [
         (&["dance"][..], "\"dance\" is no case"),
         (&["--clients", "1", "fanout"], "a fanout needs two clients"),
@@ -164,7 +164,7 @@ fn deliveries_pacing_delivers_and_reports_its_name() {
 }
 
 #[test]
-fn list_names_cases_of_both_pacings() {
+fn list_option_names_cases_of_both_pacings() {
     let names = load(&["--list"]).expect("the list");
     for name in ["fanout-100-4-4", "fanout-100-4-4-deliveries"] {
         assert!(names.lines().any(|it| it == name), "{names}");
@@ -317,7 +317,7 @@ fn load_three(address: SocketAddr, in_flight: &str, pacing: &str) -> Result<Stri
 }
 
 #[test]
-fn a_server_that_cheats_fails_the_run() {
+fn cheating_server_fails_the_run() {
     verdict(Fault::None, FAULTY, "4").expect("it does not cheat yet");
     for (fault, faulty, in_flight, what) in [
         (
@@ -435,7 +435,7 @@ fn lagging_server(group: usize) -> SocketAddr {
 }
 
 #[test]
-fn deliveries_window_waits_for_no_last_recipient() {
+fn deliveries_window_does_not_wait_for_slowest_recipient() {
     // Two broadcasts are four deliveries. Client 2 has four of them while client 1 has none.
     load_three(lagging_server(4), "2", "deliveries").expect("a window that stays open");
     for (group, pacing) in [(4, "broadcasts"), (5, "deliveries")] {
@@ -491,7 +491,7 @@ fn echoing_server(fault: Fault) -> SocketAddr {
 }
 
 #[test]
-fn echoes_are_responses_and_are_checked() {
+fn irc_echoes_are_checked_as_responses() {
     let run = |fault| {
         let address = echoing_server(fault).to_string();
         let target = ["--server", "irc-echo", "--address", &address];
@@ -520,7 +520,7 @@ fn echoes_are_responses_and_are_checked() {
 }
 
 #[test]
-fn a_ledger_takes_each_message_once_and_in_order() {
+fn ledger_accepts_each_message_once_in_order() {
     let mut ledger = Ledger::new(2, 2);
     for number in 0..3 {
         ledger.enter(1, 0, number).expect("it is due");
@@ -544,7 +544,7 @@ fn a_ledger_takes_each_message_once_and_in_order() {
 }
 
 #[test]
-fn a_text_tells_whose_it_is_and_the_how_manieth() {
+fn text_encodes_sender_and_sequence_number() {
     let texts = Texts::new(40);
     let mut text = Vec::new();
     texts.write(7, 123, &mut text);
@@ -555,7 +555,7 @@ fn a_text_tells_whose_it_is_and_the_how_manieth() {
 }
 
 #[test]
-fn what_a_server_of_irc_says_is_understood() {
+fn irc_server_lines_are_parsed() {
     let message = b":c00001!c00001@127.0.0.1 PRIVMSG #load :00001 text\r\n:next";
     let said = ServerEvent::Message {
         sender: b"c00001",

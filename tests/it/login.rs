@@ -15,7 +15,7 @@ fn expect_too_slow(client: &mut Client, seconds: u64) {
 }
 
 #[test]
-fn who_says_nothing_is_told_and_closed_at_the_deadline() {
+fn silent_client_gets_notice_and_close_at_the_deadline() {
     let server = Server::start(&["--login-timeout", "1"]);
     let begun = Instant::now();
     let mut silent = server.connect();
@@ -26,7 +26,7 @@ fn who_says_nothing_is_told_and_closed_at_the_deadline() {
 }
 
 #[test]
-fn a_byte_now_and_then_does_not_prolong_it() {
+fn single_bytes_do_not_extend_the_login_deadline() {
     let server = Server::start(&["--login-timeout", "2"]);
     let mut client = server.connect();
     let mut writer = client.stream().try_clone().expect("a second handle");
@@ -45,7 +45,7 @@ fn a_byte_now_and_then_does_not_prolong_it() {
 }
 
 #[test]
-fn no_other_answer_prolongs_it() {
+fn refused_names_do_not_extend_the_login_deadline() {
     let server = Server::start(&["--login-timeout", "1"]);
     let _alice = server.log_in("alice");
     let mut client = server.connect();
@@ -61,7 +61,7 @@ fn no_other_answer_prolongs_it() {
 }
 
 #[test]
-fn who_waits_for_the_rate_is_not_spared() {
+fn rate_limit_does_not_extend_the_login_deadline() {
     let options = ["--rate", "1", "--burst", "1", "--login-timeout", "2"];
     let server = Server::start_with(&options, |_| {});
     let mut client = server.connect();
@@ -73,7 +73,7 @@ fn who_waits_for_the_rate_is_not_spared() {
 }
 
 #[test]
-fn who_has_a_name_in_time_has_all_the_time_there_is() {
+fn login_in_time_removes_the_deadline() {
     let server = Server::start(&["--login-timeout", "2"]);
     let mut alice = server.log_in("alice");
     let token = alice.token.clone();
@@ -136,7 +136,7 @@ fn connection_without_a_name_must_read_its_responses() {
 }
 
 #[test]
-fn last_message_without_a_name_is_followed_by_the_end() {
+fn connection_without_a_name_ends_after_the_last_message() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.ask("Quit", "200 OK", "Goodbye");
@@ -148,7 +148,7 @@ fn last_message_without_a_name_is_followed_by_the_end() {
 }
 
 #[test]
-fn a_slow_one_reads_why_although_more_was_on_its_way() {
+fn login_timeout_notice_survives_unread_input() {
     let options = ["--rate", "1", "--burst", "1", "--login-timeout", "1"];
     let server = Server::start_with(&options, |_| {});
     let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, PipeReader};
 use std::thread;
 
 #[test]
-fn who_came_took_which_name_and_left_why_is_logged() {
+fn connects_logins_renames_and_disconnects_are_logged() {
     let server = Server::start(&[]);
     let mut alice = server.connect();
     let port = alice.stream().local_addr().expect("bound").port();
@@ -63,7 +63,7 @@ fn session_ended_elsewhere_is_logged_with_its_name() {
 }
 
 #[test]
-fn the_wire_is_logged_at_trace_escaped_and_without_tokens() {
+fn trace_log_is_escaped_and_has_no_tokens() {
     let server = Server::start(&["-vv"]);
     let mut alice = server.log_in("alice");
     let token = alice.token.clone();
@@ -108,7 +108,7 @@ fn the_wire_is_logged_at_trace_escaped_and_without_tokens() {
 }
 
 #[test]
-fn the_environment_rules_over_the_options() {
+fn rust_log_overrides_the_options() {
     let server = Server::start_with(&["-vv"], |command| {
         command.env("RUST_LOG", "chat=error");
     });
@@ -117,7 +117,7 @@ fn the_environment_rules_over_the_options() {
 }
 
 #[test]
-fn nothing_but_the_address_goes_to_stdout() {
+fn only_addresses_go_to_stdout() {
     let mut server = Server::start(&["-vv"]);
     server.log_in("alice").barrier();
     server.signal(Signal::TERM);
@@ -152,7 +152,7 @@ fn ask(client: &mut Client, requests: usize) {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_stops_nobody_nor_the_end() {
+fn unread_stderr_blocks_neither_clients_nor_shutdown() {
     for requests in [SOME, MANY] {
         let (mut server, _stopped) = logging_into_a_pipe();
         ask(&mut server.connect(), requests);
@@ -163,7 +163,7 @@ fn a_stderr_that_nobody_reads_stops_nobody_nor_the_end() {
 }
 
 #[test]
-fn what_stderr_did_not_take_is_counted() {
+fn log_lines_that_stderr_did_not_accept_are_counted() {
     let (mut server, stopped) = logging_into_a_pipe();
     let mut client = server.connect();
     ask(&mut client, MANY);
@@ -207,7 +207,7 @@ fn missing(line: &str) -> usize {
 }
 
 #[test]
-fn a_closed_stderr_ends_nothing() {
+fn closed_stderr_does_not_end_the_server() {
     let (mut server, closed) = logging_into_a_pipe();
     drop(closed);
     let mut client = server.connect();

@@ -34,7 +34,7 @@ fn make(target: &str, chapter: &str) -> Output {
 }
 
 #[test]
-fn chapter_is_known_by_its_name_and_its_number() {
+fn chapter_is_selected_by_name_or_number() {
     if !has_tool("make") || !has_tool("awk") {
         return;
     }
@@ -53,7 +53,7 @@ fn chapter_is_known_by_its_name_and_its_number() {
 }
 
 #[test]
-fn unknown_chapter_lists_all_of_them() {
+fn unknown_chapter_lists_all_chapters() {
     if !has_tool("make") || !has_tool("awk") {
         return;
     }

@@ -14,7 +14,7 @@ fn seeds(others: impl IntoIterator<Item = u64>) -> Vec<u64> {
 }
 
 #[test]
-fn the_server_does_what_its_model_does() {
+fn server_agrees_with_the_model_for_known_seeds() {
     // The last one has a reset client whose line was no request: it uses no token.
     for seed in seeds((1..=6).chain([617_034_880])) {
         eprintln!("seed {seed}: {:?}", model::run(seed));
@@ -22,7 +22,7 @@ fn the_server_does_what_its_model_does() {
 }
 
 #[test]
-fn the_server_does_what_its_model_does_with_a_seed_that_nobody_has_tried() {
+fn server_agrees_with_the_model_for_a_fresh_seed() {
     for seed in seeds([model::fresh_seed()]) {
         // Not by a macro, of which a test that passes would show nothing.
         let _ = writeln!(io::stderr(), "the model's fresh seed is {seed}");

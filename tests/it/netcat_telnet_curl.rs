@@ -121,7 +121,7 @@ fn telnet_synch_removes_nothing_from_a_request() {
 }
 
 #[test]
-fn who_was_in_a_netcat_that_was_killed_comes_back_in_another() {
+fn killed_netcat_session_resumes_in_another_netcat() {
     if !has_tool("nc") {
         return;
     }
@@ -163,7 +163,7 @@ fn who_was_in_a_netcat_that_was_killed_comes_back_in_another() {
 }
 
 #[test]
-fn netcat_prints_both_answers_of_a_script() {
+fn netcat_prints_both_responses_of_a_script() {
     if !has_tool("nc") {
         return;
     }

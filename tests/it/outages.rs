@@ -6,7 +6,7 @@ use crate::support::{Server, has_unread, wait_for};
 use rustix::process::Signal;
 
 #[test]
-fn message_without_answer_does_not_look_sent() {
+fn message_without_response_does_not_look_sent() {
     if !can_be_tested() {
         return;
     }
@@ -32,7 +32,7 @@ fn message_without_answer_does_not_look_sent() {
 }
 
 #[test]
-fn refused_message_is_never_shown_as_one() {
+fn refused_message_is_never_shown_as_sent() {
     if !can_be_tested() {
         return;
     }
@@ -86,7 +86,7 @@ fn session_after_a_new_login_survives_another_reset() {
 }
 
 #[test]
-fn taken_name_is_asked_for_again_after_an_outage() {
+fn taken_name_is_requested_again_after_an_outage() {
     if !can_be_tested() {
         return;
     }
@@ -116,7 +116,7 @@ fn taken_name_is_asked_for_again_after_an_outage() {
 }
 
 #[test]
-fn message_of_an_outage_waits_for_others_to_come_back() {
+fn message_of_an_outage_waits_until_others_reconnect() {
     if !can_be_tested() {
         return;
     }
@@ -152,7 +152,7 @@ fn message_of_an_outage_waits_for_others_to_come_back() {
 }
 
 #[test]
-fn fresh_start_can_wait_for_its_own_ghost() {
+fn new_client_can_wait_for_its_lingering_name() {
     if !can_be_tested() {
         return;
     }

@@ -90,7 +90,7 @@ impl Tokens {
 }
 
 #[test]
-fn the_conversation_goes_as_the_readme_shows_it() {
+fn readme_conversation_matches_the_server() {
     if !has_tool("nc") {
         return;
     }
@@ -211,7 +211,7 @@ fn replay_script(server: &Server, lines: &[String], tokens: &mut Tokens) {
 /// what a command prints, and the listener, has come before the next is begun.
 #[cfg(feature = "client")]
 #[test]
-fn the_client_does_in_pipes_what_the_readme_shows() {
+fn readme_pipe_example_matches_the_client() {
     let mut lengths = Vec::new();
     for (path, text) in documents() {
         for (_, lines) in transcripts(&text)
@@ -276,7 +276,7 @@ fn replay_in_a_shell(lines: &[String]) {
 }
 
 #[test]
-fn what_the_readme_names_is_there() {
+fn readme_links_and_functions_exist() {
     let readme = readme();
     assert!(readme.contains("    make run ") && readme.contains("    make test "));
     let mut links = 0;
@@ -374,7 +374,7 @@ fn guide_pages_are_in_rustdoc_with_their_links() {
 }
 
 #[test]
-fn the_pictures_are_those_of_the_code() {
+fn readme_diagrams_equal_the_code_documentation() {
     let readme = readme();
     let code = fs::read_to_string(Path::new(ROOT).join("src/lib.rs")).expect("src/lib.rs");
     let pictures: Vec<&str> = code.split("//! ```text\n").skip(1).collect();
@@ -389,7 +389,7 @@ fn the_pictures_are_those_of_the_code() {
 }
 
 #[test]
-fn each_promise_has_its_tests() {
+fn each_guarantee_names_existing_tests() {
     let (readme, promises) = (readme(), page("guarantees"));
     let mut sources = String::new();
     for folder in ["src", "tests/it"] {
@@ -429,7 +429,7 @@ fn read_sources(folder: &Path, sources: &mut String) {
 }
 
 #[test]
-fn the_readme_lists_the_options_of_the_help_text() {
+fn readme_lists_the_options_of_the_help_text() {
     let help = Command::new(env!("CARGO_BIN_EXE_chat-server"))
         .arg("--help")
         .output();
@@ -488,7 +488,7 @@ fn each_package_is_in_the_tables_of_dependencies() {
 }
 
 #[test]
-fn the_demo_shows_a_conversation_and_ends() {
+fn demo_shows_a_conversation_and_ends() {
     if !has_tool("bash") {
         return;
     }
@@ -515,7 +515,7 @@ fn the_demo_shows_a_conversation_and_ends() {
 }
 
 #[test]
-fn without_cargo_make_says_in_one_line_how_to_get_it() {
+fn make_without_cargo_says_how_to_get_it() {
     if !has_tool("make") {
         return;
     }

@@ -36,7 +36,7 @@ fn reconnecting_client_is_held_to_ten_rates() {
 }
 
 #[test]
-fn class_that_logs_in_at_once_waits_for_nothing() {
+fn class_that_logs_in_at_once_is_not_delayed() {
     let server = Server::start_with(&["-v"], |_| {});
     let students: Vec<Client> = (0..64)
         .map(|n| log_in_and_ping(&server, &format!("student{n}"), 7))

@@ -79,7 +79,7 @@ fn check_idle(server: &Server) {
 }
 
 #[test]
-fn few_descriptors_are_few_clients_and_a_polite_refusal() {
+fn descriptor_limit_reduces_clients_and_refuses_others() {
     if !has_tool("prlimit") {
         return;
     }
@@ -91,7 +91,7 @@ fn few_descriptors_are_few_clients_and_a_polite_refusal() {
 }
 
 #[test]
-fn few_threads_are_few_clients_and_a_polite_refusal() {
+fn thread_limit_reduces_clients_and_refuses_others() {
     if !has_tool("prlimit") {
         return;
     }
@@ -151,7 +151,7 @@ fn set_name_without_a_thread_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn more_clients_than_the_memory_maps_allow_are_not_promised() {
+fn memory_map_limit_reduces_the_logged_room() {
     let server = Server::start(&["--max-clients", "1000000"]);
     server.expect_log("room for ");
     let log = server.log();
@@ -182,7 +182,7 @@ fn limit_descriptors(server: &Server, limit: Rlimit) {
 }
 
 #[test]
-fn while_accepting_fails_the_server_waits_and_then_goes_on() {
+fn failing_accept_backs_off_and_recovers() {
     let mut server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let ours = getrlimit(Resource::Nofile);

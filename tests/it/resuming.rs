@@ -43,7 +43,7 @@ fn resume(server: &Server, token: &str, name: &str) -> Client {
 }
 
 #[test]
-fn a_broken_session_keeps_its_name_and_what_it_is_sent() {
+fn lingering_session_keeps_name_and_messages() {
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
     let token = break_and_wait(&server, known(&server, "alice"), "alice");
@@ -71,7 +71,7 @@ fn a_broken_session_keeps_its_name_and_what_it_is_sent() {
 }
 
 #[test]
-fn a_session_whose_token_was_never_used_ends_with_its_break() {
+fn lost_session_ends_if_its_token_was_never_used() {
     let server = Server::start(&[]);
     let client = server.log_in("alice");
     let token = client.token.clone();
@@ -84,7 +84,7 @@ fn a_session_whose_token_was_never_used_ends_with_its_break() {
 }
 
 #[test]
-fn a_token_that_another_connection_has_used_is_known() {
+fn token_use_by_another_connection_lets_session_linger() {
     let server = Server::start(&[]);
     let (alice, mut script) = (server.log_in("alice"), server.connect());
     // An answer of 400 to it will do.
@@ -95,7 +95,7 @@ fn a_token_that_another_connection_has_used_is_known() {
 }
 
 #[test]
-fn an_orderly_end_ends_the_session_at_once_although_its_token_is_known() {
+fn quit_close_and_http_end_a_session_with_used_token() {
     let server = Server::start(&[]);
     let mut quits = known(&server, "quits");
     quits.ask("Quit", "200 OK", "Goodbye");
@@ -117,7 +117,7 @@ fn an_orderly_end_ends_the_session_at_once_although_its_token_is_known() {
 }
 
 #[test]
-fn twenty_bad_requests_end_a_session_although_its_token_is_known() {
+fn twenty_bad_requests_end_a_session_with_used_token() {
     let server = Server::start(&[]);
     let mut client = known(&server, "alice");
     client.send_raw("x\n".repeat(20));
@@ -129,7 +129,7 @@ fn twenty_bad_requests_end_a_session_although_its_token_is_known() {
 }
 
 #[test]
-fn a_token_acts_for_a_session_that_lingers() {
+fn token_acts_for_a_lingering_session() {
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
     let token = break_and_wait(&server, known(&server, "alice"), "alice");
@@ -143,7 +143,7 @@ fn a_token_acts_for_a_session_that_lingers() {
 }
 
 #[test]
-fn who_was_taken_over_from_does_not_keep_the_server_from_ending() {
+fn evicted_client_does_not_delay_shutdown() {
     let shutdown = || {
         let mut server = Server::start(&[]);
         let mut old = server.log_in("alice");
@@ -161,7 +161,7 @@ fn who_was_taken_over_from_does_not_keep_the_server_from_ending() {
 }
 
 #[test]
-fn who_comes_back_to_a_full_server_finds_its_session() {
+fn session_can_be_resumed_on_a_full_server() {
     let server = Server::start(&["--max-clients", "2"]);
     let (mut bob, alice) = (server.log_in("bob"), known(&server, "alice"));
     let token = break_and_wait(&server, alice, "alice");
@@ -170,7 +170,7 @@ fn who_comes_back_to_a_full_server_finds_its_session() {
 }
 
 #[test]
-fn who_closes_while_being_written_to_has_closed_in_good_order() {
+fn client_that_closes_during_deliveries_is_not_lost() {
     let server = Server::start(&["--queue", "4194304"]);
     let mut bob = server.log_in("bob");
     let stop = AtomicBool::new(false);
@@ -211,7 +211,7 @@ fn known_amid_deliveries(server: &Server, name: &str) -> Client {
 }
 
 #[test]
-fn a_session_lingers_for_as_long_as_it_is_told_and_at_most_a_second_more() {
+fn session_lingers_for_the_linger_time() {
     let server = Server::start(&["--linger", "1"]);
     let lingered = |name: &str| {
         let token = break_and_wait(&server, known(&server, name), name);
@@ -243,7 +243,7 @@ fn a_session_lingers_for_as_long_as_it_is_told_and_at_most_a_second_more() {
 }
 
 #[test]
-fn sessions_linger_out_one_after_the_other() {
+fn lingering_sessions_expire_one_after_the_other() {
     let server = Server::start(&["--linger", "1"]);
     for name in ["one", "two", "three"] {
         break_and_wait(&server, known(&server, name), name);
@@ -257,7 +257,7 @@ fn sessions_linger_out_one_after_the_other() {
 }
 
 #[test]
-fn nothing_lingers_where_that_is_turned_off() {
+fn linger_zero_ends_lost_sessions_at_once() {
     let server = Server::start(&["--linger", "0"]);
     known(&server, "alice").reset();
     server.expect_log_of("lost alice (", "session ended");
@@ -265,7 +265,7 @@ fn nothing_lingers_where_that_is_turned_off() {
 }
 
 #[test]
-fn resuming_under_another_name_is_a_rename_and_attaches_only_where_it_succeeds() {
+fn resuming_with_another_name_renames_or_changes_nothing() {
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
     let token = break_and_wait(&server, known(&server, "alice"), "alice");
@@ -284,7 +284,7 @@ fn resuming_under_another_name_is_a_rename_and_attaches_only_where_it_succeeds()
 }
 
 #[test]
-fn a_resumed_session_keeps_its_name_through_a_rename_on_the_way() {
+fn renamed_session_resumes_under_its_new_name() {
     let server = Server::start(&[]);
     let token = break_and_wait(&server, known(&server, "alice"), "alice");
     let mut script = server.connect();
@@ -317,7 +317,7 @@ fn expect_taken_over(old: &mut Client) -> bool {
 }
 
 #[test]
-fn taking_over_from_a_connection_that_is_alive_tells_and_closes_it() {
+fn takeover_notifies_and_closes_the_old_connection() {
     let server = Server::start(&[]);
     let (mut old, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let mut new = resume(&server, &old.token, "alice");
@@ -380,7 +380,7 @@ fn numbers(client: &mut Client) -> (Vec<usize>, usize) {
 }
 
 #[test]
-fn taking_over_from_a_connection_that_is_blocked_in_a_write_loses_nothing_unwritten() {
+fn takeover_of_a_blocked_connection_loses_nothing_unwritten() {
     let server = Server::start(&["--queue", "1048576"]);
     let (mut old, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let Filled { taken, refused } = bob.fill_queue("alice");
@@ -416,7 +416,7 @@ fn check_parts(first: &str, second: &[usize], missed: usize, taken: &[usize], re
 }
 
 #[test]
-fn unwritten_answers_die_with_the_connection_that_asked() {
+fn unwritten_responses_are_dropped_at_takeover() {
     let server = Server::start(&["--queue", "1048576", "-vv"]);
     let (mut old, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let Filled { taken, .. } = bob.fill_queue("alice");
@@ -432,7 +432,7 @@ fn unwritten_answers_die_with_the_connection_that_asked() {
 }
 
 #[test]
-fn taking_over_from_a_connection_that_waits_for_the_rate_is_done_at_once() {
+fn takeover_of_a_rate_limited_connection_is_immediate() {
     let server = Server::start_with(&["--rate", "1", "--burst", "2"], |_| {});
     let mut old = server.log_in("alice");
     // A minute's worth of requests.
@@ -449,7 +449,7 @@ fn taking_over_from_a_connection_that_waits_for_the_rate_is_done_at_once() {
 }
 
 #[test]
-fn a_break_in_the_middle_of_a_backlog_loses_only_what_the_kernel_had_taken() {
+fn reset_in_a_backlog_loses_only_bytes_in_kernel_buffers() {
     const MESSAGES: usize = 1_500;
     let server = Server::start(&["--queue", "4194304"]);
     let (mut alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
@@ -477,7 +477,7 @@ fn a_break_in_the_middle_of_a_backlog_loses_only_what_the_kernel_had_taken() {
 }
 
 #[test]
-fn what_was_missed_while_detached_is_told_on_resuming() {
+fn missed_messages_are_reported_on_resuming() {
     let server = Server::start(&["--queue", "16384"]);
     let (alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
     let token = break_and_wait(&server, alice, "alice");
@@ -489,7 +489,7 @@ fn what_was_missed_while_detached_is_told_on_resuming() {
 }
 
 #[test]
-fn quit_with_its_token_ends_a_session_that_lingers() {
+fn quit_with_token_ends_a_lingering_session() {
     let server = Server::start(&[]);
     let token = break_and_wait(&server, known(&server, "alice"), "alice");
     let mut script = server.connect();
@@ -500,7 +500,7 @@ fn quit_with_its_token_ends_a_session_that_lingers() {
 }
 
 #[test]
-fn lingering_sessions_count_as_clients_and_the_longest_lingering_gives_way() {
+fn longest_lingering_session_is_evicted_on_a_full_server() {
     let server = Server::start(&["--max-clients", "3"]);
     let [one, two, three] = ["one", "two", "three"].map(|name| known(&server, name));
     let one = break_and_wait(&server, one, "one");
@@ -545,7 +545,7 @@ fn resumption_ends_the_execution_for_a_reset_client() {
 }
 
 #[test]
-fn who_takes_nothing_for_the_write_timeout_is_broken_and_can_resume() {
+fn stalled_client_is_lost_at_write_timeout_and_can_resume() {
     let server = Server::start(&["--queue", "1048576", "--write-timeout", "1"]);
     let (mut alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
     let Filled { taken, refused } = bob.fill_queue("alice");
@@ -556,7 +556,7 @@ fn who_takes_nothing_for_the_write_timeout_is_broken_and_can_resume() {
 }
 
 #[test]
-fn who_reads_a_trickle_is_told_that_it_reads_too_slowly_and_broken() {
+fn trickling_reader_is_lost_at_the_write_timeout() {
     let server = Server::start(&["--queue", "4194304", "--write-timeout", "1"]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let filling = "x".repeat(1_900);
@@ -582,7 +582,7 @@ fn who_reads_a_trickle_is_told_that_it_reads_too_slowly_and_broken() {
 }
 
 #[test]
-fn of_sixteen_that_race_for_a_token_one_has_it_and_nothing_is_lost() {
+fn concurrent_resumes_leave_one_owner_and_lose_nothing() {
     const RACERS: usize = 16;
     let server = Server::start(&["--queue", "4194304"]);
     for round in 0..20 {
@@ -670,7 +670,7 @@ fn race(racer: &mut Client) -> (Vec<usize>, bool) {
 }
 
 #[test]
-fn two_hundred_breaks_under_load_lose_only_what_the_kernel_had_taken() {
+fn resets_under_load_lose_only_bytes_in_kernel_buffers() {
     let server = Server::start(&["--queue", "67108864"]);
     let alice = known(&server, "alice");
     let baseline = (server.proc_status("Threads"), server.descriptors());

@@ -114,7 +114,7 @@ fn server_that_says(bytes: &'static str) -> SocketAddr {
 }
 
 #[test]
-fn each_line_is_a_broadcast() {
+fn each_input_line_is_a_broadcast() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     let input = "build 42 is green\n\n  \n/quit\r\nпривет 🙂\n no end";
@@ -131,7 +131,7 @@ fn each_line_is_a_broadcast() {
 }
 
 #[test]
-fn one_message_is_sent_without_reading_the_input() {
+fn message_option_sends_without_reading_the_input() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     let mut script = Script::start(server.address, &["-n", "bot", "-m", "hi"]);
@@ -145,7 +145,7 @@ fn one_message_is_sent_without_reading_the_input() {
 }
 
 #[test]
-fn lines_can_be_private_and_what_is_refused_is_told() {
+fn to_option_sends_privately_and_reports_refusals() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     let mut bob = server.log_in("bob");
@@ -182,7 +182,7 @@ fn lines_can_be_private_and_what_is_refused_is_told() {
 }
 
 #[test]
-fn twenty_thousand_lines_arrive_in_order_and_a_long_one_as_two_messages() {
+fn twenty_thousand_lines_arrive_in_order_and_long_one_split() {
     let server = Server::start(&["--queue", "16777216"]);
     let mut alice = server.log_in("alice");
     let mut input: String = (0..20_000)
@@ -206,7 +206,7 @@ fn text_of(client: &mut Client) -> String {
 }
 
 #[test]
-fn a_listener_prints_a_line_for_each_message_and_ends_with_sigint() {
+fn listener_prints_each_message_and_ends_at_sigint() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     let mut script = Script::start(server.address, &["-n", "logger", "--listen"]);
@@ -244,7 +244,7 @@ fn a_listener_prints_a_line_for_each_message_and_ends_with_sigint() {
 }
 
 #[test]
-fn a_listener_ends_with_the_server_and_quietly_with_its_reader() {
+fn listener_ends_with_the_server_or_its_pipe_reader() {
     if !has_tool("head") {
         return;
     }
@@ -286,7 +286,7 @@ fn a_listener_ends_with_the_server_and_quietly_with_its_reader() {
 }
 
 #[test]
-fn a_connection_that_fails_or_breaks_is_exit_code_1() {
+fn failed_or_lost_connection_exits_with_1() {
     // A port that is in use, so nobody else can take it, and where nobody listens.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let listening = listener.local_addr().expect("its address");
@@ -355,7 +355,7 @@ fn bot_that_has_said_one(server: &Server, alice: &mut Client) -> (Script, ChildS
 }
 
 #[test]
-fn who_only_sends_reads_over_what_arrives() {
+fn sending_script_ignores_deliveries() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     let (script, mut stdin) = bot_that_has_said_one(&server, &mut alice);
@@ -367,7 +367,7 @@ fn who_only_sends_reads_over_what_arrives() {
 }
 
 #[test]
-fn a_reset_is_exit_code_1() {
+fn reset_exits_with_1() {
     let server = Server::start(&[]);
     let network = Network::to(server.address);
     let mut alice = server.log_in("alice");
@@ -393,7 +393,7 @@ fn a_reset_is_exit_code_1() {
 }
 
 #[test]
-fn a_second_sigint_ends_a_listener_whose_output_nobody_reads() {
+fn second_sigint_ends_a_listener_with_unread_output() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     let mut script = Script::start(server.address, &["-n", "logger", "--listen"]);
@@ -421,7 +421,7 @@ fn a_second_sigint_ends_a_listener_whose_output_nobody_reads() {
 }
 
 #[test]
-fn a_script_that_is_ended_leaves_its_name_free() {
+fn killed_script_leaves_its_name_free() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     let (script, _stdin) = bot_that_has_said_one(&server, &mut alice);
@@ -435,7 +435,7 @@ fn a_script_that_is_ended_leaves_its_name_free() {
 }
 
 #[test]
-fn a_full_disk_is_not_a_reader_that_has_had_enough() {
+fn full_disk_is_an_error_for_the_listener() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
@@ -454,7 +454,7 @@ fn a_full_disk_is_not_a_reader_that_has_had_enough() {
 }
 
 #[test]
-fn bad_usage_is_exit_code_2() {
+fn bad_usage_exits_with_2() {
     let nobody = "127.0.0.1:9".parse().expect("an address");
     for (arguments, problem) in [
         (vec!["--nope"], "Unrecognized option: 'nope'"),
@@ -484,7 +484,7 @@ fn bad_usage_is_exit_code_2() {
 }
 
 #[test]
-fn help_tells_every_exit_code() {
+fn help_lists_every_exit_code() {
     let help = Command::new(env!("CARGO_BIN_EXE_chat-client"))
         .arg("--help")
         .output();
@@ -497,7 +497,7 @@ fn help_tells_every_exit_code() {
 }
 
 #[test]
-fn listener_ends_with_the_reader_of_its_output() {
+fn idle_listener_ends_with_the_reader_of_its_output() {
     let server = Server::start(&[]);
     let listen = format!(
         "{} -n once --listen {} | head -1",
@@ -523,7 +523,7 @@ fn listener_ends_with_the_reader_of_its_output() {
 }
 
 #[test]
-fn message_to_an_empty_room_is_told_on_stderr() {
+fn message_without_recipients_is_reported_on_stderr() {
     let server = Server::start(&[]);
     for arguments in [&["-n", "bot", "-m", "hi"][..], &["-n", "bot"]] {
         let ended = Script::run(server.address, arguments, "hi\n");
@@ -540,7 +540,7 @@ fn message_to_an_empty_room_is_told_on_stderr() {
 }
 
 #[test]
-fn byte_order_mark_is_no_part_of_the_input() {
+fn byte_order_mark_is_removed_from_the_first_line() {
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
     let ended = Script::run(server.address, &["-n", "bot"], "\u{FEFF}one\n\u{FEFF}two\n");
@@ -550,7 +550,7 @@ fn byte_order_mark_is_no_part_of_the_input() {
 }
 
 #[test]
-fn server_is_found_by_a_port_alone() {
+fn client_connects_with_a_port_alone() {
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
     for typed in [

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const SHUTDOWN: &str = "The server is shutting down";
 
 #[test]
-fn sigterm_and_sigint_tell_everyone_and_end_with_0() {
+fn sigterm_and_sigint_notify_all_clients_and_exit_with_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = Server::start(&[]);
         let (mut alice, mut bob, mut nobody) = (
@@ -41,7 +41,7 @@ fn sigterm_and_sigint_tell_everyone_and_end_with_0() {
 }
 
 #[test]
-fn who_keeps_its_side_open_does_not_keep_the_server() {
+fn open_client_does_not_delay_shutdown() {
     // The best of a few, because a busy machine may be slow, but never faster
     // than the second that a client has at other times.
     let shutdown = || {
@@ -58,7 +58,7 @@ fn who_keeps_its_side_open_does_not_keep_the_server() {
 }
 
 #[test]
-fn what_is_queued_is_written_within_the_grace() {
+fn queued_messages_are_written_within_the_grace_period() {
     let mut server = Server::start(&["--grace", "60", "--queue", "4194304"]);
     let (mut alice, mut slow) = (server.log_in("alice"), server.log_in("slow"));
     let text = "x".repeat(2_000);
@@ -87,7 +87,7 @@ fn stalled(server: &Server, alice: &mut Client) -> Client {
 }
 
 #[test]
-fn at_shutdown_nobody_is_answered_as_if_it_had_no_session() {
+fn requests_during_shutdown_get_no_4xx_response() {
     for _ in 0..5 {
         let mut server = Server::start(&["--queue", "4194304"]);
         let mut clients: Vec<Client> = (0..7).map(|n| server.log_in(&format!("user{n}"))).collect();
@@ -120,7 +120,7 @@ fn at_shutdown_nobody_is_answered_as_if_it_had_no_session() {
 }
 
 #[test]
-fn who_takes_nothing_keeps_the_server_for_the_grace_and_no_longer() {
+fn stalled_client_delays_shutdown_by_the_grace_period() {
     let mut server = Server::start(&["--grace", "1"]);
     let mut alice = server.log_in("alice");
     let _stalled = stalled(&server, &mut alice);
@@ -156,7 +156,7 @@ fn shutdown_waits_for_a_slow_client_without_a_name() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn second_signal_ends_the_server_at_once() {
     let mut server = Server::start(&["--grace", "3600"]);
     let mut alice = server.log_in("alice");
     let _stalled = stalled(&server, &mut alice);
@@ -167,7 +167,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn the_port_is_free_while_the_last_words_are_said() {
+fn port_is_free_during_the_grace_period() {
     let server = Server::start(&["--grace", "3600"]);
     let mut alice = server.log_in("alice");
     let _stalled = stalled(&server, &mut alice);
@@ -178,7 +178,7 @@ fn the_port_is_free_while_the_last_words_are_said() {
 }
 
 #[test]
-fn who_waits_for_the_rate_hears_of_the_shutdown_at_once() {
+fn rate_limited_client_gets_the_shutdown_notice_at_once() {
     let mut server = Server::start_with(&["--rate", "1", "--burst", "1"], |_| {});
     let mut client = server.connect();
     client.send_raw("\n\nPing\n".repeat(100));
@@ -193,7 +193,7 @@ fn who_waits_for_the_rate_hears_of_the_shutdown_at_once() {
 }
 
 #[test]
-fn the_library_serves_and_ends_without_signals() {
+fn library_server_runs_and_ends_without_signals() {
     let arguments = ["-l", "127.0.0.1:0", "-l", "127.0.0.1:0"];
     let Ok(Operation::Run { config, .. }) = options::parse(arguments) else {
         panic!("it runs")

@@ -9,7 +9,7 @@ const PUTTY: &[u8] =
     b"\xFF\xFB\x1F\xFF\xFB\x20\xFF\xFB\x18\xFF\xFB\x27\xFF\xFD\x01\xFF\xFB\x03\xFF\xFD\x03";
 
 #[test]
-fn what_putty_opens_with_leaves_a_usable_session() {
+fn putty_negotiation_leaves_a_usable_session() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send_raw(PUTTY);
@@ -55,7 +55,7 @@ fn urgent_bytes_stay_in_the_stream() {
 }
 
 #[test]
-fn sequences_are_removed_wherever_they_stand_and_however_they_are_cut() {
+fn telnet_sequences_are_removed_at_any_position_and_cut() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let request =
@@ -69,7 +69,7 @@ fn sequences_are_removed_wherever_they_stand_and_however_they_are_cut() {
 }
 
 #[test]
-fn a_subnegotiation_without_an_end_ends_after_512_bytes() {
+fn server_ends_unterminated_subnegotiation_at_512_bytes() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send_raw([b"\n\nPing \xFF\xFA", &[b'x'; 512][..], b"text\n"].concat());
@@ -77,7 +77,7 @@ fn a_subnegotiation_without_an_end_ends_after_512_bytes() {
 }
 
 #[test]
-fn sequences_do_not_count_into_the_length_of_a_line() {
+fn telnet_sequences_do_not_count_toward_line_length() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let text = "x".repeat(8_512 - "Ping ".len());
@@ -94,7 +94,7 @@ fn sequences_do_not_count_into_the_length_of_a_line() {
 }
 
 #[test]
-fn nothing_is_sent_unasked() {
+fn server_sends_nothing_before_a_request() {
     let server = Server::start(&[]);
     let client = server.connect();
     server.connect().barrier();
@@ -111,7 +111,7 @@ fn nothing_is_sent_unasked() {
 }
 
 #[test]
-fn telnet_answers_that_nobody_reads_stop_the_reading() {
+fn server_stops_reading_when_telnet_answers_are_unread() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let stream = client.stream();
@@ -166,7 +166,7 @@ impl TakeSome for std::net::TcpStream {
 }
 
 #[test]
-fn answers_keep_to_the_rate() {
+fn telnet_answers_keep_to_the_rate() {
     let server = Server::start_with(&["--rate", "10", "--burst", "5"], |_| {});
     let client = server.connect();
     let begun = Instant::now();

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::thread;
 
 #[test]
-fn a_conversation_looks_the_same_to_both_but_for_what_is_private() {
+fn conversation_looks_the_same_to_both_users() {
     if !can_be_tested() {
         return;
     }
@@ -43,7 +43,7 @@ fn a_conversation_looks_the_same_to_both_but_for_what_is_private() {
 }
 
 #[test]
-fn mistakes_are_told_and_never_sent() {
+fn input_errors_are_shown_and_not_sent() {
     if !can_be_tested() {
         return;
     }
@@ -76,7 +76,7 @@ fn mistakes_are_told_and_never_sent() {
 }
 
 #[test]
-fn what_arrives_while_one_types_stands_above_the_line() {
+fn deliveries_appear_above_the_input_line() {
     if !can_be_tested() {
         return;
     }
@@ -148,7 +148,7 @@ fn tab_completes_commands_and_names() {
 }
 
 #[test]
-fn tab_does_not_list_a_crowd() {
+fn tab_does_not_list_too_many_names() {
     if !can_be_tested() {
         return;
     }
@@ -190,7 +190,7 @@ fn long_typed_message_is_replaced_by_wrapped_rows() {
 }
 
 #[test]
-fn a_line_of_3000_characters_is_sent_as_two_messages() {
+fn line_of_3000_characters_is_sent_as_two_messages() {
     if !can_be_tested() {
         return;
     }
@@ -207,7 +207,7 @@ fn a_line_of_3000_characters_is_sent_as_two_messages() {
 }
 
 #[test]
-fn a_pasted_block_arrives_as_its_lines_and_the_rate_only_slows_it() {
+fn pasted_block_arrives_line_by_line_despite_the_rate() {
     if !can_be_tested() {
         return;
     }
@@ -232,7 +232,7 @@ fn a_pasted_block_arrives_as_its_lines_and_the_rate_only_slows_it() {
 }
 
 #[test]
-fn ctrl_c_clears_the_line_and_leaves_when_it_is_pressed_twice_on_an_empty_one() {
+fn ctrl_c_clears_the_line_and_quits_when_pressed_twice() {
     if !can_be_tested() {
         return;
     }
@@ -259,7 +259,7 @@ fn ctrl_c_clears_the_line_and_leaves_when_it_is_pressed_twice_on_an_empty_one() 
 }
 
 #[test]
-fn ctrl_d_leaves_when_everything_has_been_sent() {
+fn ctrl_d_quits_after_everything_is_sent() {
     if !can_be_tested() {
         return;
     }
@@ -278,7 +278,7 @@ fn ctrl_d_leaves_when_everything_has_been_sent() {
 }
 
 #[test]
-fn when_the_server_was_killed_and_is_back_what_was_typed_meanwhile_is_sent() {
+fn lines_typed_during_an_outage_are_sent_afterwards() {
     if !can_be_tested() {
         return;
     }
@@ -313,7 +313,7 @@ fn when_the_server_was_killed_and_is_back_what_was_typed_meanwhile_is_sent() {
 }
 
 #[test]
-fn while_there_is_no_server_names_are_remembered_and_what_was_private_is_told() {
+fn outage_keeps_known_names_and_reports_private_messages() {
     if !can_be_tested() {
         return;
     }
@@ -339,7 +339,7 @@ fn while_there_is_no_server_names_are_remembered_and_what_was_private_is_told() 
 }
 
 #[test]
-fn after_a_reset_the_session_is_resumed() {
+fn session_is_resumed_after_a_reset() {
     if !can_be_tested() {
         return;
     }
@@ -376,7 +376,7 @@ fn after_a_reset_the_session_is_resumed() {
 }
 
 #[test]
-fn who_is_taken_over_does_not_take_it_back() {
+fn client_does_not_retake_session_resumed_elsewhere() {
     if !can_be_tested() {
         return;
     }
@@ -408,7 +408,7 @@ fn who_is_taken_over_does_not_take_it_back() {
 }
 
 #[test]
-fn who_leaves_without_a_connection_is_told_what_was_not_sent() {
+fn quitting_without_a_connection_lists_unsent_messages() {
     if !can_be_tested() {
         return;
     }
@@ -429,7 +429,7 @@ fn who_leaves_without_a_connection_is_told_what_was_not_sent() {
 }
 
 #[test]
-fn a_server_that_is_not_there_ends_the_client_at_once() {
+fn client_exits_at_once_if_the_server_is_missing() {
     if !can_be_tested() {
         return;
     }
@@ -441,7 +441,7 @@ fn a_server_that_is_not_there_ends_the_client_at_once() {
 }
 
 #[test]
-fn a_name_that_is_none_or_taken_is_asked_for_again() {
+fn invalid_or_taken_name_is_asked_for_again() {
     if !can_be_tested() {
         return;
     }
@@ -471,7 +471,7 @@ fn a_name_that_is_none_or_taken_is_asked_for_again() {
 }
 
 #[test]
-fn a_block_behind_a_command_goes_where_the_command_says() {
+fn block_after_a_command_goes_to_its_recipient() {
     if !can_be_tested() {
         return;
     }
@@ -495,7 +495,7 @@ fn a_block_behind_a_command_goes_where_the_command_says() {
 }
 
 #[test]
-fn a_reply_goes_to_whoever_wrote_privately_last() {
+fn reply_goes_to_the_last_private_sender() {
     if !can_be_tested() {
         return;
     }
@@ -519,7 +519,7 @@ fn a_reply_goes_to_whoever_wrote_privately_last() {
 }
 
 #[test]
-fn bytes_that_are_not_utf_8_cost_the_line_and_no_more() {
+fn invalid_utf_8_drops_only_the_current_line() {
     if !can_be_tested() {
         return;
     }
@@ -535,7 +535,7 @@ fn bytes_that_are_not_utf_8_cost_the_line_and_no_more() {
 }
 
 #[test]
-fn the_terminal_is_given_back_to_who_is_killed() {
+fn sigterm_restores_echo_and_line_mode() {
     if !can_be_tested() || !has_tool("sh") {
         return;
     }
@@ -562,7 +562,7 @@ fn the_terminal_is_given_back_to_who_is_killed() {
 }
 
 #[test]
-fn colours_and_the_bell_are_there_for_who_wants_them() {
+fn colours_and_bell_follow_options_and_environment() {
     if !can_be_tested() {
         return;
     }
@@ -599,7 +599,7 @@ fn colours_and_the_bell_are_there_for_who_wants_them() {
 }
 
 #[test]
-fn what_a_server_sends_cannot_drive_the_terminal() {
+fn server_text_cannot_control_the_terminal() {
     if !can_be_tested() {
         return;
     }
@@ -639,7 +639,7 @@ fn what_a_server_sends_cannot_drive_the_terminal() {
 }
 
 #[test]
-fn a_terminal_that_cannot_move_its_cursor_will_do() {
+fn dumb_terminal_can_hold_a_conversation() {
     if !can_be_tested() {
         return;
     }

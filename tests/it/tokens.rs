@@ -21,7 +21,7 @@ fn tokens_differ() {
 }
 
 #[test]
-fn an_empty_header_and_the_own_token_are_the_same() {
+fn own_token_acts_like_an_empty_header() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
     let token = alice.token.clone();
@@ -32,7 +32,7 @@ fn an_empty_header_and_the_own_token_are_the_same() {
 }
 
 #[test]
-fn a_token_acts_for_its_session_from_any_connection() {
+fn token_acts_for_its_session_from_any_connection() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let (token, mut script) = (alice.token.clone(), server.connect());
@@ -66,7 +66,7 @@ fn a_token_acts_for_its_session_from_any_connection() {
 }
 
 #[test]
-fn an_unknown_token_is_401_and_nothing_is_carried_out() {
+fn unknown_token_gets_401_and_executes_nothing() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let upper = alice.token.to_uppercase();
@@ -90,7 +90,7 @@ fn an_unknown_token_is_401_and_nothing_is_carried_out() {
 }
 
 #[test]
-fn a_token_dies_with_its_session() {
+fn token_ends_with_its_session() {
     let server = Server::start(&[]);
     let (mut alice, bob) = (server.log_in("alice"), server.log_in("bob"));
     let token = bob.token.clone();
@@ -103,7 +103,7 @@ fn a_token_dies_with_its_session() {
 }
 
 #[test]
-fn a_connection_with_a_session_cannot_take_anothers() {
+fn connection_with_a_session_cannot_resume_another() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let token = bob.token.clone();
@@ -120,7 +120,7 @@ fn a_connection_with_a_session_cannot_take_anothers() {
 }
 
 #[test]
-fn quit_with_anothers_token_ends_both_connections() {
+fn quit_with_another_token_ends_both_connections() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let token = bob.token.clone();
@@ -140,7 +140,7 @@ fn quit_with_anothers_token_ends_both_connections() {
 }
 
 #[test]
-fn quit_with_anothers_token_writes_out_what_was_queued_for_it() {
+fn quit_with_another_token_flushes_the_ended_session() {
     let server = Server::start(&["--queue", "16384"]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let text = "x".repeat(2_000);
@@ -163,7 +163,7 @@ fn quit_with_anothers_token_writes_out_what_was_queued_for_it() {
 }
 
 #[test]
-fn quit_with_anothers_token_closes_a_connection_without_a_session_too() {
+fn quit_with_another_token_ends_a_nameless_connection_too() {
     let server = Server::start(&[]);
     let (mut bob, mut nobody) = (server.log_in("bob"), server.connect());
     let token = bob.token.clone();
@@ -174,7 +174,7 @@ fn quit_with_anothers_token_closes_a_connection_without_a_session_too() {
 }
 
 #[test]
-fn the_own_token_quits_as_an_empty_header_does() {
+fn own_token_quits_like_an_empty_header() {
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
     let token = bob.token.clone();
@@ -184,7 +184,7 @@ fn the_own_token_quits_as_an_empty_header_does() {
 }
 
 #[test]
-fn who_is_ended_from_elsewhere_is_not_answered_as_if_it_had_never_been() {
+fn session_ended_elsewhere_gets_only_200_responses() {
     let server = Server::start(&["--queue", "4194304"]);
     for _ in 0..50 {
         let (mut bob, mut nobody) = (server.log_in("bob"), server.connect());

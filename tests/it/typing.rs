@@ -26,7 +26,7 @@ fn pid_of_client(server: &Server) -> u32 {
 }
 
 #[test]
-fn stopped_client_gives_terminal_back_and_shows_all_after_fg() {
+fn stopped_client_restores_terminal_and_shows_all_after_fg() {
     if !can_be_tested() || !has_tool("dash") {
         return;
     }
@@ -70,7 +70,7 @@ fn stopped_client_gives_terminal_back_and_shows_all_after_fg() {
 }
 
 #[test]
-fn killed_client_leaves_terminal_as_it_was() {
+fn sigterm_and_sighup_restore_the_terminal_for_a_shell() {
     if !can_be_tested() || !has_tool("dash") {
         return;
     }
@@ -94,7 +94,7 @@ fn killed_client_leaves_terminal_as_it_was() {
 }
 
 #[test]
-fn command_behind_blanks_is_told_and_not_sent() {
+fn misplaced_command_is_reported_and_not_sent() {
     if !can_be_tested() {
         return;
     }
@@ -123,7 +123,7 @@ fn command_behind_blanks_is_told_and_not_sent() {
 }
 
 #[test]
-fn reply_has_the_addressee_of_the_moment_it_was_typed() {
+fn reply_keeps_the_recipient_from_when_it_was_typed() {
     if !can_be_tested() {
         return;
     }
@@ -176,7 +176,7 @@ fn paste_without_end_mark_ends_with_ctrl_c_or_a_pause() {
 }
 
 #[test]
-fn reports_of_the_terminal_leave_nothing_in_the_line() {
+fn terminal_reports_leave_nothing_in_the_line() {
     if !can_be_tested() {
         return;
     }
@@ -203,7 +203,7 @@ fn reports_of_the_terminal_leave_nothing_in_the_line() {
 }
 
 #[test]
-fn tab_completes_behind_punctuation_and_leaves_no_list() {
+fn tab_completes_after_punctuation_and_leaves_no_list() {
     if !can_be_tested() {
         return;
     }
@@ -426,7 +426,7 @@ fn history_file_keeps_typed_lines_for_its_owner() {
 }
 
 #[test]
-fn typed_lines_without_terminal_on_stdout_are_no_commands() {
+fn typed_lines_are_not_commands_if_stdout_is_a_pipe() {
     if !can_be_tested() {
         return;
     }

@@ -70,7 +70,7 @@ impl Fanout {
         engine.drain_until_quiet(&mut broadcasting)?;
 
         let deliveries = broadcasting.count * (self.clients as u64 - 1);
-        let mut figures = metrics::of_traffic(deliveries, &broadcasting.latencies, &spent);
+        let mut figures = metrics::traffic(deliveries, &broadcasting.latencies, &spent);
         figures.extend(metrics::per_client(empty, full, self.clients));
         Ok(figures)
     }

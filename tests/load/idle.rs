@@ -40,7 +40,7 @@ impl IdleCase {
         let empty = metrics::size(process)?;
 
         log_in(engine, sample / 2, engine.settings.logins_at_once)?;
-        let early = Cost::of_next(sample, engine, process)?;
+        let early = Cost::measure(sample, engine, process)?;
         let before = engine.wire.clients();
         let meter = Meter::start(None, &engine.wire)?;
         log_in(
@@ -50,7 +50,7 @@ impl IdleCase {
         )?;
         let crowd = meter.stop(&engine.wire)?;
         let logins = engine.wire.clients() - before;
-        let late = Cost::of_next(sample, engine, process)?;
+        let late = Cost::measure(sample, engine, process)?;
 
         let full = metrics::size(process)?;
         let meter = Meter::start(process, &engine.wire)?;
@@ -99,7 +99,7 @@ struct Cost {
 
 impl Cost {
     /// Of this many logins, including what the server does after the answer.
-    fn of_next(
+    fn measure(
         sample: usize,
         engine: &mut Engine,
         process: Option<&Process>,

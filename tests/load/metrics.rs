@@ -142,7 +142,7 @@ pub(crate) fn per_client(empty: Option<Size>, full: Option<Size>, clients: usize
 }
 
 /// The figures of a case in which messages are sent and delivered.
-pub(crate) fn of_traffic(deliveries: u64, latencies: &Latencies, spent: &Spent) -> Vec<Metric> {
+pub(crate) fn traffic(deliveries: u64, latencies: &Latencies, spent: &Spent) -> Vec<Metric> {
     let seconds = spent.time.as_secs_f64();
     let cpu = spent.cpu.map(|cpu| cpu.as_secs_f64() * 1e6);
     let per_delivery = |total: f64| total / deliveries as f64;

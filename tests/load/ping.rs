@@ -51,7 +51,7 @@ impl Ping {
         let spent = meter.stop(&engine.wire)?;
         engine.drain_until_quiet(&mut bouncing)?;
 
-        let mut figures = metrics::of_traffic(bouncing.count, &bouncing.latencies, &spent);
+        let mut figures = metrics::traffic(bouncing.count, &bouncing.latencies, &spent);
         figures.extend(metrics::per_client(empty, full, clients));
         Ok(figures)
     }

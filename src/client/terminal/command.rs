@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_a_broadcast_unless_it_begins_with_one_slash() {
+    fn line_is_a_broadcast_unless_it_begins_with_one_slash() {
         for line in ["hello", "привет 🙂", "a/b", "  two  spaces "] {
             assert_eq!(
                 UserInput::parse(line),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_take_their_arguments() {
+    fn commands_parse_their_arguments() {
         let bob = || Recipient::One(name("bob"));
         assert_eq!(
             UserInput::parse("/msg bob hi  there "),
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn command_word_is_known_by_any_case_and_by_its_aliases() {
+    fn command_word_matches_in_any_case_and_by_alias() {
         let quit = || Ok(UserInput::Quit);
         for line in ["/quit", "/QUIT", "/Quit", "/q", "/exit", "/EXIT"] {
             assert_eq!(UserInput::parse(line), quit(), "{line:?}");
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_before_a_slash_are_a_mistake() {
+    fn misplaced_command_is_an_error() {
         for before in [
             " ", "\n", "\t ", "\r\n", "\u{A0}", "\u{FEFF}", "\u{200B}", "\u{3164}", "\u{2800}",
         ] {
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_block_only_the_first_line_can_be_a_command_which_holds_for_all() {
+    fn first_line_of_a_block_is_the_command_for_all_lines() {
         let block = "one\n/quit\n\n//three\n";
         let lines = ["one", "/quit", "//three"];
         assert_eq!(UserInput::parse(block), say(Recipient::All, 0, &lines));
@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_says_what_is_wanted_and_is_never_a_message() {
+    fn input_error_says_how_to_correct_it() {
         for (line, problem) in [
             (
                 "/",
@@ -481,7 +481,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_panics(line: String) {
+        fn user_input_parser_never_panics(line: String) {
             let _ = UserInput::parse(&line);
             let _ = UserInput::parse(&format!("/msg bob {line}"));
         }

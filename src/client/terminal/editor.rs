@@ -530,7 +530,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listing_has_columns_or_a_number() {
+    fn completion_list_has_columns_or_a_count() {
         let names = ["carol", "carola"].map(str::to_owned);
         assert_eq!(listing(&names, 80), "\ncarol   carola");
         assert_eq!(listing(&names, 10), "\ncarol\ncarola");

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_and_the_sender_stand_before_the_text() {
+    fn time_and_sender_precede_the_text() {
         let (alice, bob) = (name("alice"), name("bob"));
         let broadcast = message(Scope::Broadcast, "hello");
         let shown = PLAIN.message("14:02", &broadcast, &bob);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_change_nothing_but_the_colour() {
+    fn colours_leave_the_text_unchanged() {
         let (broadcast, bob) = (message(Scope::Private, "hello"), name("bob"));
         let mut line = COLOURED.message("14:02", &broadcast, &bob);
         assert!(line.contains("\x1B["), "{line:?}");
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_its_colour_for_good_and_whatever_its_case() {
+    fn name_colour_is_fixed_and_ignores_case() {
         assert_eq!(COLOURED.name(&name("alice")), "\x1B[96malice\x1B[0m");
         assert_eq!(COLOURED.name(&name("ALICE")), "\x1B[96mALICE\x1B[0m");
         let colours: std::collections::HashSet<String> = (10..99)
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn no_row_but_the_first_begins_where_the_time_stands() {
+    fn later_rows_do_not_begin_in_the_time_column() {
         let (style, bob) = (PLAIN.with_columns(Some(30)), name("bob"));
         let spaces = " ".repeat(16);
         let fake = message(
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_mentioned_as_a_word() {
+    fn mention_must_be_a_whole_word() {
         let bob = name("bob");
         for text in ["bob", "hi BOB!", "(bob)", "bob's", "привет, bob"] {
             assert!(mentions(text, &bob), "{text:?}");

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_leave_nothing_in_the_line() {
+    fn terminal_reports_are_filtered_from_keys() {
         let expected: Vec<KeyEvent> = chars("hi").collect();
         for tail in ["0;10;5M", "62;22c", "2;1$y", " !!", "13~"] {
             let keys = [UNKNOWN].into_iter().chain(chars(tail)).chain(chars("hi"));
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_no_report() {
+    fn keys_are_not_taken_for_a_report() {
         // One without a tail, and one that does not end.
         let keys = || [UNKNOWN].into_iter().chain(chars("hi"));
         assert_eq!(left_of(keys()), left_of(chars("hi")));

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_a_line_are_known_only_if_its_widths_are() {
+    fn row_count_is_known_only_if_widths_are() {
         let rows = |prompt, text: &str| shown(prompt, text, 20).rows(20);
         assert_eq!(rows(10, "hello"), Some(1));
         assert_eq!(rows(10, &"x".repeat(10)), Some(2));

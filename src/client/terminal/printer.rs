@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_around_a_late_resize_are_known() {
+    fn lines_printed_around_a_late_resize_are_returned() {
         let (given, _woken) = bounded(0);
         let printer = Printer::start(Some(Editor(given))).unwrap();
         printer.hold();
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn editor_is_woken_once_for_what_waits_and_only_while_it_edits() {
+    fn printer_wakes_editor_once_and_only_while_it_edits() {
         let (given, woken) = bounded(0);
         let printer = Printer::start(Some(Editor(given))).unwrap();
         let wakes = || woken.recv_timeout(Duration::from_secs(10)).unwrap();

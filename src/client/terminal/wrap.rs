@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn word_beyond_ascii_is_cut_at_the_edge() {
+    fn non_ascii_word_is_cut_at_the_edge() {
         for text in ["字".repeat(40), "🙂".repeat(40), "\u{3164}".repeat(40)] {
             let rows = in_rows(&text, 13, ROWS);
             for (number, row) in rows.lines().enumerate() {
@@ -221,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn later_rows_are_indented_and_no_wider(text in "[a-я 🙂\u{3164}\u{AD}\t]{0,300}", columns in 14_usize..80) {
+        fn later_rows_are_indented_and_fit_the_columns(text in "[a-я 🙂\u{3164}\u{AD}\t]{0,300}", columns in 14_usize..80) {
             let rows = in_rows(&text, 13.min(columns), Rows { columns, ..ROWS });
             for row in rows.lines().skip(1) {
                 prop_assert!(row.starts_with("      "));

@@ -60,7 +60,7 @@ fn reader_keeps_small_broadcasts_unless_others_broadcast() {
 }
 
 #[test]
-fn messages_that_follow_join_the_writes_of_a_waiting_list() {
+fn later_messages_join_the_writes_of_a_waiting_list() {
     let (direct_writes, given) = stopped_broadcaster();
     let [alice, bob] = [(); 2].map(|()| PendingWrites::new(Arc::clone(&direct_writes)));
     let crowd = crowd(MIN_BROADCASTER_OUTBOXES);
@@ -126,7 +126,7 @@ fn reader_drains_its_list_if_too_many_lists_wait() {
 }
 
 #[test]
-fn reader_that_panics_assigns_nothing_to_the_broadcaster() {
+fn panicking_reader_assigns_nothing_to_the_broadcaster() {
     let (direct_writes, given) = stopped_broadcaster();
     let crowd = crowd(MIN_BROADCASTER_OUTBOXES);
     let clients = attach_all(&crowd);
@@ -183,6 +183,6 @@ fn broadcaster_ends_with_the_last_reader() {
 }
 
 #[test]
-fn writer_threads_only_have_no_broadcaster() {
+fn writer_threads_only_starts_no_broadcaster() {
     assert!(DirectWrites::start(false).unwrap().broadcaster.is_none());
 }

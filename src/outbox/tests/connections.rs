@@ -5,7 +5,7 @@ use crossbeam_channel::RecvTimeoutError;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
-fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
+fn finished_outbox_is_written_before_end_of_input() {
     let outbox = Outbox::new(Token::from_bits([0xAB; 16]), ROOMY);
     // Queued while no connection is attached.
     queue(&outbox, &delivery("early")).unwrap();
@@ -33,7 +33,7 @@ fn a_finished_outbox_is_written_then_the_client_sees_the_end() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
+fn stalled_client_blocks_neither_senders_nor_socket_shutdown() {
     let outbox = session(ROOMY);
     let (attachment, mut writer, _client) = connect(1, &outbox);
     fill_queue(&outbox);
@@ -49,7 +49,7 @@ fn a_client_that_reads_nothing_blocks_neither_senders_nor_its_cutting() {
 }
 
 #[test]
-fn deliveries_count_until_the_kernel_has_taken_them() {
+fn deliveries_count_until_the_kernel_accepts_them() {
     let outbox = session(ROOMY);
     let (attachment, mut writer, mut client) = connect(1, &outbox);
     let queued = fill_queue(&outbox) * numbered(0).wire_len();
@@ -65,7 +65,7 @@ fn deliveries_count_until_the_kernel_has_taken_them() {
 }
 
 #[test]
-fn what_was_not_written_goes_to_the_next_connection_whole_and_in_order() {
+fn unwritten_messages_reach_next_connection_whole_in_order() {
     let outbox = session(ROOMY);
     let (attachment, mut writer, mut client) = connect(1, &outbox);
     let count = fill_queue(&outbox);
@@ -119,7 +119,7 @@ fn evicted_idle_client_gets_a_notice() {
 }
 
 #[test]
-fn evicted_client_in_mid_message_is_cut() {
+fn evicted_client_is_shut_down_after_a_partial_write() {
     let session = session(ROOMY);
     let (first, mut first_writer, mut client) = connect(1, &session);
     let count = fill_queue(&session);
@@ -158,7 +158,7 @@ fn evicted_connection_does_not_wait_for_the_new_client() {
 }
 
 #[test]
-fn a_client_that_takes_too_long_for_a_batch_breaks_its_connection() {
+fn batch_over_the_write_timeout_loses_the_connection() {
     let outbox = session(ROOMY);
     let (socket, client) = socket_pair();
     let timeout = Duration::from_millis(300);
@@ -182,7 +182,7 @@ fn a_client_that_takes_too_long_for_a_batch_breaks_its_connection() {
 }
 
 #[test]
-fn a_pause_ends_with_the_outbox_or_with_the_place_at_it() {
+fn pause_ends_when_outbox_closes_or_connection_detaches() {
     let session = session(ROOMY);
     let first = attached(&session);
     first.pause(Duration::from_millis(1), &writers_only());
@@ -209,7 +209,7 @@ fn pause_without_a_session_ends_with_the_shutdown() {
 }
 
 #[test]
-fn a_reader_that_panics_leaves_no_writer() {
+fn panicking_reader_leaves_no_writer() {
     let (_, writer, mut client) = connect(1, &session(ROOMY));
     let panicked = thread::spawn(move || {
         let _writer = writer;
@@ -221,7 +221,7 @@ fn a_reader_that_panics_leaves_no_writer() {
 }
 
 #[test]
-fn writer_without_a_session_ends_and_leaves_the_socket() {
+fn writer_without_a_session_ends_and_keeps_socket_open() {
     let (attachment, mut client) = Attachment::for_test(1);
     let attachment = Arc::new(attachment);
     let mut writer = Writer::new(Arc::clone(&attachment));
@@ -235,7 +235,7 @@ fn writer_without_a_session_ends_and_leaves_the_socket() {
 }
 
 #[test]
-fn nothing_is_taken_out_for_a_connection_whose_place_is_taken() {
+fn evicted_writer_takes_no_items_of_the_new_connection() {
     let session = session(ROOMY);
     let (_, mut first_writer, mut first) = connect(1, &session);
     // Keep the first writer thread busy while the second connection attaches and responds.

@@ -13,7 +13,7 @@ fn nothing_has_arrived(client: &mut TcpStream) {
 }
 
 #[test]
-fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_writer() {
+fn direct_write_leaves_unaccepted_bytes_to_the_writer() {
     let session = session(ROOMY);
     let Unwritten {
         attachment,
@@ -41,7 +41,7 @@ fn who_fills_an_outbox_writes_what_the_kernel_takes_and_leaves_the_rest_to_the_w
 }
 
 #[test]
-fn a_message_that_was_begun_by_a_reader_is_ended_by_the_writer() {
+fn writer_completes_the_partial_write_of_a_reader() {
     let session = session(ROOMY);
     let (_, _writer, mut client) = connect(1, &session);
     let (pending, mut count) = (PendingWrites::for_test(true), 0);
@@ -59,7 +59,7 @@ fn a_message_that_was_begun_by_a_reader_is_ended_by_the_writer() {
 }
 
 #[test]
-fn a_reader_writes_up_to_the_end_and_leaves_the_end_to_the_writer() {
+fn reader_writes_last_message_and_writer_ends_connection() {
     let session = session(ROOMY);
     let Unwritten {
         attachment,
@@ -80,7 +80,7 @@ fn a_reader_writes_up_to_the_end_and_leaves_the_end_to_the_writer() {
 }
 
 #[test]
-fn a_reader_is_not_captured_writing_for_one_client() {
+fn reader_stops_after_max_direct_batches_for_one_client() {
     let session = session(ROOMY);
     let Unwritten { woken, client, .. } = attach_unwritten(1, &session);
     let pending = PendingWrites::for_test(true);
@@ -101,7 +101,7 @@ fn a_reader_is_not_captured_writing_for_one_client() {
 }
 
 #[test]
-fn what_another_reader_adds_goes_out_with_the_first_ones() {
+fn message_of_second_reader_joins_the_write_of_the_first() {
     let session = session(ROOMY);
     let Unwritten { mut client, .. } = attach_unwritten(1, &session);
     let (first, second) = (PendingWrites::for_test(true), PendingWrites::for_test(true));
@@ -115,7 +115,7 @@ fn what_another_reader_adds_goes_out_with_the_first_ones() {
 }
 
 #[test]
-fn what_one_reader_queues_does_not_wait_for_more_than_so_much() {
+fn unflushed_deliveries_of_one_reader_are_limited() {
     let session = session(usize::MAX);
     let Unwritten { mut client, .. } = attach_unwritten(1, &session);
     let pending = PendingWrites::for_test(true);
@@ -128,7 +128,7 @@ fn what_one_reader_queues_does_not_wait_for_more_than_so_much() {
 }
 
 #[test]
-fn a_reader_has_company_if_another_has_spoken_since_it_last_did() {
+fn others_broadcast_since_reports_only_other_readers() {
     let direct_writes = DirectWrites::new(true);
     let alice = PendingWrites::new(Arc::clone(&direct_writes));
     assert!(!alice.others_broadcast_since());
@@ -141,7 +141,7 @@ fn a_reader_has_company_if_another_has_spoken_since_it_last_did() {
 }
 
 #[test]
-fn who_speaks_to_a_crowd_is_counted_although_another_writes_for_it() {
+fn broadcast_counts_although_another_reader_has_the_duty() {
     let direct_writes = DirectWrites::new(true);
     let alice = PendingWrites::new(Arc::clone(&direct_writes));
     let bob = PendingWrites::new(direct_writes);
@@ -162,7 +162,7 @@ fn who_speaks_to_a_crowd_is_counted_although_another_writes_for_it() {
 }
 
 #[test]
-fn a_queue_that_one_reader_fills_is_written_before_it_is_full() {
+fn queue_of_one_sender_is_drained_before_it_is_full() {
     let message = numbered(0).wire_len();
     let session = session(8 * message);
     let Unwritten {
@@ -223,7 +223,7 @@ fn panic_in_a_drain_loses_one_client_and_delays_no_other() {
 }
 
 #[test]
-fn second_defect_while_unwinding_does_not_abort() {
+fn second_panic_while_unwinding_does_not_abort() {
     let (first, second, third) = (session(ROOMY), session(ROOMY), session(ROOMY));
     let _defective = [attach_unwritten(1, &first), attach_unwritten(2, &second)];
     let other = attach_unwritten(3, &third);

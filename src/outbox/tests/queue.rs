@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_one_thread_sends_stays_in_order() {
+fn messages_of_one_thread_stay_in_order() {
     let outbox = session(ROOMY);
     let attachment = attached(&outbox);
     for text in ["one", "two", "three"] {
@@ -22,7 +22,7 @@ fn what_one_thread_sends_stays_in_order() {
 }
 
 #[test]
-fn the_bound_is_one_of_bytes_and_only_deliveries_count() {
+fn queue_limit_counts_only_bytes_of_deliveries() {
     let message = delivery("x");
     let outbox = session(2 * message.wire_len());
     let attachment = attached(&outbox);
@@ -39,7 +39,7 @@ fn the_bound_is_one_of_bytes_and_only_deliveries_count() {
 }
 
 #[test]
-fn a_gap_is_told_where_it_is_and_once() {
+fn gap_notice_is_sent_at_the_gap_and_once() {
     let message = delivery("x");
     let outbox = session(message.wire_len());
     let attachment = attached(&outbox);
@@ -54,7 +54,7 @@ fn a_gap_is_told_where_it_is_and_once() {
 }
 
 #[test]
-fn each_gap_is_told_before_the_next_delivery_that_fits() {
+fn each_gap_notice_precedes_the_next_delivery_that_fits() {
     let (long, short) = (delivery(&"x".repeat(500)), delivery("x"));
     let outbox = session(long.wire_len() + 2 * short.wire_len());
     let _attachment = attached(&outbox);
@@ -70,7 +70,7 @@ fn each_gap_is_told_before_the_next_delivery_that_fits() {
 }
 
 #[test]
-fn a_gap_that_was_told_is_over() {
+fn new_miss_after_a_gap_notice_opens_a_new_gap() {
     let message = delivery("x");
     let outbox = session(message.wire_len());
     assert_eq!(queue(&outbox, &message), Ok(()));
@@ -86,7 +86,7 @@ fn a_gap_that_was_told_is_over() {
 }
 
 #[test]
-fn of_what_many_threads_send_each_is_queued_or_counted() {
+fn every_message_of_many_threads_is_queued_or_counted() {
     let message = delivery("x");
     let outbox = session(100 * message.wire_len());
     let _attachment = attached(&outbox);
@@ -124,7 +124,7 @@ fn of_what_many_threads_send_each_is_queued_or_counted() {
 }
 
 #[test]
-fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
+fn gap_notice_precedes_the_last_message() {
     let message = delivery("x");
     let outbox = session(message.wire_len());
     let attachment = attached(&outbox);
@@ -140,7 +140,7 @@ fn the_last_word_is_the_last_and_gaps_are_told_before_it() {
 }
 
 #[test]
-fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
+fn reader_waits_while_too_many_responses_are_unwritten() {
     let outbox = session(ROOMY);
     let attachment = attached(&outbox);
     attachment.respond(vec![0; 65_535 - 64], &writers_only());
@@ -165,7 +165,7 @@ fn a_reader_waits_while_too_many_answers_are_unwritten_and_no_longer() {
 }
 
 #[test]
-fn short_answers_count_what_they_cost() {
+fn short_responses_count_their_memory() {
     let outbox = session(ROOMY);
     let attachment = attached(&outbox);
     // Each takes three bytes and an overhead of 64.
@@ -190,7 +190,7 @@ fn short_answers_count_what_they_cost() {
 }
 
 #[test]
-fn the_answers_to_earlier_connections_are_bounded_together() {
+fn responses_to_earlier_connections_share_the_limit() {
     let session = session(ROOMY);
     let first = attached(&session);
     first.respond(vec![0; 65_536], &writers_only());
@@ -207,7 +207,7 @@ fn the_answers_to_earlier_connections_are_bounded_together() {
 }
 
 #[test]
-fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
+fn only_unaccepted_deliveries_are_sent_again() {
     let length = delivery("one").wire_len();
     let answer = goodbye().encode().len();
     for (accepted, comes_again) in [
@@ -232,7 +232,7 @@ fn what_a_kernel_did_not_take_comes_again_and_what_it_took_does_not() {
 }
 
 #[test]
-fn a_gap_that_was_not_told_is_told_to_the_next_connection() {
+fn unsent_gap_notice_reaches_the_next_connection() {
     let message = delivery("x");
     let session = session(message.wire_len());
     let _first = attached(&session);

@@ -80,7 +80,7 @@ const FAILED: [&str; 2] = [
 ];
 
 #[test]
-fn a_panic_is_answered_500_and_costs_one_connection() {
+fn panic_gets_response_500_and_closes_one_connection() {
     let sessions = Sessions::new(10, None);
     let (mut other, other_reader) = connect(&sessions);
     let (mut client, reader) = connect(&sessions);
@@ -104,7 +104,7 @@ fn a_panic_is_answered_500_and_costs_one_connection() {
 }
 
 #[test]
-fn a_500_carries_the_token_of_the_session_that_the_request_acted_for() {
+fn response_500_has_the_token_of_the_acting_session() {
     let sessions = Sessions::new(10, None);
     let (mut other, _) = connect(&sessions);
     let token = set_name(&mut other, "other");
@@ -150,13 +150,13 @@ fn check_nothing_comes_before_the_session_has_ended(last: &str) {
 }
 
 #[test]
-fn the_session_has_ended_before_the_client_can_see_the_close() {
+fn session_ends_before_the_client_sees_the_close() {
     check_nothing_comes_before_the_session_has_ended("");
     check_nothing_comes_before_the_session_has_ended("GET / HTTP/1.1\r\n");
 }
 
 #[test]
-fn a_socket_is_set_up_for_batches_of_bounded_size_and_for_peers_that_vanish() {
+fn prepare_sets_nodelay_keepalive_and_send_buffer() {
     let (_client, socket, _) = socket_pair();
     set_options(&socket, Duration::from_secs(30)).unwrap();
     assert!(socket.nodelay().unwrap());
@@ -202,7 +202,7 @@ fn with_session(
 }
 
 #[test]
-fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
+fn session_lingers_if_connection_is_lost_not_if_closed() {
     let failed = |kind: io::ErrorKind| Some(Loss::WriteFailed(kind.into()));
     for (ending, loss, lingers) in [
         (
@@ -237,7 +237,7 @@ fn a_session_lingers_if_its_connection_broke_and_ends_if_it_was_closed() {
 }
 
 #[test]
-fn end_of_input_waits_for_the_write_that_has_the_error() {
+fn end_of_input_waits_for_a_failing_write() {
     let (client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
     let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
@@ -287,7 +287,7 @@ fn input<'a>(
 }
 
 #[test]
-fn an_end_of_input_is_one_although_a_reset_followed_it() {
+fn end_of_input_counts_although_a_reset_follows() {
     let (client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
     let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
@@ -313,7 +313,7 @@ fn an_end_of_input_is_one_although_a_reset_followed_it() {
 }
 
 #[test]
-fn who_has_logged_in_is_read_without_a_timeout() {
+fn server_reads_without_timeout_after_login() {
     let (mut client, socket, _) = socket_pair();
     let sessions = Sessions::new(10, None);
     let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));

@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_conversations_are_found() {
+    fn readme_conversations_are_found() {
         let typed: Vec<String> = conversations()
             .iter()
             .map(|conversation| lines_after(">", conversation).join("\n"))
@@ -216,28 +216,28 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_the_examples_are_read_however_they_are_cut() {
+    fn example_lines_are_read_at_every_cut() {
         streams()
             .iter()
             .for_each(|stream| crate::line::check(stream));
     }
 
     #[test]
-    fn the_requests_of_the_examples_are_read_by_the_letter() {
+    fn example_requests_are_parsed_as_specified() {
         requests()
             .iter()
             .for_each(|input| crate::request::check(input));
     }
 
     #[test]
-    fn the_replies_of_the_examples_are_read_for_what_they_are() {
+    fn example_replies_are_parsed_as_specified() {
         replies()
             .iter()
             .for_each(|input| crate::reply::check(input));
     }
 
     #[test]
-    fn the_conversations_of_the_examples_are_answered_by_the_letter() {
+    fn example_conversations_are_answered_as_specified() {
         streams()
             .iter()
             .for_each(|stream| crate::connection::check(stream));
