@@ -28,8 +28,8 @@ mod resuming;
 mod slow_reader;
 /// Chapter 5: stopping a blocked `accept`, `read` and `write`.
 mod stopping;
-#[path = "../it/support.rs"]
-#[allow(dead_code)]
+#[path = "../it/support/mod.rs"]
+#[allow(dead_code, unused_imports)]
 mod support;
 /// Chapter 4: the cost of a thread: memory, wake-ups, batching and direct writes.
 mod thread_cost;

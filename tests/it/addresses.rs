@@ -1,6 +1,6 @@
 //! How many may come from one address.
 
-use crate::support::{Client, Server, is_skipped, wait_for};
+use crate::support::{Client, Server, skip, wait_for};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 
@@ -29,7 +29,7 @@ fn connections_per_address_are_limited() {
     } else if let Some(own) = own_address() {
         check_hosts(&[own]);
     } else {
-        is_skipped("there is no address but loopback, and no namespace to be had");
+        skip("there is no address but loopback, and no namespace to be had");
     }
 }
 

@@ -22,7 +22,7 @@ fn limit_without_room_for_a_client_fails_with_one_line() {
         let output = Command::new("prlimit")
             .args(arguments(descriptors, listeners))
             .output()
-            .expect("it starts");
+            .expect("the program starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert_eq!(text(&output.stdout), "");
         assert_eq!(
@@ -45,7 +45,7 @@ fn start_with_too_few_descriptors_fails_with_one_line() {
         let output = Command::new("prlimit")
             .args(arguments(descriptors, 20))
             .output()
-            .expect("it starts");
+            .expect("the program starts");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(stderr.lines().count(), 1, "{descriptors}: {stderr}");
         // Below about 8 the loader finds no descriptor for a library, and exits with 127.

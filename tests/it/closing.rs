@@ -195,10 +195,7 @@ fn last_messages_survive_megabytes_of_unread_input() {
                 writer.write_all(requests.as_bytes())?;
                 writer.write_all(&vec![b'z'; megabytes << 20])
             });
-            sender
-                .join()
-                .expect("no panic")
-                .expect("the server reads it");
+            sender.join().expect("no panic").expect("the server reads");
             let rest = String::from_utf8(client.rest().expect("no reset")).expect("UTF-8");
             assert_eq!(rest.matches("Pong y").count(), 14, "{megabytes} MB");
             assert!(rest.ends_with("\r\nGoodbye\r\n"), "{megabytes} MB");
@@ -212,10 +209,7 @@ fn refusal_survives_megabytes_of_unread_input() {
     let _alice = server.log_in("alice");
     let mut refused = server.connect();
     let junk = vec![b'z'; 6 << 20];
-    refused
-        .stream()
-        .write_all(&junk)
-        .expect("the server reads it");
+    refused.stream().write_all(&junk).expect("the server reads");
     refused.expect("403 Forbidden", "The server is full");
     refused.expect_end_and_no_reset();
 }
@@ -235,7 +229,7 @@ fn slow_reader_gets_its_queue_despite_unread_input() {
             // It begins to read when the server is long done with reading.
             server.connect().barrier();
             let mut rest = String::from_utf8(slow.rest().expect("no reset")).expect("UTF-8");
-            sender.join().expect("no panic").expect("it is taken");
+            sender.join().expect("no panic").expect("the server reads");
             assert_eq!(
                 rest.matches("Incoming-message private alice").count(),
                 taken

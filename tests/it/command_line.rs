@@ -12,7 +12,7 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
         .args(arguments)
         .stdin(Stdio::null())
         .output()
-        .expect("it starts");
+        .expect("the program starts");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     (
         output.status.code(),
@@ -40,7 +40,7 @@ fn bad_option_prints_one_line_and_exits_with_2() {
 #[test]
 fn port_in_use_prints_one_line_and_exits_with_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = taken.local_addr().expect("bound").to_string();
+    let address = taken.local_addr().expect("an address").to_string();
     let (code, stdout, stderr) = run(&["-l", &address]);
     assert_eq!((code, &*stdout), (Some(1), ""));
     let expected = format!(
@@ -101,7 +101,7 @@ fn closed_stdout_does_not_fail_the_server() {
         .arg("--help")
         .stdout(closed())
         .output()
-        .expect("it starts");
+        .expect("the program starts");
     assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]));
 
     let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
@@ -109,10 +109,10 @@ fn closed_stdout_does_not_fail_the_server() {
         .args(["-v", "-l", "127.0.0.1:0"])
         .stdout(closed())
         .stderr(Stdio::piped());
-    let mut server = command.spawn().expect("it starts");
+    let mut server = command.spawn().expect("the program starts");
     let mut log = BufReader::new(server.stderr.take().expect("a pipe"));
     let mut line = String::new();
-    log.read_line(&mut line).expect("its log");
+    log.read_line(&mut line).expect("a log line");
     assert!(line.contains("room for"), "{line}");
     signal(server.id(), Signal::TERM);
     assert_eq!(status_of(&mut server).code(), Some(0));

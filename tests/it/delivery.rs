@@ -193,7 +193,7 @@ fn response_follows_every_delivery_of_its_request() {
         alice.expect_delivery("private", "alice", &n.to_string());
         alice.expect("200 OK", "Delivered to alice");
     }
-    sender.join().expect("no panic").expect("all is sent");
+    sender.join().expect("no panic").expect("the server reads");
 }
 
 #[test]
@@ -222,9 +222,9 @@ fn response_to_first_name_precedes_all_deliveries() {
             while stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Empty) {
                 writer
                     .write_all(&b"\n\nPrivate-message newcomer hi\n".repeat(50))
-                    .expect("it is read");
+                    .expect("the server reads");
             }
-            writer.write_all(b"\n\nQuit\n").expect("it is read");
+            writer.write_all(b"\n\nQuit\n").expect("the server reads");
         });
         scope.spawn(move || while talker.next().data != "Goodbye" {});
         for _ in 0..200 {

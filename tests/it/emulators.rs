@@ -75,7 +75,7 @@ impl Tmux {
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .output()
-            .expect("it starts");
+            .expect("the program starts");
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
@@ -111,7 +111,7 @@ impl Screen {
     fn start(address: SocketAddr, name: &str) -> Screen {
         let folder = std::env::temp_dir().join(unique("screen"));
         fs::create_dir(&folder).expect("a folder");
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("its owner");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("the permissions");
         let screen = Screen { folder };
         let command = [client(), "-n", name, &address.to_string()].map(str::to_owned);
         let status = screen
@@ -119,7 +119,7 @@ impl Screen {
             .args(["-U", "-c", "/dev/null", "-h", "1000", "-dmS", "chat"])
             .args(command)
             .status();
-        assert!(status.expect("it starts").success());
+        assert!(status.expect("the program starts").success());
         screen.shows(&format!("{name}>"));
         screen
     }

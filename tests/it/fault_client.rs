@@ -66,7 +66,7 @@ impl Fault {
                 client.set_name(name);
                 client.send_raw("\n\nHelp\n".repeat(500));
                 // Gone with something unread in it, so it is reset.
-                client.wait_for_something();
+                client.wait_for_input();
             }
             Fault::Trickle => {
                 client.set_name(name);

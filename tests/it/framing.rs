@@ -56,7 +56,7 @@ fn thousands_of_requests_in_one_write_are_answered_in_order() {
     for n in 0..5_000 {
         client.expect("200 OK", &format!("Pong {n}"));
     }
-    sender.join().expect("no panic").expect("all is sent");
+    sender.join().expect("no panic").expect("the server reads");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn every_message_has_three_crlf_lines() {
     client.send("Set-name alice");
     client.send("Private-message alice hi");
     client.send("Quit");
-    let all = String::from_utf8(client.rest().expect("an orderly end")).expect("UTF-8");
+    let all = String::from_utf8(client.rest().expect("an end without a reset")).expect("UTF-8");
     let token = all.split("\r\n").nth(1).expect("a header").to_owned();
     let expected: String = [
         "You are alice",
@@ -125,7 +125,10 @@ fn unterminated_line_costs_no_memory() {
     let before = server.proc_status("VmHWM");
     let mebibyte = vec![b'x'; 1 << 20];
     for _ in 0..50 {
-        client.stream().write_all(&mebibyte).expect("it is read");
+        client
+            .stream()
+            .write_all(&mebibyte)
+            .expect("the server reads");
     }
     client.send_raw("\r\n");
     client.expect("400 Bad Request", "Line too long");
@@ -154,7 +157,7 @@ fn responses_and_deliveries_never_split_each_other() {
             for n in 0..count {
                 writer
                     .write_all(format!("\n\nPing {n}\n").as_bytes())
-                    .expect("it is read");
+                    .expect("the server reads");
             }
         });
         let (mut pongs, mut deliveries) = (0, 0);

@@ -1,6 +1,6 @@
 //! Where the server listens, and what the options of its sockets do.
 
-use crate::support::{Client, Server, is_skipped};
+use crate::support::{Client, Server, skip};
 use rustix::net::sockopt;
 use std::fs;
 use std::io::Write;
@@ -13,7 +13,7 @@ use std::time::Duration;
 fn has_ipv6() -> bool {
     let has = TcpListener::bind("[::1]:0").is_ok();
     if !has {
-        is_skipped("there is no IPv6 here");
+        skip("there is no IPv6 here");
     }
     has
 }
@@ -21,7 +21,7 @@ fn has_ipv6() -> bool {
 /// A port that is free on all addresses.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("[::]:0").expect("a port");
-    listener.local_addr().expect("bound").port()
+    listener.local_addr().expect("an address").port()
 }
 
 fn connect(ip: &str, port: u16) -> Client {
@@ -72,7 +72,7 @@ fn name_with_two_addresses_binds_both_or_fails() {
     }
     let hosts = Hosts::new();
     let (Some(command), Some(mut second)) = (hosts.server(), hosts.server()) else {
-        return is_skipped("no namespace for mounts is to be had");
+        return skip("no namespace for mounts is to be had");
     };
     let mut server = Server::start_by(command, &["-l", "both.test:0"], |_| {});
     let addresses = [server.next_address(), server.next_address()];
@@ -84,7 +84,10 @@ fn name_with_two_addresses_binds_both_or_fails() {
     // One of its two addresses is taken.
     for address in addresses {
         let listen = format!("both.test:{}", address.port());
-        let output = second.args(["-l", &listen]).output().expect("it starts");
+        let output = second
+            .args(["-l", &listen])
+            .output()
+            .expect("the program starts");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         let begin =
@@ -137,7 +140,7 @@ fn ipv4_clients_of_an_ipv6_listener_are_logged_as_ipv4() {
         client
     });
     for client in &clients {
-        let address = client.stream().local_addr().expect("bound");
+        let address = client.stream().local_addr().expect("an address");
         server.expect_log(&format!("from {address}"));
     }
     let mut refused = connect("127.0.0.1", port);

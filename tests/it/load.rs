@@ -183,7 +183,7 @@ fn max_seconds_ends_a_run_early_and_without_loss() {
 /// Starts the floor of the shape in this process, and returns its address.
 fn floor_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address").to_string();
+    let address = listener.local_addr().expect("an address").to_string();
     thread::spawn(move || serve(&listener));
     address
 }
@@ -234,7 +234,7 @@ fn three_clients(listener: &TcpListener) -> Vec<BufReader<TcpStream>> {
 /// A server of CP for three clients, of whom the first sends. It ends with them.
 fn cheating_server(fault: Fault, faulty: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address");
+    let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         let mut clients = three_clients(&listener);
         // Connections are accepted in order, so the first is the sender's.
@@ -410,7 +410,7 @@ fn deliveries_pacing_finds_a_cheating_server() {
 /// `group` of broadcasts.
 fn lagging_server(group: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address");
+    let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         let mut clients = three_clients(&listener);
         // The warm-up is one broadcast.
@@ -447,7 +447,7 @@ fn deliveries_window_does_not_wait_for_slowest_recipient() {
 /// Starts a server of IRC for one pair, with echoes, and a fault in one of these.
 fn echoing_server(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address");
+    let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         let say = |client: &BufReader<TcpStream>, line: &str| {
             // Fails after the generator has found the fault.

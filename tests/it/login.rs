@@ -67,7 +67,7 @@ fn rate_limit_does_not_extend_the_login_deadline() {
     let mut client = server.connect();
     // A hundred seconds' worth, in one read.
     client.send_raw("\n\nPing\n".repeat(100));
-    let rest = String::from_utf8(client.rest().expect("an orderly end")).expect("UTF-8");
+    let rest = String::from_utf8(client.rest().expect("an end without a reset")).expect("UTF-8");
     let last = "401 Unauthorized\r\n\r\nToo slow: set a name within 2 seconds\r\n";
     assert!(rest.ends_with(last), "{rest}");
 }

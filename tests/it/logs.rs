@@ -10,7 +10,7 @@ use std::thread;
 fn connects_logins_renames_and_disconnects_are_logged() {
     let server = Server::start(&[]);
     let mut alice = server.connect();
-    let port = alice.stream().local_addr().expect("bound").port();
+    let port = alice.stream().local_addr().expect("an address").port();
     alice.set_name("alice");
     alice.ask("Set-name Alice2", "200 OK", "You are Alice2");
     alice.ask("Quit", "200 OK", "Goodbye");

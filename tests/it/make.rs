@@ -15,7 +15,7 @@ fn make(target: &str, chapter: &str) -> Output {
     fs::create_dir_all(&cargo).expect("a folder");
     let program = cargo.join("cargo");
     fs::write(&program, "#!/bin/sh\necho cargo \"$@\"\n").expect("a program");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its owner");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("the permissions");
     let path = std::env::var("PATH").expect("a path");
     let output = Command::new("make")
         .args([

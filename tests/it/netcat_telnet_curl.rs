@@ -211,7 +211,7 @@ fn curl_shows_the_418() {
         ])
         .stdout(Stdio::piped())
         .spawn();
-    let output = output_of(curl.expect("it starts"));
+    let output = output_of(curl.expect("the program starts"));
     assert_eq!(
         output,
         "418 I'm a tea pocket\r\n\r\nThis is a chat server, not a web server\r\n"

@@ -26,7 +26,7 @@ impl Network {
     /// To this server, until the test ends.
     pub(crate) fn to(server: SocketAddr) -> Network {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("its address");
+        let address = listener.local_addr().expect("an address");
         let lines = Arc::new(Lines {
             broken: AtomicBool::new(false),
             token: Mutex::default(),

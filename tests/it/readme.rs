@@ -256,7 +256,7 @@ fn replay_in_a_shell(lines: &[String]) {
     for line in lines {
         if let Some(command) = line.strip_prefix("$ ") {
             let command = command.replace("target/release/chat-client", &client);
-            writeln!(stdin, "{command}").expect("it reads");
+            writeln!(stdin, "{command}").expect("the program reads");
             if command.ends_with('&') {
                 server.expect_log("logged in as logger");
             }
@@ -380,7 +380,7 @@ fn readme_diagrams_equal_the_code_documentation() {
     let pictures: Vec<&str> = code.split("//! ```text\n").skip(1).collect();
     assert_eq!(pictures.len(), 3);
     for picture in pictures {
-        let picture = picture.split("//! ```").next().expect("its end");
+        let picture = picture.split("//! ```").next().expect("an end");
         assert!(
             readme.contains(&picture.replace("//! ", "    ")),
             "{picture}"
@@ -497,7 +497,7 @@ fn demo_shows_a_conversation_and_ends() {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn();
-    let output = output_of(demo.expect("it starts"));
+    let output = output_of(demo.expect("the program starts"));
     for line in [
         "alice > Broadcast-message Tea at four? 🫖",
         "carol < 200 OK | Incoming-message broadcast alice Tea at four? 🫖",

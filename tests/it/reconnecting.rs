@@ -88,7 +88,7 @@ fn reconnects_are_listed_without_a_rate_or_with_verbose() {
         let server = Server::start_with(options, |_| {});
         reconnect(&server);
         let mut last = server.connect();
-        let address = last.stream().local_addr().expect("bound");
+        let address = last.stream().local_addr().expect("an address");
         last.barrier();
         server.expect_log(&format!("from {address}"));
     }

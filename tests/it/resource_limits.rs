@@ -1,8 +1,6 @@
 //! Where the machine ends: descriptors, threads, memory maps.
 
-use crate::support::{
-    Client, ExecutableCopy, Server, has_tool, is_skipped, server_threads, wait_for,
-};
+use crate::support::{Client, ExecutableCopy, Server, has_tool, server_threads, skip, wait_for};
 use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -96,7 +94,7 @@ fn thread_limit_reduces_clients_and_refuses_others() {
         return;
     }
     if !geteuid().is_root() {
-        return is_skipped("only root can start a server whose user has no other threads");
+        return skip("only root can start a server whose user has no other threads");
     }
     let program = ExecutableCopy::copy(env!("CARGO_BIN_EXE_chat-server"));
     let server = with_few_threads(&program, server_threads() + 14, 0);
@@ -120,7 +118,7 @@ fn set_name_without_a_thread_is_refused_and_changes_nothing() {
         return;
     }
     if !geteuid().is_root() {
-        return is_skipped("only root can start a server whose user has no other threads");
+        return skip("only root can start a server whose user has no other threads");
     }
     let program = ExecutableCopy::copy(env!("CARGO_BIN_EXE_chat-server"));
     // Seven clients have two threads each. One is left for a reader.
@@ -156,7 +154,7 @@ fn memory_map_limit_reduces_the_logged_room() {
     server.expect_log("room for ");
     let log = server.log();
     let line = log.lines().find(|line| line.contains("room for "));
-    let line = line.expect("just seen");
+    let line = line.expect("a line");
     assert!(line.contains(" WARN "), "{line}");
     let [room, wanted, descriptors, maps, in_use, cpus] = numbers_of(line)[..] else {
         panic!("{line}")
@@ -178,7 +176,7 @@ fn numbers_of(line: &str) -> Vec<u64> {
 
 /// Sets how many descriptors a running server may have; those that it has, it keeps.
 fn limit_descriptors(server: &Server, limit: Rlimit) {
-    prlimit(Some(server.pid()), Resource::Nofile, limit).expect("it is there");
+    prlimit(Some(server.pid()), Resource::Nofile, limit).expect("a running process");
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn client_that_closes_during_deliveries_is_not_lost() {
             let mut client = known_amid_deliveries(&server, &name);
             // All is read, then closed: that is no reset, but the next write to it
             // is answered with one.
-            client.read_what_there_is();
+            client.read_available();
             drop(client);
         }
         stop.store(true, Ordering::Relaxed);

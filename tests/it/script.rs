@@ -34,7 +34,7 @@ impl Script {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("it starts");
+            .expect("the program starts");
         Script { child }
     }
 
@@ -101,7 +101,7 @@ impl Ended {
 /// A server that gives a name and then these bytes, and nothing more.
 fn server_that_says(bytes: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address");
+    let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("a client");
         let mut request = [0; 256];
@@ -289,9 +289,9 @@ fn listener_ends_with_the_server_or_its_pipe_reader() {
 fn failed_or_lost_connection_exits_with_1() {
     // A port that is in use, so nobody else can take it, and where nobody listens.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let listening = listener.local_addr().expect("its address");
-    let connected = TcpStream::connect(listening).expect("it listens");
-    let nobody = connected.local_addr().expect("its address");
+    let listening = listener.local_addr().expect("an address");
+    let connected = TcpStream::connect(listening).expect("a listener");
+    let nobody = connected.local_addr().expect("an address");
     let refused = format!("chat-client: cannot talk to {nobody}: Connection refused\n");
     Script::run(nobody, &["-n", "bot"], "one\n").expect(1, &refused);
     Script::run(nobody, &["-n", "bot", "--listen"], "").expect(1, &refused);
@@ -316,7 +316,7 @@ fn failed_or_lost_connection_exits_with_1() {
 
     // One that is gone when it has heard two messages, while there may be more.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let gone = listener.local_addr().expect("its address");
+    let gone = listener.local_addr().expect("an address");
     let server = thread::spawn(move || {
         let (socket, _) = listener.accept().expect("a client");
         let mut heard = Vec::new();
@@ -334,7 +334,7 @@ fn failed_or_lost_connection_exits_with_1() {
     });
     let mut script = Script::start(gone, &["-n", "bot"]);
     let mut stdin = script.stdin();
-    stdin.write_all(b"one\ntwo\n").expect("it reads");
+    stdin.write_all(b"one\ntwo\n").expect("the program reads");
     script.ends().expect(
         1,
         "chat-client: the server closed the connection; messages answered: 0, then unknown: 2, \
@@ -349,7 +349,7 @@ fn failed_or_lost_connection_exits_with_1() {
 fn bot_that_has_said_one(server: &Server, alice: &mut Client) -> (Script, ChildStdin) {
     let mut script = Script::start(server.address, &["-n", "bot"]);
     let mut stdin = script.stdin();
-    stdin.write_all(b"one\n").expect("it reads");
+    stdin.write_all(b"one\n").expect("the program reads");
     alice.expect_delivery("broadcast", "bot", "one");
     (script, stdin)
 }
@@ -360,7 +360,7 @@ fn sending_script_ignores_deliveries() {
     let mut alice = server.log_in("alice");
     let (script, mut stdin) = bot_that_has_said_one(&server, &mut alice);
     alice.ask("Broadcast-message hi, bot", "200 OK", "Delivered to 1");
-    stdin.write_all(b"two\n").expect("it reads");
+    stdin.write_all(b"two\n").expect("the program reads");
     drop(stdin);
     script.ends().expect(0, "");
     alice.expect_delivery("broadcast", "bot", "two");
@@ -373,7 +373,7 @@ fn reset_exits_with_1() {
     let mut alice = server.log_in("alice");
     let mut script = Script::start(network.address, &["-n", "bot"]);
     let mut stdin = script.stdin();
-    stdin.write_all(b"one\n").expect("it reads");
+    stdin.write_all(b"one\n").expect("the program reads");
     alice.expect_delivery("broadcast", "bot", "one");
     network.reset();
     let ended = script.ends();
@@ -444,7 +444,7 @@ fn full_disk_is_an_error_for_the_listener() {
         .stdout(full.expect("Linux"))
         .stderr(Stdio::piped())
         .spawn()
-        .expect("it starts");
+        .expect("the program starts");
     server.expect_log("logged in as logger");
     alice.ask("Broadcast-message hi", "200 OK", "Delivered to 1");
     let script = Script { child: listener };
@@ -477,7 +477,7 @@ fn bad_usage_exits_with_2() {
         .args(["-n", "bot", &server.address.to_string()])
         .stdin(directory)
         .output()
-        .expect("it starts");
+        .expect("the program starts");
     assert_eq!(output.status.code(), Some(2));
     let problem = "chat-client: cannot read the input: Is a directory\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), problem);
@@ -488,7 +488,7 @@ fn help_lists_every_exit_code() {
     let help = Command::new(env!("CARGO_BIN_EXE_chat-client"))
         .arg("--help")
         .output();
-    let help = help.expect("it starts");
+    let help = help.expect("the program starts");
     assert!(help.status.success());
     let help = String::from_utf8(help.stdout).expect("UTF-8");
     for code in ["    0  ", "    1  ", "    2  ", "    3  "] {
@@ -560,7 +560,7 @@ fn client_connects_with_a_port_alone() {
         let ended = Command::new(crate::pty::client())
             .args(["-n", "bot", "-m", "hi", &typed])
             .status();
-        assert!(ended.expect("it starts").success());
+        assert!(ended.expect("the program starts").success());
         bob.expect_delivery("broadcast", "bot", "hi");
     }
 }

@@ -184,7 +184,7 @@ fn rate_limited_client_gets_the_shutdown_notice_at_once() {
     client.send_raw("\n\nPing\n".repeat(100));
     client.expect("200 OK", "Pong");
     server.signal(Signal::TERM);
-    let rest = String::from_utf8(client.rest().expect("an orderly end")).expect("UTF-8");
+    let rest = String::from_utf8(client.rest().expect("an end without a reset")).expect("UTF-8");
     assert!(
         rest.ends_with(&format!("502 Bad Gateway\r\n\r\n{SHUTDOWN}\r\n")),
         "{rest}"
@@ -210,6 +210,9 @@ fn library_server_runs_and_ends_without_signals() {
     handle.shutdown();
     handle.shutdown();
     two.expect("502 Bad Gateway", SHUTDOWN);
-    assert_eq!(two.stream().read(&mut [0]).expect("an orderly end"), 0);
+    assert_eq!(
+        two.stream().read(&mut [0]).expect("an end without a reset"),
+        0
+    );
     running.join().expect("no panic").expect("it served");
 }

@@ -604,7 +604,7 @@ fn server_text_cannot_control_the_terminal() {
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address");
+    let address = listener.local_addr().expect("an address");
     let server = thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("a client");
         let token = "0".repeat(32);

@@ -11,8 +11,8 @@
 mod fault_client;
 #[path = "../it/model/mod.rs"]
 mod model;
-#[path = "../it/support.rs"]
-#[allow(dead_code)]
+#[path = "../it/support/mod.rs"]
+#[allow(dead_code, unused_imports)]
 mod support;
 
 use std::ops::Range;

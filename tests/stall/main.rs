@@ -5,8 +5,8 @@
 //!
 //! `make bench-stall` runs it, in less than a minute.
 
-#[path = "../it/support.rs"]
-#[allow(dead_code)]
+#[path = "../it/support/mod.rs"]
+#[allow(dead_code, unused_imports)]
 mod support;
 
 use std::thread::{self, JoinHandle};

@@ -189,7 +189,7 @@ impl Link {
             if is_enough(&self.inbox) {
                 return;
             }
-            match client.next_or_how_it_ends() {
+            match client.next_or_ended() {
                 Ok(message) => self.inbox.push(message),
                 Err(ended) => self.ended = Some(ended),
             }
