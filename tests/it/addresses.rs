@@ -1,11 +1,11 @@
-//! How many may come from one address.
+//! The limit of connections per address.
 
 use crate::support::{Client, Server, skip, wait_for};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 
-/// Set for a run of this test inside a network namespace of its own, to the addresses
-/// that there are.
+/// The environment variable with the addresses of the network namespace. It is set when the
+/// test runs itself inside one.
 const INSIDE: &str = "CHAT_TEST_ADDRESSES";
 
 const TWO_HOSTS: &str = "10.0.0.1 10.0.0.2";
@@ -29,12 +29,14 @@ fn connections_per_address_are_limited() {
     } else if let Some(own) = own_address() {
         check_hosts(&[own]);
     } else {
-        skip("there is no address but loopback, and no namespace to be had");
+        skip("loopback is the only address, and a network namespace is not allowed");
     }
 }
 
-/// What this test prints in a network of its own; `None` where that cannot be had, which
-/// takes root, or a kernel that lets anybody pretend to be.
+/// Runs a test of this program in its own network namespace and returns its output.
+///
+/// Returns `None` if the kernel refuses the namespace. It takes root, or a kernel that lets
+/// each user act as root in a namespace.
 fn run_in_a_namespace(test: &str) -> Option<String> {
     let addresses = format!("{TWO_HOSTS} {TWO_NETWORKS}");
     let script = format!(
@@ -58,8 +60,10 @@ fn run_in_a_namespace(test: &str) -> Option<String> {
     None
 }
 
-/// The address from which this machine would speak to others. Nothing is sent to find it
-/// out, least of all to this address, which is one of the documentation's (RFC 5737).
+/// Returns the address of this machine for connections to other machines.
+///
+/// Connecting a UDP socket sends nothing. The address below is reserved for documentation
+/// (RFC 5737).
 fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.77:9").ok()?;
@@ -67,23 +71,23 @@ fn own_address() -> Option<IpAddr> {
     (!address.is_loopback()).then_some(address)
 }
 
-/// A server on all addresses, where there may be two clients of each.
+/// Starts a server on all addresses that accepts two clients of each address.
 fn server_for_two(listen: &str) -> Server {
     let mut server = Server::start(&["-l", listen, "--max-per-address", "2"]);
-    // The first is 127.0.0.1, where every server of the tests listens.
+    // The first printed address is 127.0.0.1, on which all servers of the tests listen.
     server.address = server.next_address();
     server
 }
 
-/// A client that comes from this address: one that connects to an address of its own
-/// machine comes from that too.
+/// Connects from this address. A client that connects to an address of its own machine has
+/// the same address.
 #[track_caller]
 fn connect(server: &Server, address: IpAddr) -> Client {
     Client::connect(SocketAddr::new(address, server.address.port()))
 }
 
 #[track_caller]
-fn named(server: &Server, address: IpAddr, name: &str) -> Client {
+fn log_in(server: &Server, address: IpAddr, name: &str) -> Client {
     let mut client = connect(server, address);
     client.set_name(name);
     client
@@ -98,31 +102,31 @@ fn expect_refused(server: &Server, address: IpAddr) {
 fn check_hosts(hosts: &[IpAddr]) {
     let server = server_for_two("0.0.0.0:0");
     let (mut alice, mut bob) = (
-        named(&server, hosts[0], "alice"),
-        named(&server, hosts[0], "bob"),
+        log_in(&server, hosts[0], "alice"),
+        log_in(&server, hosts[0], "bob"),
     );
     for _ in 0..50 {
         expect_refused(&server, hosts[0]);
     }
     server.expect_log(TOO_MANY);
     let loopback: Vec<Client> = (0..5)
-        .map(|n| named(&server, [127, 0, 0, 1].into(), &format!("local{n}")))
+        .map(|n| log_in(&server, [127, 0, 0, 1].into(), &format!("local{n}")))
         .collect();
     if let Some(&other) = hosts.get(1) {
-        named(&server, other, "dave").barrier();
+        log_in(&server, other, "dave").barrier();
     }
     drop(loopback);
 
-    // One that lingers counts until its room is needed.
+    // A lingering session counts until the server evicts it for a new client.
     bob.use_token();
     bob.reset();
     server.expect_log_of("lost bob (", "session lingers");
-    let mut carol = named(&server, hosts[0], "carol");
+    let mut carol = log_in(&server, hosts[0], "carol");
     server.expect_log("evicted lingering session of bob to make room");
     expect_refused(&server, hosts[0]);
     carol.ask("Quit", "200 OK", "Goodbye");
     drop(carol);
-    wait_for("room", || {
+    wait_for("room for a client", || {
         let mut client = connect(&server, hosts[0]);
         client.send("Ping");
         client.next().data == "Pong"
@@ -130,15 +134,15 @@ fn check_hosts(hosts: &[IpAddr]) {
     alice.barrier();
 }
 
-/// Of three addresses, the first two are in one network.
+/// Checks three IPv6 addresses, of which the first two are in one network.
 fn check_networks(addresses: &[IpAddr]) {
-    // IPv4 clients come here too, as ::ffff:a.b.c.d.
+    // IPv4 clients connect to this listener too, as ::ffff:a.b.c.d.
     let server = server_for_two("[::]:0");
-    let _alice = named(&server, addresses[0], "alice");
-    let _bob = named(&server, addresses[1], "bob");
+    let _alice = log_in(&server, addresses[0], "alice");
+    let _bob = log_in(&server, addresses[1], "bob");
     expect_refused(&server, addresses[0]);
     expect_refused(&server, addresses[1]);
-    let _carol = named(&server, addresses[2], "carol");
+    let _carol = log_in(&server, addresses[2], "carol");
     let mut local = Vec::new();
     for address in ["::1", "127.0.0.1", "127.0.0.7"] {
         for _ in 0..3 {
@@ -149,7 +153,7 @@ fn check_networks(addresses: &[IpAddr]) {
         client.barrier();
     }
     let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|host| host.parse().expect("an address"));
-    let _one = [named(&server, one, "one1"), named(&server, one, "one2")];
+    let _one = [log_in(&server, one, "one1"), log_in(&server, one, "one2")];
     expect_refused(&server, one);
-    named(&server, two, "two").barrier();
+    log_in(&server, two, "two").barrier();
 }

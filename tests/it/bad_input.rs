@@ -1,20 +1,20 @@
-//! Bad input: what is answered, in which order, and what it costs (6).
+//! Bad input: the responses, their order and their cost (section 6).
 
 use crate::support::{Client, Server};
 
-const STRAY: &str = "A request is an empty line, a token line and a request line";
+const BAD_STATUS_LINE: &str = "A request is an empty line, a token line and a request line";
 
 #[test]
 fn nonempty_status_line_gets_400_and_costs_one_line() {
     let server = Server::start(&[]);
     let mut client = server.log_in("alice");
-    // Nothing but its length and the HTTP ending is looked at.
+    // The server checks only the length and the HTTP ending.
     for line in ["Set-name bob", " ", "\u{7}", "GET / HTTP/2", "HTTP/1.1"] {
         client.send_raw(format!("{line}\r\n"));
-        client.expect("400 Bad Request", STRAY);
+        client.expect("400 Bad Request", BAD_STATUS_LINE);
     }
     client.send_raw(b"\xFF\xFF\xC3\n");
-    client.expect("400 Bad Request", STRAY);
+    client.expect("400 Bad Request", BAD_STATUS_LINE);
     client.barrier();
 }
 
@@ -39,7 +39,7 @@ fn http_request_gets_418_and_is_closed() {
         "This is a chat server, not a web server",
     );
     client.expect_end();
-    // Its session is gone with it.
+    // Its session has ended with the connection.
     server.log_in("alice");
 }
 
@@ -147,7 +147,7 @@ fn text_of_maximum_length_is_delivered() {
     other.expect_delivery("private", "alice", &text);
 }
 
-/// Asks with a header, and expects the answer with the header given last.
+/// Sends a request with a header, and expects a response with the last header.
 #[track_caller]
 fn ask_with(client: &mut Client, lines: (&[u8], &[u8]), answer: (&str, &str), header: &str) {
     client.send_raw([b"\r\n", lines.0, b"\r\n", lines.1, b"\r\n"].concat());
@@ -161,7 +161,7 @@ fn first_error_determines_response() {
     let own = client.token.clone();
     let long = vec![b'x'; 8_513];
     let bad = "400 Bad Request";
-    // Each has several things wrong, and the ones that come later in turn first.
+    // Each request has several errors. The expected response is for the first check that fails.
     for (header, body, answer) in [
         (&b"\x07"[..], &long[..], (bad, "Line too long")),
         (&long, b"\xC3", (bad, "Line too long")),
@@ -177,27 +177,27 @@ fn first_error_determines_response() {
     for body in ["", " ", "Nonsense", "Broadcast-message", "Set-name x"] {
         ask_with(&mut client, (b"unknown", body.as_bytes()), unknown, "");
     }
-    let mut nobody = server.connect();
+    let mut nameless = server.connect();
     let first = ("401 Unauthorized", "Set a name first");
     ask_with(
-        &mut nobody,
+        &mut nameless,
         (b"", b" Broadcast-message"),
         (bad, "Empty request"),
         "",
     );
     let nonsense = ("501 Not Implemented", "Nonsense is not a command; try Help");
-    ask_with(&mut nobody, (b"", b"Nonsense"), nonsense, "");
-    ask_with(&mut nobody, (b"", b"Broadcast-message"), first, "");
-    ask_with(&mut nobody, (b"", b"Private-message x"), first, "");
-    // Arguments come before 403 and 404.
+    ask_with(&mut nameless, (b"", b"Nonsense"), nonsense, "");
+    ask_with(&mut nameless, (b"", b"Broadcast-message"), first, "");
+    ask_with(&mut nameless, (b"", b"Private-message x"), first, "");
+    // The server checks arguments before 403 and 404.
     ask_with(
-        &mut nobody,
+        &mut nameless,
         (b"", b"Set-name alice "),
         (bad, "A name is 2 to 63 of A-Z a-z 0-9 _ -"),
         "",
     );
     client.ask(
-        "Private-message nobody ",
+        "Private-message absent ",
         bad,
         "Usage: Private-message NAME TEXT",
     );
@@ -207,7 +207,7 @@ fn first_error_determines_response() {
 fn response_400_has_the_header_of_the_request() {
     let server = Server::start(&[]);
     let (mut alice, bob) = (server.log_in("alice"), server.log_in("bob"));
-    let mut nobody = server.connect();
+    let mut nameless = server.connect();
     let (own, other) = (alice.token.clone(), bob.token.clone());
     let long = vec![b'x'; 8_513];
     let too_long = ("400 Bad Request", "Line too long");
@@ -215,11 +215,11 @@ fn response_400_has_the_header_of_the_request() {
     ask_with(&mut alice, (b"", &long), too_long, &own);
     ask_with(&mut alice, (b"unknown", &long), too_long, &own);
     ask_with(&mut alice, (&long, b"Ping"), too_long, &own);
-    ask_with(&mut nobody, (other.as_bytes(), &long), too_long, &other);
-    ask_with(&mut nobody, (&long, b"Ping"), too_long, "");
+    ask_with(&mut nameless, (other.as_bytes(), &long), too_long, &other);
+    ask_with(&mut nameless, (&long, b"Ping"), too_long, "");
     let empty = ("400 Bad Request", "Empty request");
     ask_with(&mut alice, (other.as_bytes(), b""), empty, &other);
-    ask_with(&mut nobody, (other.as_bytes(), b""), empty, &other);
+    ask_with(&mut nameless, (other.as_bytes(), b""), empty, &other);
 }
 
 #[test]
@@ -229,11 +229,11 @@ fn twentieth_400_in_a_row_closes_the_connection() {
     for _ in 0..3 {
         for _ in 0..19 {
             client.send_raw("x\n");
-            client.expect("400 Bad Request", STRAY);
+            client.expect("400 Bad Request", BAD_STATUS_LINE);
         }
         client.barrier();
     }
-    // A name that changes is an answer like others.
+    // A response to a name change resets the count like other responses.
     for _ in 0..19 {
         client.ask("", "400 Bad Request", "Empty request");
     }
@@ -261,12 +261,12 @@ fn any_other_response_resets_the_count_of_400s() {
         ("", "Ping", "200 OK"),
         ("", "Set-name alice", "304 Not Modified"),
         ("unknown", "Ping", "401 Unauthorized"),
-        ("", "Private-message nobody hi", "404 Not Found"),
+        ("", "Private-message absent hi", "404 Not Found"),
         ("", "Nonsense", "501 Not Implemented"),
     ] {
         for _ in 0..19 {
             client.send_raw("x\n");
-            client.expect("400 Bad Request", STRAY);
+            client.expect("400 Bad Request", BAD_STATUS_LINE);
         }
         client.send_as(header, body);
         assert_eq!(client.next().status, status);
@@ -320,13 +320,13 @@ fn rate_limit_delays_requests_without_loss() {
         client.expect("200 OK", &format!("Pong {n}"));
     }
     server.expect_log("rate limit exceeded: waiting ");
-    // Twenty of them cost ten milliseconds each, which nothing can shorten.
+    // Twenty requests wait at least ten milliseconds each.
     assert!(begun.elapsed().as_millis() >= 200, "{:?}", begun.elapsed());
-    // Lines that are not requests cost as much.
+    // Bad status lines cost as much as requests.
     client.send_raw("x\n".repeat(10));
     let begun = std::time::Instant::now();
     for _ in 0..10 {
-        client.expect("400 Bad Request", STRAY);
+        client.expect("400 Bad Request", BAD_STATUS_LINE);
     }
     assert!(begun.elapsed().as_millis() >= 40, "{:?}", begun.elapsed());
 }
@@ -352,8 +352,8 @@ fn rate_limited_client_delays_no_other() {
         slow.send(&format!("Ping {n}"));
     }
     slow.expect("200 OK", "Pong 0");
-    // The slow one has two seconds to wait for the other two answers, in which
-    // another comes, speaks to it, and is heard.
+    // The slow client waits two seconds for its other two responses. Meanwhile another client
+    // logs in and sends it a message.
     let mut other = server.log_in("other");
     other.ask("Private-message slow hi", "200 OK", "Delivered to slow");
     slow.expect_delivery("private", "other", "hi");

@@ -1,4 +1,4 @@
-//! Texts that show nothing (2).
+//! Texts of invisible characters only (section 2).
 
 use crate::support::Server;
 
@@ -13,7 +13,7 @@ fn blank_text_gets_the_usage() {
             alice.ask(&request, "400 Bad Request", &format!("Usage: {usage}"));
         }
     }
-    // Ping repeats any text.
+    // Ping returns any text.
     alice.ask("Ping \u{200B}", "200 OK", "Pong \u{200B}");
     alice.ask("Broadcast-message \u{200B}.", "200 OK", "Delivered to 0");
 }

@@ -1,9 +1,9 @@
-//! How many clients a machine has room for, and what takes room beside them.
+//! The number of clients that the limits of the system allow.
 
 use crate::support::{Server, has_tool, wait_for};
 use std::process::Command;
 
-/// The server under a limit of descriptors, with this many listeners.
+/// Returns the arguments of prlimit(1) for a server with this many descriptors and listeners.
 fn arguments(descriptors: u32, listeners: usize) -> Vec<String> {
     let limit = format!("--nofile={descriptors}");
     let mut arguments = vec![limit, env!("CARGO_BIN_EXE_chat-server").to_owned()];
@@ -48,7 +48,8 @@ fn start_with_too_few_descriptors_fails_with_one_line() {
             .expect("the program starts");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(stderr.lines().count(), 1, "{descriptors}: {stderr}");
-        // Below about 8 the loader finds no descriptor for a library, and exits with 127.
+        // With fewer than about 8 descriptors, the loader cannot open a library. It exits with
+        // 127.
         if output.status.code() != Some(127) {
             assert_eq!(output.status.code(), Some(1), "{descriptors}: {stderr}");
             assert!(
@@ -77,7 +78,7 @@ fn many_listeners_leave_descriptors_for_all_clients() {
     let mut clients: Vec<_> = (0..room)
         .map(|n| server.log_in(&format!("user{n}")))
         .collect();
-    // Each listener has a descriptor for a refusal, although all clients are there.
+    // Each listener still has a descriptor for a refusal when all clients are connected.
     let mut refused: Vec<_> = others
         .into_iter()
         .map(crate::support::Client::connect)
@@ -88,7 +89,7 @@ fn many_listeners_leave_descriptors_for_all_clients() {
     assert_eq!(server.count_log("accept failed"), 0, "{}", server.log());
     drop(refused);
     clients.pop();
-    wait_for("room", || {
+    wait_for("room for a client", || {
         let mut client = server.connect();
         client.send("Ping");
         client.next().data == "Pong"

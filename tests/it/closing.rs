@@ -1,4 +1,4 @@
-//! How connections end (section 4): end of input, reset, refusal, the last message.
+//! The ends of connections (section 4): end of input, reset, refusal, the last message.
 
 use crate::support::{Client, Server, server_threads, wait_for};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
@@ -31,7 +31,7 @@ fn unfinished_request_is_dropped_at_end_of_input() {
     }
 }
 
-/// Sends 100 requests and closes in this way, again and again. A receiver gets all messages.
+/// Sends 100 requests, then closes in this way, 20 times. A recipient must get all messages.
 #[track_caller]
 fn check_sent_requests_are_executed(close: fn(Client)) {
     let server = Server::start(&["--queue", "1048576"]);
@@ -88,9 +88,9 @@ fn requests_of_a_reset_client_keep_to_the_rate() {
     for n in 0..24 {
         bob.expect_delivery("broadcast", "sender", &n.to_string());
     }
-    // 25 requests, 5 of them at once.
+    // Of 25 requests, 5 pass at once.
     assert!(begun.elapsed() >= Duration::from_millis(900));
-    // The name is free when all is executed.
+    // The name is free after the last request is executed.
     wait_for("the end of the session", || {
         bob.send("List-names sender");
         bob.next().data == "0 online"
@@ -155,7 +155,7 @@ fn name_is_free_before_the_client_sees_the_close() {
 #[test]
 fn last_message_survives_unread_input() {
     let server = Server::start(&[]);
-    // That the server will not look at.
+    // The server does not parse this input.
     let unread = "x".repeat(64 * 1024);
     for _ in 0..50 {
         let mut client = server.connect();
@@ -172,7 +172,7 @@ fn last_message_survives_unread_input() {
         let mut client = server.connect();
         client.send_raw(format!("{}{unread}", "x\n".repeat(20)));
         for _ in 0..20 {
-            client.expect("400 Bad Request", STRAY);
+            client.expect("400 Bad Request", BAD_STATUS_LINE);
         }
         client.expect_end_and_no_reset();
     }
@@ -187,7 +187,7 @@ fn last_messages_survive_megabytes_of_unread_input() {
     for requests in [named, nameless] {
         for megabytes in [0, 3, 6] {
             let mut client = server.connect();
-            // So that the server's kernel keeps much of what the client has not read.
+            // A small receive buffer leaves most unread bytes in the server's kernel.
             set_socket_recv_buffer_size(client.stream(), 8_192).expect("an open socket");
             let mut writer = client.stream().try_clone().expect("a second handle");
             let requests = requests.clone();
@@ -220,23 +220,23 @@ fn slow_reader_gets_its_queue_despite_unread_input() {
     for unread in [60_000, 200_000] {
         for last in ["\n\nQuit\n".to_owned(), "x\n".repeat(20)] {
             let (mut slow, mut alice) = (server.log_in("slow"), server.log_in("alice"));
-            let taken = alice.fill_queue("slow").taken.len();
+            let queued = alice.fill_queue("slow").queued.len();
             let mut writer = slow.stream().try_clone().expect("a second handle");
             let sender = thread::spawn(move || {
                 writer.write_all(last.as_bytes())?;
                 writer.write_all(&vec![b'x'; unread])
             });
-            // It begins to read when the server is long done with reading.
+            // The client begins to read after the server has stopped reading.
             server.connect().barrier();
             let mut rest = String::from_utf8(slow.rest().expect("no reset")).expect("UTF-8");
             sender.join().expect("no panic").expect("the server reads");
             assert_eq!(
                 rest.matches("Incoming-message private alice").count(),
-                taken
+                queued
             );
             let lines: Vec<&str> = rest.trim_end().split("\r\n").collect();
             let last = lines.last().expect("a last line");
-            assert!(["Goodbye", STRAY].contains(last), "{last}");
+            assert!(["Goodbye", BAD_STATUS_LINE].contains(last), "{last}");
             rest.clear();
             alice.ask("Quit", "200 OK", "Goodbye");
             alice.expect_end();
@@ -244,7 +244,7 @@ fn slow_reader_gets_its_queue_despite_unread_input() {
     }
 }
 
-const STRAY: &str = "A request is an empty line, a token line and a request line";
+const BAD_STATUS_LINE: &str = "A request is an empty line, a token line and a request line";
 
 #[test]
 fn server_closes_although_client_keeps_its_side_open() {
@@ -253,7 +253,7 @@ fn server_closes_although_client_keeps_its_side_open() {
     client.ask("Quit", "200 OK", "Goodbye");
     client.expect_end();
     server.expect_log_of("disconnected ", ": last response 200 OK, Goodbye");
-    wait_for("its thread to end", || {
+    wait_for("the end of its thread", || {
         server.proc_status("Threads") == server_threads()
     });
 }
@@ -267,7 +267,7 @@ fn full_server_refuses_until_a_client_disconnects() {
     }
     alice.barrier();
     drop(bob);
-    wait_for("room", || {
+    wait_for("room for a client", || {
         let mut third = server.connect();
         third.send("Ping");
         third.next().data == "Pong"
@@ -284,5 +284,5 @@ fn refusals_over_the_pending_limit_still_get_the_notice() {
         client.expect_end();
     }
     alice.barrier();
-    wait_for("their descriptors", || server.descriptors() <= 12);
+    wait_for("closed descriptors", || server.descriptors() <= 12);
 }

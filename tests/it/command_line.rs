@@ -1,4 +1,4 @@
-//! The command line: options, its errors, what is printed where.
+//! The command line: options, errors, stdout and stderr.
 
 use crate::support::{Client, Server, signal, status_of};
 use rustix::process::Signal;
@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-/// Exit code, stdout and stderr of a run that ends by itself.
+/// Runs the server until it ends by itself. Returns exit code, stdout and stderr.
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_chat-server"))
         .args(arguments)
@@ -53,7 +53,7 @@ fn port_in_use_prints_one_line_and_exits_with_1() {
 
 #[test]
 fn foreign_address_prints_one_line_and_exits_with_1() {
-    // From the block that is reserved for documentation (RFC 5737).
+    // The address is reserved for documentation (RFC 5737), so no machine has it.
     let (code, stdout, stderr) = run(&["-l", "192.0.2.1:1313"]);
     assert_eq!((code, &*stdout, stderr.lines().count()), (Some(1), "", 1));
     assert!(
@@ -69,7 +69,7 @@ fn help_and_version_go_to_stdout() {
     assert!(help.contains("Usage: chat-server [OPTION ...]") && help.contains("--max-clients N"));
     assert!(
         help.lines().all(|line| line.len() <= 80),
-        "it fits a terminal:\n{help}"
+        "a line is longer than 80 characters:\n{help}"
     );
     let version = format!("chat-server {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(run(&["--version"]), (Some(0), version, String::new()));
@@ -153,7 +153,7 @@ fn largest_option_values_work() {
     alice.send_as(&token, "Set-name alice");
     alice.expect_with(&token, "304 Not Modified", "You are already alice");
     alice.expect_with(&token, "200 OK", "Incoming-message private bob hi");
-    // The kernel has taken every time too.
+    // The kernel has accepted all timeouts too.
     assert_eq!(
         server.count_log("setting socket options failed"),
         0,

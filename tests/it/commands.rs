@@ -1,4 +1,4 @@
-//! The seven commands, and each status code (2, 5).
+//! The seven commands and each status code (sections 2 and 5).
 
 use crate::support::Server;
 
@@ -15,7 +15,7 @@ fn set_name_creates_a_session_and_renames_it() {
     client.expect_delivery("private", "Bob", "hi");
     client.expect("200 OK", "Delivered to Bob");
     client.ask("Set-name carol", "200 OK", "You are carol");
-    // The old name is free, whatever the case, and the new one is not.
+    // The old name is free in any case of letters, and the new name is taken.
     server.log_in("BOB");
     server
         .connect()
@@ -28,9 +28,9 @@ fn taken_name_is_refused_in_any_case_and_echoed() {
     let mut alice = server.log_in("Alice");
     let mut bob = server.log_in("bob");
     bob.ask("Set-name aLICE", "403 Forbidden", "aLICE is taken");
-    let mut nobody = server.connect();
-    nobody.ask("Set-name alice", "403 Forbidden", "alice is taken");
-    nobody.ask("Ping", "200 OK", "Pong");
+    let mut nameless = server.connect();
+    nameless.ask("Set-name alice", "403 Forbidden", "alice is taken");
+    nameless.ask("Ping", "200 OK", "Pong");
     alice.ask("Set-name BOB", "403 Forbidden", "BOB is taken");
 }
 
@@ -76,7 +76,7 @@ fn broadcast_reaches_every_session_except_the_sender() {
     let mut alice = server.log_in("alice");
     alice.ask("Broadcast-message anyone?", "200 OK", "Delivered to 0");
     let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
-    let mut nobody = server.connect();
+    let mut nameless = server.connect();
     alice.ask(
         "broadcast-MESSAGE приве́т 🙂\tall",
         "200 OK",
@@ -85,7 +85,7 @@ fn broadcast_reaches_every_session_except_the_sender() {
     bob.expect_delivery("broadcast", "alice", "приве́т 🙂\tall");
     carol.expect_delivery("broadcast", "alice", "приве́т 🙂\tall");
     alice.barrier();
-    nobody.barrier();
+    nameless.barrier();
 }
 
 #[test]
@@ -169,26 +169,26 @@ fn quit_gets_goodbye_and_nothing_follows() {
     alice.expect("200 OK", "Goodbye");
     alice.expect_end();
     bob.barrier();
-    // The name was free before the end could be seen.
+    // The name is free before the client sees the end.
     server.log_in("alice");
-    let mut nobody = server.connect();
-    nobody.ask("Quit", "200 OK", "Goodbye");
-    nobody.expect_end();
+    let mut nameless = server.connect();
+    nameless.ask("Quit", "200 OK", "Goodbye");
+    nameless.expect_end();
 }
 
 #[test]
 fn commands_without_a_session_get_set_a_name_first() {
     let server = Server::start(&[]);
-    let mut nobody = server.connect();
+    let mut nameless = server.connect();
     for body in [
         "Broadcast-message hi",
         "Private-message alice hi",
         "List-names",
     ] {
-        nobody.ask(body, "401 Unauthorized", "Set a name first");
+        nameless.ask(body, "401 Unauthorized", "Set a name first");
     }
-    nobody.ask("Help me", "400 Bad Request", "Usage: Help");
-    nobody.ask("Ping", "200 OK", "Pong");
+    nameless.ask("Help me", "400 Bad Request", "Usage: Help");
+    nameless.ask("Ping", "200 OK", "Pong");
 }
 
 #[test]

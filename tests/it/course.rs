@@ -1,11 +1,11 @@
-//! The course: its code is what its experiments run.
+//! The course: its code blocks are in its experiments, and its lists are complete.
 
 use std::fs;
 use std::path::Path;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What a chapter consists of, in this order.
+/// The parts of a chapter, in order.
 const PARTS: [&str; 4] = ["The naive version", "How it fails", "The fix", "Exercise"];
 
 #[track_caller]
@@ -13,7 +13,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(ROOT).join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// The documentation of a module.
+/// Returns the documentation of a module.
 fn documentation(source: &str) -> String {
     let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));
     lines
@@ -21,7 +21,7 @@ fn documentation(source: &str) -> String {
         .collect()
 }
 
-/// The names of the chapters, in the order of the course's table.
+/// Returns the names of the chapters, in the order of the course's table.
 fn chapters() -> Vec<String> {
     let contents = documentation(&read("src/course/mod.rs"));
     let rows = contents.lines().filter(|line| line.contains("| [`"));
@@ -31,7 +31,7 @@ fn chapters() -> Vec<String> {
     names
 }
 
-/// The blocks of code in a text, each with what stands behind its first fence.
+/// Returns the code blocks of a text, each with the language of its first fence.
 fn blocks(text: &str) -> Vec<(&str, String)> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
@@ -44,7 +44,7 @@ fn blocks(text: &str) -> Vec<(&str, String)> {
     blocks
 }
 
-/// The lines of a text without their indentation, which differs where a part of it is shown.
+/// Returns the lines of a text without indentation, which differs in a code block.
 fn unindented(text: &str) -> String {
     text.lines()
         .map(|line| format!("{}\n", line.trim()))
@@ -63,10 +63,10 @@ fn chapter_code_equals_its_experiment() {
             match language {
                 "" => assert!(
                     experiment.contains(&format!("\n{}", unindented(&code))),
-                    "tests/course/{chapter}.rs has not what its chapter shows:\n{code}"
+                    "tests/course/{chapter}.rs lacks this code of its chapter:\n{code}"
                 ),
                 "text" | "sh" => {}
-                other => panic!("{chapter}: nothing is checked in a block of {other}"),
+                other => panic!("{chapter}: unknown code block {other}"),
             }
         }
     }

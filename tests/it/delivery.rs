@@ -1,4 +1,4 @@
-//! Order, bounds and gaps of what is delivered (7).
+//! Order, limits and gaps of deliveries (section 7).
 
 use crate::support::{Client, Message, Server, missed_by, number_of, wait_for};
 use std::collections::HashMap;
@@ -6,8 +6,9 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-/// Reads the messages of a flood: how many deliveries came, in order from 0, and
-/// how many the gap notices count.
+/// Reads the deliveries of the client `flood` and the gap notices between them.
+///
+/// Returns the numbers of the deliveries and the sum of the missed messages.
 #[track_caller]
 fn read_flood(client: &mut Client, total: usize) -> (Vec<usize>, usize) {
     let (mut numbers, mut missed) = (Vec::new(), 0);
@@ -43,13 +44,13 @@ fn full_queue_is_reported_to_sender_and_recipient() {
     let mut flood = server.log_in("flood");
     let mut other = server.log_in("other");
     let filling = "x".repeat(1_900);
-    let (mut taken, mut refused) = (Vec::new(), 0);
-    // Until the kernel's buffers are full, then the queue, then some more.
+    let (mut queued, mut refused) = (Vec::new(), 0);
+    // The kernel's buffers fill first, then the queue. Then a hundred more are refused.
     for n in 0.. {
         flood.send(&format!("Private-message SLOW {n} {filling}"));
         let answer = flood.next();
         match &*answer.data {
-            "Delivered to slow" => taken.push(n),
+            "Delivered to slow" => queued.push(n),
             "SLOW cannot take more messages now" => {
                 assert_eq!(answer.status, "502 Bad Gateway");
                 refused += 1;
@@ -59,19 +60,19 @@ fn full_queue_is_reported_to_sender_and_recipient() {
         if refused == 100 {
             break;
         }
-        assert!(n < 100_000, "the queue has no bound");
+        assert!(n < 100_000, "the queue has no limit");
     }
-    // A broadcast does not count who could not take it, and reaches the others.
+    // A broadcast does not count the full recipient, and reaches the other.
     flood.ask(
         &format!("Broadcast-message {filling}"),
         "200 OK",
         "Delivered to 1",
     );
     other.expect_delivery("broadcast", "flood", &filling);
-    let (numbers, missed) = read_flood(&mut slow, taken.len() + refused + 1);
-    assert_eq!(numbers, taken);
+    let (numbers, missed) = read_flood(&mut slow, queued.len() + refused + 1);
+    assert_eq!(numbers, queued);
     assert_eq!(missed, refused + 1);
-    // It is told of no gap twice, and receives again.
+    // No gap is reported twice, and later messages arrive again.
     slow.barrier();
     flood.ask("Private-message slow again", "200 OK", "Delivered to slow");
     slow.expect_delivery("private", "flood", "again");
@@ -90,7 +91,7 @@ fn missed_notice_arrives_at_the_gap() {
             break;
         }
     }
-    // What is short still fits beside what is long, and stands behind the gap.
+    // A short message still fits, and follows the gap.
     flood.ask(
         &format!("Private-message slow {n} short"),
         "200 OK",
@@ -118,8 +119,8 @@ fn stalled_reader_delays_no_other_client() {
         bob.expect_delivery("broadcast", "alice", &format!("{n} {text}"));
         full |= alice.next().data == "Delivered to 1";
     }
-    assert!(full, "the stalled ones have never been full");
-    // Neither can they keep others from coming and going.
+    assert!(full, "the queues of the stalled clients were never full");
+    // Stalled clients do not prevent logins and disconnects.
     server.log_in("carol").ask("Quit", "200 OK", "Goodbye");
 }
 
@@ -135,7 +136,7 @@ fn server_stops_reading_when_responses_are_unread() {
     let text = "x".repeat(8_000);
     let request = format!("\n\nPing {text}\n");
     let (mut sent, mut rest) = (0, request.as_bytes());
-    // The kernel's buffers of both directions are some MiB at most.
+    // The kernel's buffers of both directions hold some MiB at most.
     while sent < 10_000 {
         match client.stream().write(rest) {
             Ok(count) if count < rest.len() => rest = &rest[count..],
@@ -143,10 +144,13 @@ fn server_stops_reading_when_responses_are_unread() {
             Err(_) => break,
         }
     }
-    assert!(sent < 10_000, "all was read, and nothing of the answers");
+    assert!(
+        sent < 10_000,
+        "the server reads on although its responses are unread"
+    );
     let grown = server.proc_status("VmHWM").saturating_sub(before);
     assert!(grown < 4_096, "the process grew by {grown} kB");
-    // Others are served; and once it reads, every request is answered.
+    // Other clients are served. Once the client reads, every request is answered.
     server.connect().barrier();
     for _ in 0..sent {
         client.expect("200 OK", &format!("Pong {text}"));
@@ -168,8 +172,8 @@ fn unread_responses_to_one_read_stay_limited() {
         .stream()
         .set_write_timeout(Some(Duration::from_secs(1)))
         .expect("a timeout");
-    // Until the server reads no more. Each of its reads brings hundreds of
-    // requests, which ask for 2 MiB and more.
+    // Write until the server stops reading. Each of its reads has hundreds of requests, whose
+    // responses need 2 MiB and more.
     while client
         .stream()
         .write(&b"\n\nList-names\n".repeat(100))
@@ -216,7 +220,7 @@ fn response_to_first_name_precedes_all_deliveries() {
     let mut talker = server.log_in("talker");
     let mut writer = talker.stream().try_clone().expect("a second handle");
     thread::scope(|scope| {
-        // A flood to a name that comes and goes.
+        // The talker floods a name that logs in and disconnects.
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         scope.spawn(move || {
             while stopped.try_recv() == Err(crossbeam_channel::TryRecvError::Empty) {
@@ -228,7 +232,7 @@ fn response_to_first_name_precedes_all_deliveries() {
         });
         scope.spawn(move || while talker.next().data != "Goodbye" {});
         for _ in 0..200 {
-            // It checks that the first thing to come is the answer.
+            // `log_in` checks that the response arrives first.
             let mut newcomer = server.log_in("newcomer");
             newcomer.send("Quit");
             loop {
@@ -294,7 +298,7 @@ fn two_hundred_clients_get_all_messages_once_in_order() {
 fn disconnect_releases_threads_and_descriptors() {
     let server = Server::start(&[]);
     server.connect().barrier();
-    wait_for("the first client's threads to end", || {
+    wait_for("the end of the first client's threads", || {
         server.log().contains("disconnected")
     });
     let baseline = || (server.proc_status("Threads"), server.descriptors());

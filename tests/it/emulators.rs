@@ -1,7 +1,7 @@
-//! The client in terminal emulators that reckon widths in their own ways.
+//! The client in terminal emulators with width tables of their own.
 //!
-//! `tmux` and GNU `screen` do not use the tables that the client uses. Each test has a socket
-//! of its own, and ends the emulator that it has started.
+//! `tmux` and GNU `screen` do not use the client's tables. Each test has its own socket, and
+//! ends the emulator that it has started.
 
 use crate::pty::client;
 use crate::support::{Server, has_tool, wait_for};
@@ -17,7 +17,7 @@ trait Emulator {
     /// Types these characters.
     fn types(&self, keys: &str);
 
-    /// All rows, those that have been scrolled off too.
+    /// Returns all rows, including the scrolled ones.
     fn rows(&self) -> Vec<String>;
 
     #[track_caller]
@@ -36,7 +36,7 @@ struct Screen {
     folder: PathBuf,
 }
 
-/// A name that no other emulator has.
+/// Returns a name that no other emulator has.
 fn unique(kind: &str) -> String {
     static STARTED: AtomicU32 = AtomicU32::new(0);
     let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +106,7 @@ impl Drop for Tmux {
 }
 
 impl Screen {
-    /// In a window of 80 columns, which a detached one has.
+    /// Starts a client in a detached window, which has 80 columns.
     #[track_caller]
     fn start(address: SocketAddr, name: &str) -> Screen {
         let folder = std::env::temp_dir().join(unique("screen"));
@@ -155,7 +155,7 @@ impl Emulator for Screen {
         let file = self.folder.join("hardcopy");
         let _ = fs::remove_file(&file);
         self.run(&["hardcopy", "-h", &file.to_string_lossy()]);
-        // It is written by another process.
+        // Another process writes the file.
         wait_for("a hard copy", || {
             fs::read(&file).is_ok_and(|copy| copy.ends_with(b"\n"))
         });
@@ -172,7 +172,7 @@ impl Drop for Screen {
     }
 }
 
-/// Characters of whose width terminals do not agree, or that show nothing.
+/// Characters that are invisible, or whose width differs between terminals.
 const UNCERTAIN: [&str; 16] = [
     "\u{3164}",          // HANGUL FILLER
     "\u{AD}",            // SOFT HYPHEN
@@ -192,8 +192,8 @@ const UNCERTAIN: [&str; 16] = [
     "\u{FDFD}",          // ARABIC LIGATURE BISMILLAH
 ];
 
-/// Sends texts that go on exactly where a row ends, if their characters are as wide as the
-/// text assumes, and expects that none begins a row.
+/// Sends texts whose forged part begins exactly after the first row, if their characters have
+/// the assumed width. Expects that no row begins with the forged part.
 #[track_caller]
 fn expect_no_forged_row(emulator: &impl Emulator, server: &Server) {
     let mut mallory = server.log_in("mallory");
@@ -218,8 +218,8 @@ fn expect_no_forged_row(emulator: &impl Emulator, server: &Server) {
     let rows = emulator.rows();
     let forged: Vec<&String> = rows.iter().filter(|row| row.starts_with("23:37")).collect();
     assert!(forged.is_empty(), "{forged:#?} in {rows:#?}");
-    let told = rows.iter().filter(|row| row.contains("I owe you")).count();
-    assert!(told >= UNCERTAIN.len(), "{told} in {rows:#?}");
+    let shown = rows.iter().filter(|row| row.contains("I owe you")).count();
+    assert!(shown >= UNCERTAIN.len(), "{shown} in {rows:#?}");
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn long_address_can_be_copied_from_tmux() {
     alice.run(&["send-keys", "Enter"]);
     bob.expect_delivery("broadcast", "alice", &format!("mine is {address}"));
     alice.shows("alice: mine is ");
-    // Rows that the terminal itself has wrapped are joined.
+    // With -J, tmux joins the rows that it has wrapped itself.
     let joined = alice.run(&["capture-pane", "-p", "-J", "-S", "-"]);
     assert_eq!(joined.matches(&address).count(), 3, "{joined}");
 }
@@ -288,25 +288,25 @@ fn resized_window_loses_no_message() {
     say(5);
     alice.types(&"typed ".repeat(12));
     alice.shows("typed typed");
-    // Two rows become one, and one becomes two.
+    // The typed line changes between one row and two.
     for columns in [100, 50, 80, 40, 100] {
         alice.resize(columns);
         say(3);
     }
-    // One column at a time, in a stream.
+    // Resize by one column at a time, while messages arrive.
     for columns in 60..100 {
         alice.resize(columns);
         say(1);
     }
     let sent = say(1);
-    // tmux tells a change after a quarter of a second, and rows that were erased until then
-    // are shown again.
+    // tmux reports a resize after a quarter of a second. The client then shows the rows again
+    // that were erased meanwhile.
     wait_for("all messages", || {
         let rows = alice.run(&["capture-pane", "-p", "-J", "-S", "-"]);
         let is_missing = |number: &usize| !rows.contains(&format!("number {number} of many"));
         !(1..=sent).any(|number| is_missing(&number))
     });
-    // What was typed is still there.
+    // The typed text is still in the line.
     alice.types("end");
     alice.run(&["send-keys", "Enter"]);
     bob.expect_delivery("broadcast", "alice", &("typed ".repeat(12) + "end"));

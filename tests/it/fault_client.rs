@@ -1,36 +1,36 @@
-//! A client that does everything wrong, in ten ways.
+//! Ten kinds of faulty clients.
 
 use crate::support::Client;
 use std::net::SocketAddr;
 use std::thread;
 
-/// One way of being a bad client. Each comes, does what it does, and is gone.
+/// A kind of faulty client. It connects, misbehaves and disconnects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     /// Sends each byte by itself.
     ByteByByte,
-    /// Asks for much, reads nothing, and is gone.
+    /// Sends many requests, reads nothing, and disconnects.
     Stalled,
-    /// Reads what it asked for a byte at a time, and gives up.
+    /// Reads some responses byte by byte, and disconnects.
     Trickle,
-    /// Closes its side behind its requests, and reads the answers.
+    /// Half-closes the connection after its requests, and reads the responses.
     HalfClose,
-    /// Breaks off in the middle of a request; its token is known, so its session lingers.
+    /// Resets the connection within a request. It has used its token, so its session lingers.
     Reset,
-    /// Says nothing.
+    /// Sends nothing.
     Silent,
-    /// Sends bytes that mean nothing, those of this seed.
+    /// Sends the random bytes of this seed.
     Garbage(u64),
-    /// Takes the port for one of TLS.
+    /// Begins a TLS handshake.
     TlsHello,
-    /// Puts in what ends a line elsewhere.
+    /// Sends NUL and lone CR within lines.
     NulAndLoneCr,
-    /// Cuts a character in half, between two writes and at the end of a line.
+    /// Cuts a character in two, between two writes and at the end of a line.
     CutCharacter,
 }
 
 impl Fault {
-    /// A member of a series in which all ways take turns.
+    /// Returns the kind of this number. All kinds take turns.
     pub(crate) fn nth(number: u64) -> Fault {
         match number % 10 {
             0 => Fault::ByteByByte,
@@ -46,11 +46,10 @@ impl Fault {
         }
     }
 
-    /// Does it, under this name where it takes one. Whatever has an answer has the right
-    /// one.
+    /// Runs the client, with this name if it needs one. Panics if a response is wrong.
     #[track_caller]
     pub(crate) fn run(self, server: SocketAddr, name: &str) {
-        let _told_on_failure = Told(self);
+        let _report = ReportOnPanic(self);
         let mut client = Client::connect(server);
         client.ignore_deliveries = true;
         match self {
@@ -65,7 +64,7 @@ impl Fault {
             Fault::Stalled => {
                 client.set_name(name);
                 client.send_raw("\n\nHelp\n".repeat(500));
-                // Gone with something unread in it, so it is reset.
+                // With unread input, the close becomes a reset.
                 client.wait_for_input();
             }
             Fault::Trickle => {
@@ -132,10 +131,10 @@ impl Fault {
     }
 }
 
-/// Says on failure which it was, with the seed.
-struct Told(Fault);
+/// Prints the kind and its seed after a panic.
+struct ReportOnPanic(Fault);
 
-impl Drop for Told {
+impl Drop for ReportOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("--- the fault was {:?}", self.0);
@@ -143,8 +142,8 @@ impl Drop for Told {
     }
 }
 
-/// The beginning of a conversation with a web server: a record of a handshake, of
-/// version 3.1, with a hello of version 3.3 in it, whose rest is taken for random.
+/// Returns the first bytes of a TLS handshake: a record of version 3.1 with a hello of version
+/// 3.3. The rest of the hello is random.
 fn tls_hello() -> Vec<u8> {
     let mut random = Random::new(0x16);
     let mut bytes = vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xFC, 3, 3];
@@ -152,12 +151,12 @@ fn tls_hello() -> Vec<u8> {
     bytes
 }
 
-/// Numbers that look random and are the same for the same seed (xorshift64*).
+/// A generator of pseudo-random numbers that depend only on the seed (xorshift64*).
 pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Random {
-        // Zero would stay zero, and small seeds would begin alike.
+        // A state of zero would stay zero, and small seeds would begin alike.
         Random(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
@@ -168,7 +167,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32
     }
 
-    /// One of the numbers below this.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }

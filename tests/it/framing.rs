@@ -1,4 +1,4 @@
-//! Lines and requests, however they are cut (1).
+//! Lines and requests at every cut of the input (section 1).
 
 use crate::support::Server;
 use std::io::Write;
@@ -37,8 +37,8 @@ fn request_is_read_across_any_cut() {
     let request = "\r\n\r\nPing \u{1F642}\r\0";
     for cut in 1..request.len() {
         let (first, second) = request.as_bytes().split_at(cut);
-        // The barrier of another client in between gives the server every
-        // occasion to have read the first piece alone.
+        // During the barrier of another client, the server has time to read the first piece
+        // alone.
         client.send_raw(first);
         server.connect().barrier();
         client.send_raw(second);
@@ -102,16 +102,16 @@ fn too_long_line_counts_as_the_line_it_replaces() {
     let server = Server::start(&[]);
     let mut client = server.log_in("alice");
     let long = "x".repeat(LINE + 1);
-    // As a status line it is answered at once, and the next is a status line.
+    // As a status line, it is answered at once. The next line is a status line again.
     client.send_raw(format!("{long}\r\n"));
     client.expect("400 Bad Request", "Line too long");
     client.barrier();
-    // As a header it is answered behind the body.
+    // As a header, it is answered after the body.
     client.send_raw(format!("\r\n{long}\r\n"));
     client.send_raw("Broadcast-message never\r\n");
     client.expect("400 Bad Request", "Line too long");
     client.barrier();
-    // As a body it is answered with the token of its header.
+    // As a body, it is answered with the token of its header.
     client.send(&long);
     client.expect("400 Bad Request", "Line too long");
     client.barrier();

@@ -1,4 +1,4 @@
-//! Where the server listens, and what the options of its sockets do.
+//! The addresses on which the server listens, and the options of its sockets.
 
 use crate::support::{Client, Server, skip};
 use rustix::net::sockopt;
@@ -13,12 +13,12 @@ use std::time::Duration;
 fn has_ipv6() -> bool {
     let has = TcpListener::bind("[::1]:0").is_ok();
     if !has {
-        skip("there is no IPv6 here");
+        skip("this machine has no IPv6");
     }
     has
 }
 
-/// A port that is free on all addresses.
+/// Returns a port that is free on all addresses.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("[::]:0").expect("a port");
     listener.local_addr().expect("an address").port()
@@ -28,11 +28,11 @@ fn connect(ip: &str, port: u16) -> Client {
     Client::connect(SocketAddr::new(ip.parse().expect("an address"), port))
 }
 
-/// Replaces /etc/hosts for the commands that it gives, until it is dropped.
+/// A file that replaces /etc/hosts for its commands. Dropping it removes the file.
 struct Hosts(PathBuf);
 
 impl Hosts {
-    /// The name both.test has ::1 and 127.0.0.1.
+    /// Writes a file in which the name both.test has ::1 and 127.0.0.1.
     fn new() -> Hosts {
         let name = format!("hosts-{}", std::process::id());
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -40,8 +40,10 @@ impl Hosts {
         Hosts(path)
     }
 
-    /// A command that becomes the server; `None` where it cannot be had, which takes root,
-    /// or a kernel that lets each user act as root.
+    /// Returns a command that becomes the server with this file as /etc/hosts.
+    ///
+    /// Returns `None` if the kernel refuses the mount namespace. It takes root, or a kernel
+    /// that lets each user act as root in a namespace.
     fn server(&self) -> Option<Command> {
         [["--mount"].as_slice(), &["--mount", "--map-root-user"]]
             .into_iter()
@@ -72,7 +74,7 @@ fn name_with_two_addresses_binds_both_or_fails() {
     }
     let hosts = Hosts::new();
     let (Some(command), Some(mut second)) = (hosts.server(), hosts.server()) else {
-        return skip("no namespace for mounts is to be had");
+        return skip("a mount namespace is not allowed");
     };
     let mut server = Server::start_by(command, &["-l", "both.test:0"], |_| {});
     let addresses = [server.next_address(), server.next_address()];
@@ -81,7 +83,7 @@ fn name_with_two_addresses_binds_both_or_fails() {
     for (n, address) in addresses.into_iter().enumerate() {
         Client::connect(address).set_name(&format!("user{n}"));
     }
-    // One of its two addresses is taken.
+    // One of the two addresses is taken.
     for address in addresses {
         let listen = format!("both.test:{}", address.port());
         let output = second
@@ -96,7 +98,7 @@ fn name_with_two_addresses_binds_both_or_fails() {
             stderr.starts_with(&begin) && stderr.lines().count() == 1,
             "{stderr}"
         );
-        second = hosts.server().expect("as before");
+        second = hosts.server().expect("a mount namespace");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The time there is for a first name (3).
+//! The login deadline (section 3).
 
 use crate::support::{Client, DEADLINE, Server, wait_for};
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 const UNAUTHORIZED: &str = "401 Unauthorized";
 
-/// Expects the last word for a client that was told to be quick, and the end.
+/// Expects the notice of the login deadline and the end.
 #[track_caller]
 fn expect_too_slow(client: &mut Client, seconds: u64) {
     let notice = format!("Too slow: set a name within {seconds} seconds");
@@ -33,9 +33,12 @@ fn single_bytes_do_not_extend_the_login_deadline() {
     thread::scope(|scope| {
         scope.spawn(move || {
             let begun = Instant::now();
-            // Ends with an error some time after the connection is closed.
+            // The write fails some time after the server has closed the connection.
             while std::io::Write::write_all(&mut writer, b"x").is_ok() {
-                assert!(begun.elapsed() < DEADLINE, "it is never closed");
+                assert!(
+                    begun.elapsed() < DEADLINE,
+                    "the server never closes the connection"
+                );
                 thread::sleep(Duration::from_millis(50));
             }
         });
@@ -65,7 +68,7 @@ fn rate_limit_does_not_extend_the_login_deadline() {
     let options = ["--rate", "1", "--burst", "1", "--login-timeout", "2"];
     let server = Server::start_with(&options, |_| {});
     let mut client = server.connect();
-    // A hundred seconds' worth, in one read.
+    // The rate allows these requests in a hundred seconds. One read can bring all of them.
     client.send_raw("\n\nPing\n".repeat(100));
     let rest = String::from_utf8(client.rest().expect("an end without a reset")).expect("UTF-8");
     let last = "401 Unauthorized\r\n\r\nToo slow: set a name within 2 seconds\r\n";
@@ -81,10 +84,10 @@ fn login_in_time_removes_the_deadline() {
     resumed.send_as(&token, "Set-name alice");
     resumed.expect_with(&token, "304 Not Modified", "You are already alice");
     resumed.token = token;
-    // Its notice is best effort: the answer to the name may still be in its writer's hands.
+    // The notice of the takeover is best effort: the writer thread may still be writing.
     alice.rest_or_reset();
     let mut bob = server.log_in("bob");
-    // It came after the others, so their time is up with its own.
+    // This client connects last. When its deadline has passed, the others' has too.
     expect_too_slow(&mut server.connect(), 2);
     resumed.barrier();
     bob.barrier();
@@ -110,7 +113,7 @@ fn connection_without_a_name_has_one_thread() {
     assert_eq!(server.proc_status("Threads"), before + 5);
     let alice = server.log_in("alice");
     assert_eq!(server.proc_status("Threads"), before + 7);
-    // A refused name keeps its thread for the next try.
+    // After a refused name, the writer thread stays for the next attempt.
     clients[0].ask("Set-name alice", "403 Forbidden", "alice is taken");
     assert_eq!(server.proc_status("Threads"), before + 8);
     clients[0].ask("Set-name alice", "403 Forbidden", "alice is taken");
@@ -128,7 +131,7 @@ fn connection_without_a_name_must_read_its_responses() {
     let mut writer = client.stream().try_clone().expect("a second handle");
     let ping = format!("\n\nPing {}\n", "x".repeat(8_000));
     thread::scope(|scope| {
-        // Until the server reads no more, and closes the connection.
+        // Writes until the server stops reading and closes the connection.
         scope.spawn(|| while std::io::Write::write_all(&mut writer, ping.as_bytes()).is_ok() {});
         server.expect_log_of("lost 127.0.0.1:", ": write timeout");
         client.rest_or_reset();
@@ -142,7 +145,7 @@ fn connection_without_a_name_ends_after_the_last_message() {
     client.ask("Quit", "200 OK", "Goodbye");
     let begun = Instant::now();
     client.expect_end();
-    // The client does not close its side. The server does not wait for it for long.
+    // The client does not close its side. The server waits for it at most a second.
     server.expect_log_of("disconnected ", ": last response 200 OK, Goodbye");
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
@@ -153,13 +156,13 @@ fn login_timeout_notice_survives_unread_input() {
     let server = Server::start_with(&options, |_| {});
     let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
     for client in &mut clients {
-        // Of which it reads some at once, and no more while the client waits for the rate.
+        // The server reads a part of it, and no more while the rate limit delays the client.
         client.send_raw("\n\nPing\n".repeat(9_000));
     }
     for client in &mut clients {
         let last = std::iter::repeat_with(|| client.next().data).find(|data| data != "Pong");
         assert_eq!(
-            last.expect("a last line"),
+            last.expect("a last message"),
             "Too slow: set a name within 1 seconds"
         );
         client.expect_end_and_no_reset();

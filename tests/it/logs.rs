@@ -1,4 +1,4 @@
-//! What is logged, and what is not.
+//! The log: its lines, its redaction, and a stderr that blocks or fails.
 
 use crate::support::{Client, Server, wait_for};
 use parking_lot::Mutex;
@@ -69,7 +69,7 @@ fn trace_log_is_escaped_and_has_no_tokens() {
     let token = alice.token.clone();
     alice.send_as(&token, &format!("Ping {token} приве́т"));
     alice.expect("200 OK", &format!("Pong {token} приве́т"));
-    // In the wrong line, and in another's mouth.
+    // The token is also redacted in the wrong line.
     alice.send_raw(format!("{token}\r\n"));
     alice.expect(
         "400 Bad Request",
@@ -125,7 +125,7 @@ fn only_addresses_go_to_stdout() {
     assert_eq!(server.rest_of_stdout(), "");
 }
 
-/// A server that logs each line of a request into a pipe, whose other end is given back.
+/// Starts a server that logs each request line into a pipe. Returns the reading end too.
 fn logging_into_a_pipe() -> (Server, PipeReader) {
     let (reader, writer) = io::pipe().expect("a pipe");
     let server = Server::start_with(&["--rate", "0"], |command| {
@@ -136,11 +136,10 @@ fn logging_into_a_pipe() -> (Server, PipeReader) {
     (server, reader)
 }
 
-/// Requests, each of which makes four lines of the log, a long one among them, that are
-/// enough to fill a pipe (64 KiB), and with it some of the server's queue (1,024 lines) ...
+/// Requests that fill the pipe (64 KiB) and a part of the log queue (1,024 lines). Each
+/// request makes four log lines, one of them long.
 const SOME: usize = 150;
-
-/// ... or all of it.
+/// Requests that fill the pipe and the whole log queue.
 const MANY: usize = 2_000;
 
 #[track_caller]
@@ -177,12 +176,12 @@ fn log_lines_that_stderr_did_not_accept_are_counted() {
                 log.lock().push(line.expect("UTF-8"));
             }
         });
-        // The count stands before the next line that there is room for.
+        // The count precedes the next line that fits into the queue.
         wait_for("the count", || {
             let mut client = server.connect();
             clients += 1;
             client.close_input();
-            // Or it might not even be accepted before the shutdown.
+            // Otherwise the shutdown may begin before this client is accepted.
             client.expect_end();
             log.lock().iter().any(|line| missing(line) > 0)
         });
@@ -193,12 +192,12 @@ fn log_lines_that_stderr_did_not_accept_are_counted() {
     let (gaps, lines): (Vec<&String>, Vec<&String>) =
         log.iter().partition(|line| missing(line) > 0);
     let missing: usize = gaps.into_iter().map(|line| missing(line)).sum();
-    // Each request makes four lines, and each client comes and leaves.
+    // Each request makes four lines. Each client makes two more: connected, disconnected.
     assert_eq!(lines.len() + missing, 4 * MANY + 2 * clients);
     assert!(missing > 1_000, "{missing}");
 }
 
-/// How many lines this one of the log stands for.
+/// Returns the number of missing lines that this log line reports.
 fn missing(line: &str) -> usize {
     let count = line
         .strip_prefix('(')

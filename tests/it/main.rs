@@ -1,6 +1,7 @@
-//! The server as its clients see it, and the client as its users do: each test starts
-//! the real binary on a free port and talks to it through real sockets. One file a
-//! topic; the numbers in comments are the sections of the protocol
+//! Integration tests: the server as its clients see it, and the client as its users see it.
+//!
+//! Each test starts the real binary on a free port and talks to it through real sockets. Each
+//! file has one topic. Section numbers in comments refer to the protocol
 //! (`src/protocol/mod.rs`).
 
 mod addresses;

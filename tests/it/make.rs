@@ -1,4 +1,4 @@
-//! The targets of the Makefile that take a chapter of the course.
+//! The Makefile targets that take a chapter of the course.
 
 use crate::support::has_tool;
 use std::fs;
@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-/// Runs a target with a `cargo` that only prints what it is asked for.
+/// Runs a target with a `cargo` that only prints its arguments.
 #[track_caller]
 fn make(target: &str, chapter: &str) -> Output {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("printing-cargo");
@@ -46,8 +46,11 @@ fn chapter_is_selected_by_name_or_number() {
             let output = make(target, chapter);
             let printed = String::from_utf8(output.stdout).expect("UTF-8");
             assert!(printed.ends_with(last), "{printed}");
-            let told = String::from_utf8(output.stderr).expect("UTF-8");
-            assert!(told.contains("building what is not built yet"), "{told}");
+            let message = String::from_utf8(output.stderr).expect("UTF-8");
+            assert!(
+                message.contains("building what is not built yet"),
+                "{message}"
+            );
         }
     }
 }
@@ -60,12 +63,12 @@ fn unknown_chapter_lists_all_chapters() {
     for target in ["experiment", "exercise"] {
         for chapter in ["", "11", "line"] {
             let output = make(target, chapter);
-            let told = String::from_utf8(output.stderr).expect("UTF-8");
+            let message = String::from_utf8(output.stderr).expect("UTF-8");
             assert!(!output.status.success() && output.stdout.is_empty());
             let expected = format!("CHAPTER={chapter}: expected a chapter");
-            assert!(told.starts_with(&expected), "{told}");
+            assert!(message.starts_with(&expected), "{message}");
             for listed in ["\n  1 lines\n", "\n  3 slow_reader\n", "\n  10 "] {
-                assert!(told.contains(listed), "{told}");
+                assert!(message.contains(listed), "{message}");
             }
         }
     }

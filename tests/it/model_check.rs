@@ -1,11 +1,11 @@
-//! The server against the model.
+//! Comparisons of the server with its model, for known seeds and for a fresh one.
 
 use std::env;
 use std::io::{self, Write};
 
 use crate::model;
 
-/// The seed that the environment asks for, alone, or else these.
+/// Returns the seed in `MODEL_SEED`, or these if it is not set.
 fn seeds(others: impl IntoIterator<Item = u64>) -> Vec<u64> {
     match env::var("MODEL_SEED") {
         Ok(seed) => vec![seed.parse().expect("a number")],
@@ -15,7 +15,7 @@ fn seeds(others: impl IntoIterator<Item = u64>) -> Vec<u64> {
 
 #[test]
 fn server_agrees_with_the_model_for_known_seeds() {
-    // The last one has a reset client whose line was no request: it uses no token.
+    // In the last seed, a client is reset whose line is not a request. It uses no token.
     for seed in seeds((1..=6).chain([617_034_880])) {
         eprintln!("seed {seed}: {:?}", model::run(seed));
     }
@@ -24,7 +24,7 @@ fn server_agrees_with_the_model_for_known_seeds() {
 #[test]
 fn server_agrees_with_the_model_for_a_fresh_seed() {
     for seed in seeds([model::fresh_seed()]) {
-        // Not by a macro, of which a test that passes would show nothing.
+        // The test harness hides the output of `eprintln!` if a test passes.
         let _ = writeln!(io::stderr(), "the model's fresh seed is {seed}");
         model::run(seed);
     }

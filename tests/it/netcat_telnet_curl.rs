@@ -1,14 +1,14 @@
-//! The real netcat, telnet and curl.
+//! Real netcat, telnet and curl as clients.
 
 use crate::support::{DEADLINE, Program, Server, has_tool, has_unread, output_of, wait_for};
 use rustix::process::Signal;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// A program that talks to the server, as a person with a terminal would use it.
+/// A program that talks to the server, used as at a terminal.
 struct Tool {
     program: Program,
-    /// What it has shown since the last that was expected.
+    /// The output after the last expected text.
     seen: Vec<u8>,
 }
 
@@ -27,7 +27,7 @@ impl Tool {
         Tool::start(Command::new("nc").args(["127.0.0.1", &port]))
     }
 
-    /// Telnet wants a terminal for Ctrl-C, which script(1) gives it.
+    /// Starts telnet in a pseudo-terminal of script(1), so that Ctrl-C works.
     #[track_caller]
     fn telnet(server: &Server) -> Tool {
         let telnet = format!("telnet 127.0.0.1 {}", server.address.port());
@@ -39,7 +39,7 @@ impl Tool {
         self.program.types(keys.as_bytes());
     }
 
-    /// Waits until this has appeared since the last time, and gives what was before it.
+    /// Waits for this text after the last expected one. Returns the output before it.
     #[track_caller]
     fn shows(&mut self, text: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
@@ -88,7 +88,7 @@ fn two_netcats_and_a_telnet_hold_a_conversation() {
     carol.shows("Delivered to bob");
     bob.shows("Incoming-message private carol только тебе\r\n");
 
-    // Ctrl-C in telnet, and on it goes.
+    // The conversation goes on after Ctrl-C in telnet.
     carol.types("\x03");
     server.expect_log("logged in as carol");
     carol.types("\n\nBroadcast-message still here\n");
@@ -145,7 +145,7 @@ fn killed_netcat_session_resumes_in_another_netcat() {
         "200 OK",
         "Delivered to dora",
     );
-    wait_for("the message to reach its machine", || {
+    wait_for("unread bytes at the client", || {
         has_unread(server.address.port())
     });
     dora.program.signal(Signal::KILL);

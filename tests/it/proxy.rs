@@ -1,4 +1,4 @@
-//! A network that can break.
+//! A proxy between client and server that can reset its connections.
 
 use crate::support::is_token;
 use rustix::net::sockopt::set_socket_linger;
@@ -9,64 +9,64 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What stands between the client and the server, and can break.
+/// A proxy between client and server that can reset its connections.
 pub(crate) struct Network {
     pub(crate) address: SocketAddr,
-    lines: Arc<Lines>,
+    shared: Arc<Shared>,
 }
 
-/// The connections of a network.
-struct Lines {
-    broken: AtomicBool,
-    /// The last that the server said that looks like a token.
+/// The state that all connections of a proxy share.
+struct Shared {
+    is_reset: AtomicBool,
+    /// The last word of the server that has the form of a token.
     token: Mutex<String>,
 }
 
 impl Network {
-    /// To this server, until the test ends.
+    /// Starts a proxy to this server. It runs until the test program ends.
     pub(crate) fn to(server: SocketAddr) -> Network {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let lines = Arc::new(Lines {
-            broken: AtomicBool::new(false),
+        let shared = Arc::new(Shared {
+            is_reset: AtomicBool::new(false),
             token: Mutex::default(),
         });
-        let shared = Arc::clone(&lines);
+        let of_thread = Arc::clone(&shared);
         thread::spawn(move || {
             for client in listener.incoming() {
                 let client = Arc::new(client.expect("a client"));
                 let server = Arc::new(TcpStream::connect(server).expect("the server"));
-                shared.broken.store(false, Ordering::SeqCst);
+                of_thread.is_reset.store(false, Ordering::SeqCst);
                 for (from, to) in [(&client, &server), (&server, &client)] {
                     let (from, to) = (Arc::clone(from), Arc::clone(to));
-                    let lines = Arc::clone(&shared);
-                    thread::spawn(move || lines.carry(&from, &to));
+                    let shared = Arc::clone(&of_thread);
+                    thread::spawn(move || shared.carry(&from, &to));
                 }
             }
         });
-        Network { address, lines }
+        Network { address, shared }
     }
 
-    /// Breaks all connections: both sides are sent a reset.
+    /// Resets all connections, at both ends.
     pub(crate) fn reset(&self) {
-        self.lines.broken.store(true, Ordering::SeqCst);
+        self.shared.is_reset.store(true, Ordering::SeqCst);
     }
 
-    /// The token that the server gave.
+    /// Returns the token that the server has sent.
     pub(crate) fn token(&self) -> String {
-        self.lines.token.lock().expect("no panic").clone()
+        self.shared.token.lock().expect("no panic").clone()
     }
 }
 
-impl Lines {
-    /// Carries bytes until one side ends, or all is broken.
+impl Shared {
+    /// Copies bytes in one direction until the sender ends or the proxy resets.
     fn carry(&self, mut from: &TcpStream, mut to: &TcpStream) {
-        // What resets a connection is that it is closed, for which nobody may be
-        // blocked in it.
+        // A timeout, because the reset needs a close, and no thread may be blocked in a read
+        // then.
         from.set_read_timeout(Some(Duration::from_millis(20)))
             .expect("an open socket");
         let mut buffer = [0; 4_096];
-        while !self.broken.load(Ordering::SeqCst) {
+        while !self.is_reset.load(Ordering::SeqCst) {
             match from.read(&mut buffer) {
                 Ok(0) => {
                     let _ = to.shutdown(Shutdown::Write);

@@ -48,7 +48,7 @@ impl Terminal {
             .args(["-q", "-e", "-f", "-c", in_a_terminal, "/dev/null"])
             .env("TERM", "xterm-256color")
             .env("SHELL", "/bin/sh")
-            .env("USER", "somebody")
+            .env("USER", "tester")
             .env_remove("NO_COLOR");
         prepare(&mut command);
         Terminal {

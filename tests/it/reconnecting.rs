@@ -1,9 +1,9 @@
-//! The allowance of an address: what clients gain by connecting again and again.
+//! The allowance of an address, which limits clients that connect again and again.
 
 use crate::support::{Client, Server};
 use std::time::{Duration, Instant};
 
-/// Logs in, sends this many pings more at once, and reads all responses.
+/// Logs in, sends this many pings in the same write, and reads all responses.
 fn log_in_and_ping(server: &Server, name: &str, pings: usize) -> Client {
     let mut client = server.connect();
     client.send_raw(format!(
@@ -28,8 +28,8 @@ fn reconnecting_client_is_held_to_ten_rates() {
         let mut client = log_in_and_ping(&server, &format!("user{n}"), 48);
         client.ask("Quit", "200 OK", "Goodbye");
     }
-    // The allowance is 512 requests, and then 1,000 a second. One more may be owed at the end.
-    // Nothing can be faster.
+    // The allowance is 512 requests, and then 1,000 a second. One request may be owed at the
+    // end. So the elapsed time has a lower limit.
     let requests = connections * 50 - 512 - 1;
     let least = Duration::from_millis(requests);
     assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
@@ -71,7 +71,7 @@ fn reconnects_are_counted_in_the_log_and_not_listed() {
     let begun = Instant::now();
     reconnect(&server);
     server.expect_log(NOT_LOGGED);
-    // A second or a part of it allows one more. Each has a line at its end too.
+    // Each begun second allows one more. Each connection has a line at its end too.
     let most = 1_000 + begun.elapsed().as_secs() as usize + 1;
     let (begins, ends) = (
         server.count_log("from 127.0.0.1:"),

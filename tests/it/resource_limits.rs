@@ -1,4 +1,4 @@
-//! Where the machine ends: descriptors, threads, memory maps.
+//! The limits of the system: descriptors, threads, memory maps.
 
 use crate::support::{Client, ExecutableCopy, Server, has_tool, server_threads, skip, wait_for};
 use rustix::process::{Resource, Rlimit, Signal, geteuid, getrlimit, prlimit};
@@ -10,13 +10,13 @@ use std::time::Duration;
 
 const FULL: &str = "The server is full";
 
-/// A server that a limit is set for.
+/// Starts a server under a limit of prlimit(1).
 #[track_caller]
 fn limited(limit: &str, program: &str, prepare: impl FnOnce(&mut Command)) -> Server {
     Server::start_limited(limit, program, &["--rate", "0"], prepare)
 }
 
-/// Connects and takes names until there is no room; who got one.
+/// Logs in clients until the server is full, and returns them.
 #[track_caller]
 fn fill(server: &Server) -> Vec<Client> {
     let mut clients = Vec::new();
@@ -33,15 +33,17 @@ fn fill(server: &Server) -> Vec<Client> {
     }
 }
 
-/// What holds wherever room ends: who comes is told, those who are there notice nothing,
-/// nothing is used up by waiting, the log is told once; and then there is room again.
+/// Checks a full server.
+///
+/// New clients get the refusal. Connected clients are served. The idle server uses no CPU time.
+/// The log has one line about refusals. After a client disconnects, another can log in.
 #[track_caller]
 fn check_full(server: &Server, mut clients: Vec<Client>) {
     for _ in 0..50 {
         server.expect_refusal(server.address, FULL);
     }
     check_idle(server);
-    let (first, others) = clients.split_first_mut().expect("some");
+    let (first, others) = clients.split_first_mut().expect("a client");
     let delivered = format!("Delivered to {}", others.len());
     first.ask("Broadcast-message still here", "200 OK", &delivered);
     for client in others {
@@ -51,7 +53,7 @@ fn check_full(server: &Server, mut clients: Vec<Client>) {
     assert_eq!(server.count_log("accept failed"), 0, "{}", server.log());
     for round in 0..5 {
         drop(clients.pop());
-        wait_for("room", || {
+        wait_for("room for a client", || {
             let mut client = server.connect();
             client.send(&format!("Set-name late{round}"));
             let answer = client.next();
@@ -66,8 +68,9 @@ fn check_full(server: &Server, mut clients: Vec<Client>) {
     }
 }
 
-/// A second of an idle server costs no time of the processor's; it is measured in ticks of
-/// ten milliseconds, and a loop without a pause would use up all that there is.
+/// Checks that the idle server uses almost no CPU time in a second.
+///
+/// The clock has ticks of ten milliseconds. A busy loop would use the whole second.
 #[track_caller]
 fn check_idle(server: &Server) {
     let before = server.cpu_time();
@@ -103,7 +106,9 @@ fn thread_limit_reduces_clients_and_refuses_others() {
     check_full(&server, clients);
 }
 
-/// A server with this limit, which counts all threads of a user. So its user has no others.
+/// Starts a server under a limit of threads.
+///
+/// The kernel counts all threads of a user. So the server gets a user without other threads.
 #[track_caller]
 fn with_few_threads(program: &ExecutableCopy, limit: u64, number: u32) -> Server {
     let user = 50_000 + (std::process::id() * 2 + number) % 10_000;
@@ -121,7 +126,7 @@ fn set_name_without_a_thread_is_refused_and_changes_nothing() {
         return skip("only root can start a server whose user has no other threads");
     }
     let program = ExecutableCopy::copy(env!("CARGO_BIN_EXE_chat-server"));
-    // Seven clients have two threads each. One is left for a reader.
+    // Seven clients have two threads each. One thread is left, for a reader.
     let server = with_few_threads(&program, server_threads() + 15, 1);
     let mut clients: Vec<Client> = (0..7).map(|n| server.log_in(&format!("user{n}"))).collect();
     let mut late = server.connect();
@@ -132,14 +137,14 @@ fn set_name_without_a_thread_is_refused_and_changes_nothing() {
     late.ask("Ping", "200 OK", "Pong");
     server.expect_log("starting its writer thread failed");
     assert_eq!(server.count_log("refused"), 1, "{}", server.log());
-    // A session that is there can still be used, but not be resumed.
+    // A client can still act for another session, but cannot resume it.
     let token = clients[0].token.clone();
     late.send_as(&token, "Broadcast-message from elsewhere");
     late.expect_with(&token, "200 OK", "Delivered to 6");
     late.send_as(&token, "Set-name user0");
     late.expect_with(&token, "403 Forbidden", FULL);
     drop(clients.pop());
-    wait_for("a thread", || {
+    wait_for("a free thread", || {
         late.send("Set-name late");
         let answer = late.next();
         late.token = answer.header;
@@ -167,14 +172,14 @@ fn memory_map_limit_reduces_the_logged_room() {
     assert!((20..1_000).contains(&in_use), "{line}");
 }
 
-/// The numbers of a line of the log behind its time and its thread.
+/// Returns the numbers of a log line, without its time and thread.
 fn numbers_of(line: &str) -> Vec<u64> {
     let text = line.split("room for ").nth(1).expect("the room");
     let words = text.split(|c: char| !c.is_ascii_digit());
     words.filter_map(|word| word.parse().ok()).collect()
 }
 
-/// Sets how many descriptors a running server may have; those that it has, it keeps.
+/// Limits the descriptors of a running server. It keeps the open ones.
 fn limit_descriptors(server: &Server, limit: Rlimit) {
     prlimit(Some(server.pid()), Resource::Nofile, limit).expect("a running process");
 }
@@ -189,7 +194,7 @@ fn failing_accept_backs_off_and_recovers() {
         ..ours
     };
     limit_descriptors(&server, no_more);
-    // The kernel takes it in, and nobody accepts it.
+    // The kernel completes these connections, and the server cannot accept them.
     let mut waiting: Vec<Client> = (0..3).map(|_| server.connect()).collect();
     for client in &mut waiting {
         client.send("Ping");
@@ -204,7 +209,7 @@ fn failing_accept_backs_off_and_recovers() {
     for client in &mut waiting {
         client.expect("200 OK", "Pong");
     }
-    // The shutdown does not wait for a pause to end, nor for a descriptor.
+    // The shutdown waits neither for the back-off nor for a descriptor.
     limit_descriptors(&server, no_more);
     server.signal(Signal::TERM);
     drop((alice, bob, waiting));

@@ -1,4 +1,4 @@
-//! Breaking, lingering, resuming, taking over (4).
+//! Lost connections, lingering sessions, resuming and taking over (section 4).
 
 use crate::support::{Client, Filled, Message, Server, missed_by, number_of, wait_for};
 use rustix::process::Signal;
@@ -10,30 +10,30 @@ use std::time::{Duration, Instant};
 
 const TAKEN_OVER: &str = "This session was resumed from another connection";
 
-/// A client whose token has stood in a header, so that its session outlives a break.
+/// Logs in a client and uses its token, so that its session lingers after a loss.
 #[track_caller]
-fn known(server: &Server, name: &str) -> Client {
+fn log_in_with_used_token(server: &Server, name: &str) -> Client {
     let mut client = server.log_in(name);
     client.use_token();
     client
 }
 
-/// Breaks a client's connection and waits until the server has seen it.
+/// Resets a client's connection and waits until its session lingers. Returns the token.
 #[track_caller]
-fn break_and_wait(server: &Server, client: Client, name: &str) -> String {
+fn reset_and_wait(server: &Server, client: Client, name: &str) -> String {
     let token = client.token.clone();
     client.reset();
     server.expect_log_of(&format!("lost {name} ("), "session lingers");
     token
 }
 
-/// Sends what resumes a session, and takes its token for one's own.
+/// Sends the request that resumes a session, and makes its token the client's own.
 fn send_resume(client: &mut Client, token: &str, name: &str) {
     client.token = token.to_owned();
     client.send_as(token, &format!("Set-name {name}"));
 }
 
-/// A new connection that resumes a session under the name it has.
+/// Connects and resumes a session under its present name.
 #[track_caller]
 fn resume(server: &Server, token: &str, name: &str) -> Client {
     let mut client = server.connect();
@@ -46,7 +46,7 @@ fn resume(server: &Server, token: &str, name: &str) -> Client {
 fn lingering_session_keeps_name_and_messages() {
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
-    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    let token = reset_and_wait(&server, log_in_with_used_token(&server, "alice"), "alice");
     server
         .connect()
         .ask("Set-name ALICE", "403 Forbidden", "ALICE is taken");
@@ -87,23 +87,23 @@ fn lost_session_ends_if_its_token_was_never_used() {
 fn token_use_by_another_connection_lets_session_linger() {
     let server = Server::start(&[]);
     let (alice, mut script) = (server.log_in("alice"), server.connect());
-    // An answer of 400 to it will do.
+    // A request with a token uses it, even if the response is 400.
     script.send_as(&alice.token, "");
     script.expect_with(&alice.token, "400 Bad Request", "Empty request");
-    let token = break_and_wait(&server, alice, "alice");
+    let token = reset_and_wait(&server, alice, "alice");
     resume(&server, &token, "alice").barrier();
 }
 
 #[test]
 fn quit_close_and_http_end_a_session_with_used_token() {
     let server = Server::start(&[]);
-    let mut quits = known(&server, "quits");
+    let mut quits = log_in_with_used_token(&server, "quits");
     quits.ask("Quit", "200 OK", "Goodbye");
     quits.expect_end();
-    let mut closes = known(&server, "closes");
+    let mut closes = log_in_with_used_token(&server, "closes");
     closes.close_input();
     closes.expect_end();
-    let mut http = known(&server, "http");
+    let mut http = log_in_with_used_token(&server, "http");
     http.send_raw("GET / HTTP/1.1\r\n");
     http.expect(
         "418 I'm a tea pocket",
@@ -119,7 +119,7 @@ fn quit_close_and_http_end_a_session_with_used_token() {
 #[test]
 fn twenty_bad_requests_end_a_session_with_used_token() {
     let server = Server::start(&[]);
-    let mut client = known(&server, "alice");
+    let mut client = log_in_with_used_token(&server, "alice");
     client.send_raw("x\n".repeat(20));
     for _ in 0..20 {
         assert_eq!(client.next().status, "400 Bad Request");
@@ -132,7 +132,7 @@ fn twenty_bad_requests_end_a_session_with_used_token() {
 fn token_acts_for_a_lingering_session() {
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
-    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    let token = reset_and_wait(&server, log_in_with_used_token(&server, "alice"), "alice");
     let mut script = server.connect();
     script.send_as(&token, "Private-message bob hi");
     script.expect_with(&token, "200 OK", "Delivered to bob");
@@ -148,23 +148,26 @@ fn evicted_client_does_not_delay_shutdown() {
         let mut server = Server::start(&[]);
         let mut old = server.log_in("alice");
         let _new = resume(&server, &old.token, "alice");
-        // Its side stays open.
+        // The client keeps its side open.
         while old.next_or_end().is_some() {}
         let begun = Instant::now();
         server.signal(Signal::TERM);
         assert_eq!(server.expect_exit().code(), Some(0));
         begun.elapsed()
     };
-    // The best of a few, because a busy machine may be slow.
-    let fastest = (0..5).map(|_| shutdown()).min().expect("some");
+    // The fastest of five runs, because a busy machine may be slow.
+    let fastest = (0..5).map(|_| shutdown()).min().expect("a run");
     assert!(fastest < Duration::from_millis(900), "{fastest:?}");
 }
 
 #[test]
 fn session_can_be_resumed_on_a_full_server() {
     let server = Server::start(&["--max-clients", "2"]);
-    let (mut bob, alice) = (server.log_in("bob"), known(&server, "alice"));
-    let token = break_and_wait(&server, alice, "alice");
+    let (mut bob, alice) = (
+        server.log_in("bob"),
+        log_in_with_used_token(&server, "alice"),
+    );
+    let token = reset_and_wait(&server, alice, "alice");
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
     resume(&server, &token, "alice").expect_delivery("private", "bob", "hi");
 }
@@ -183,30 +186,30 @@ fn client_that_closes_during_deliveries_is_not_lost() {
         });
         for n in 0..100 {
             let name = format!("user{n}");
-            let mut client = known_amid_deliveries(&server, &name);
-            // All is read, then closed: that is no reset, but the next write to it
-            // is answered with one.
+            let mut client = log_in_amid_deliveries(&server, &name);
+            // The client has read everything, so its close sends no reset. The server's next
+            // write is answered with a reset.
             client.read_available();
             drop(client);
         }
         stop.store(true, Ordering::Relaxed);
     });
     let count = |what| server.log().matches(what).count();
-    wait_for("all to be gone", || {
+    wait_for("the end of all connections", || {
         count("disconnected user") + count("lost user") == 100
     });
-    // One that had something unread when it closed was reset by its own kernel.
-    let broken = count("lost user");
-    assert!(broken < 50, "{broken} of 100");
+    // A client with unread input at its close is reset by its own kernel.
+    let lost = count("lost user");
+    assert!(lost < 50, "{lost} of 100");
 }
 
-/// As [`known`], where deliveries may stand between the answers.
+/// Does the same as [`log_in_with_used_token`], but skips deliveries before the response.
 #[track_caller]
-fn known_amid_deliveries(server: &Server, name: &str) -> Client {
+fn log_in_amid_deliveries(server: &Server, name: &str) -> Client {
     let mut client = server.log_in(name);
     let token = client.token.clone();
-    client.send_as(&token, "Ping known");
-    while client.next().data != "Pong known" {}
+    client.send_as(&token, "Ping used");
+    while client.next().data != "Pong used" {}
     client
 }
 
@@ -214,10 +217,10 @@ fn known_amid_deliveries(server: &Server, name: &str) -> Client {
 fn session_lingers_for_the_linger_time() {
     let server = Server::start(&["--linger", "1"]);
     let lingered = |name: &str| {
-        let token = break_and_wait(&server, known(&server, name), name);
+        let token = reset_and_wait(&server, log_in_with_used_token(&server, name), name);
         let since = Instant::now();
         let mut next = server.connect();
-        wait_for("the name to be free", || {
+        wait_for("the free name", || {
             next.send(&format!("Set-name {name}"));
             let message = next.next();
             next.token = message.header;
@@ -229,8 +232,8 @@ fn session_lingers_for_the_linger_time() {
         server.expect_log(&format!("expired lingering session of {name}"));
         lingered
     };
-    // The break was seen a little before; and a busy machine may be late, but not
-    // every time.
+    // The server has seen the loss a little earlier than the test. A busy machine may be late,
+    // but not every time.
     let times = ["alice", "bob", "carol"].map(lingered);
     assert!(
         times.iter().all(|time| *time > Duration::from_millis(900)),
@@ -246,7 +249,7 @@ fn session_lingers_for_the_linger_time() {
 fn lingering_sessions_expire_one_after_the_other() {
     let server = Server::start(&["--linger", "1"]);
     for name in ["one", "two", "three"] {
-        break_and_wait(&server, known(&server, name), name);
+        reset_and_wait(&server, log_in_with_used_token(&server, name), name);
     }
     for name in ["one", "two", "three"] {
         server.expect_log(&format!("expired lingering session of {name}"));
@@ -259,7 +262,7 @@ fn lingering_sessions_expire_one_after_the_other() {
 #[test]
 fn linger_zero_ends_lost_sessions_at_once() {
     let server = Server::start(&["--linger", "0"]);
-    known(&server, "alice").reset();
+    log_in_with_used_token(&server, "alice").reset();
     server.expect_log_of("lost alice (", "session ended");
     server.log_in("alice");
 }
@@ -268,12 +271,12 @@ fn linger_zero_ends_lost_sessions_at_once() {
 fn resuming_with_another_name_renames_or_changes_nothing() {
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
-    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    let token = reset_and_wait(&server, log_in_with_used_token(&server, "alice"), "alice");
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
     let mut client = server.connect();
     client.send_as(&token, "Set-name BOB");
     client.expect_with(&token, "403 Forbidden", "BOB is taken");
-    // It has no session yet, and the other is as it was.
+    // The connection has no session yet, and the lingering session is unchanged.
     client.ask("List-names", "401 Unauthorized", "Set a name first");
     bob.ask("List-names", "200 OK", "2 online: alice bob");
     send_resume(&mut client, &token, "Alice2");
@@ -286,22 +289,22 @@ fn resuming_with_another_name_renames_or_changes_nothing() {
 #[test]
 fn renamed_session_resumes_under_its_new_name() {
     let server = Server::start(&[]);
-    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    let token = reset_and_wait(&server, log_in_with_used_token(&server, "alice"), "alice");
     let mut script = server.connect();
     let mut alice = resume(&server, &token, "alice");
     alice.ask("Set-name carol", "200 OK", "You are carol");
     script.send_as(&token, "List-names");
     script.expect_with(&token, "200 OK", "1 online: carol");
-    let token = break_and_wait(&server, alice, "carol");
+    let token = reset_and_wait(&server, alice, "carol");
     resume(&server, &token, "carol").barrier();
     server.log_in("alice");
 }
 
-/// Expects a connection to close whose session was taken over, and says whether it was
-/// told: that is best effort, and fails where its writer is at the socket just then.
+/// Expects the end of a connection whose session was taken over. Returns whether it got the
+/// notice, which is best effort: it is left out while the writer thread is writing.
 #[track_caller]
 fn expect_taken_over(old: &mut Client) -> bool {
-    let is_told = match old.next_or_end() {
+    let has_notice = match old.next_or_end() {
         Some(message) => {
             assert_eq!(
                 (&*message.status, &*message.data),
@@ -313,7 +316,7 @@ fn expect_taken_over(old: &mut Client) -> bool {
         None => false,
     };
     old.expect_end();
-    is_told
+    has_notice
 }
 
 #[test]
@@ -321,7 +324,7 @@ fn takeover_notifies_and_closes_the_old_connection() {
     let server = Server::start(&[]);
     let (mut old, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let mut new = resume(&server, &old.token, "alice");
-    let mut is_told = expect_taken_over(&mut old);
+    let mut has_notice = expect_taken_over(&mut old);
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
     new.expect_delivery("private", "bob", "hi");
     drop(old);
@@ -329,16 +332,16 @@ fn takeover_notifies_and_closes_the_old_connection() {
         "disconnected alice (",
         ": session resumed from another connection",
     );
-    // The old one's leaving has ended nothing.
+    // The end of the old connection has not ended the session.
     new.barrier();
     bob.ask("List-names", "200 OK", "2 online: alice bob");
     for _ in 0..20 {
         let newer = resume(&server, &new.token, "alice");
-        is_told |= expect_taken_over(&mut new);
+        has_notice |= expect_taken_over(&mut new);
         new = newer;
         new.barrier();
     }
-    assert!(is_told, "of twenty-one none was told");
+    assert!(has_notice, "none of 21 connections got the notice");
     new.ask("Quit", "200 OK", "Goodbye");
     new.expect_end();
     bob.ask("List-names", "200 OK", "1 online: bob");
@@ -347,8 +350,11 @@ fn takeover_notifies_and_closes_the_old_connection() {
 #[test]
 fn requests_before_and_after_a_resumption_are_answered_in_order() {
     let server = Server::start(&[]);
-    let (old, mut bob) = (known(&server, "alice"), server.log_in("bob"));
-    let token = break_and_wait(&server, old, "alice");
+    let (old, mut bob) = (
+        log_in_with_used_token(&server, "alice"),
+        server.log_in("bob"),
+    );
+    let token = reset_and_wait(&server, old, "alice");
     bob.ask("Private-message alice hi", "200 OK", "Delivered to alice");
     let mut new = server.connect();
     new.send_raw(format!(
@@ -362,8 +368,8 @@ fn requests_before_and_after_a_resumption_are_answered_in_order() {
     new.expect("200 OK", "Pong 3");
 }
 
-/// The numbers that one sender's messages begin with, and how many were missed, up to
-/// the answer to a ping.
+/// Reads deliveries up to the response to a ping. Returns the numbers of their texts and the
+/// sum of the missed messages.
 fn numbers(client: &mut Client) -> (Vec<usize>, usize) {
     let (mut numbers, mut missed) = (Vec::new(), 0);
     client.send("Ping end");
@@ -383,25 +389,25 @@ fn numbers(client: &mut Client) -> (Vec<usize>, usize) {
 fn takeover_of_a_blocked_connection_loses_nothing_unwritten() {
     let server = Server::start(&["--queue", "1048576"]);
     let (mut old, mut bob) = (server.log_in("alice"), server.log_in("bob"));
-    let Filled { taken, refused } = bob.fill_queue("alice");
-    // In its place at once, though it has taken nothing for a while.
+    let Filled { queued, refused } = bob.fill_queue("alice");
+    // The takeover is immediate, although the old connection is blocked.
     let mut new = resume(&server, &old.token, "alice");
     let (second, missed) = numbers(&mut new);
-    // What the old one's kernel had taken, it can still read: all before the rest,
-    // and a part of the next one, which comes again whole.
+    // The old client can still read the bytes that the kernel had accepted: whole messages,
+    // and perhaps a part of the next one, which is sent again to the new client.
     let first = old.rest_or_reset();
-    check_parts(&first, &second, missed, &taken, refused);
+    check_parts(&first, &second, missed, &queued, refused);
 }
 
-/// Checks that two connections of one session have together received what was taken,
-/// once and in order, and been told how much was not.
+/// Checks that two connections of one session together have received the queued messages,
+/// once and in order, and the number of the refused ones.
 #[track_caller]
-fn check_parts(first: &str, second: &[usize], missed: usize, taken: &[usize], refused: usize) {
+fn check_parts(first: &str, second: &[usize], missed: usize, queued: &[usize], refused: usize) {
     let (mut all, mut told) = (Vec::new(), missed);
     let lines: Vec<&str> = first.split_inclusive("\r\n").collect();
     let (messages, _) = lines.as_chunks::<3>();
     for [_, _, data] in messages {
-        // The last may have come in part.
+        // The last message may be a part.
         let Some(data) = data.strip_suffix("\r\n") else {
             continue;
         };
@@ -412,30 +418,30 @@ fn check_parts(first: &str, second: &[usize], missed: usize, taken: &[usize], re
         }
     }
     all.extend(second);
-    assert_eq!((&all[..], told), (taken, refused));
+    assert_eq!((&all[..], told), (queued, refused));
 }
 
 #[test]
 fn unwritten_responses_are_dropped_at_takeover() {
     let server = Server::start(&["--queue", "1048576", "-vv"]);
     let (mut old, mut bob) = (server.log_in("alice"), server.log_in("bob"));
-    let Filled { taken, .. } = bob.fill_queue("alice");
-    // These stand behind what it does not read.
+    let Filled { queued, .. } = bob.fill_queue("alice");
+    // The responses are queued behind the unread deliveries.
     for n in 0..20 {
         old.send(&format!("Ping never {n}"));
     }
     server.expect_log("> Ping never 19");
     let mut new = resume(&server, &old.token, "alice");
-    // It fails on anything but deliveries, the gap and the answer to its own ping.
+    // `numbers` fails on a response to another ping.
     let (numbers, _) = numbers(&mut new);
-    assert_eq!(numbers.last(), taken.last());
+    assert_eq!(numbers.last(), queued.last());
 }
 
 #[test]
 fn takeover_of_a_rate_limited_connection_is_immediate() {
     let server = Server::start_with(&["--rate", "1", "--burst", "2"], |_| {});
     let mut old = server.log_in("alice");
-    // A minute's worth of requests.
+    // The rate allows these requests in a minute.
     old.send_raw("\n\nPing\n".repeat(60));
     old.expect("200 OK", "Pong");
     let begun = Instant::now();
@@ -452,7 +458,10 @@ fn takeover_of_a_rate_limited_connection_is_immediate() {
 fn reset_in_a_backlog_loses_only_bytes_in_kernel_buffers() {
     const MESSAGES: usize = 1_500;
     let server = Server::start(&["--queue", "4194304"]);
-    let (mut alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
+    let (mut alice, mut bob) = (
+        log_in_with_used_token(&server, "alice"),
+        server.log_in("bob"),
+    );
     let filling = "x".repeat(1_000);
     for n in 0..MESSAGES {
         bob.ask(
@@ -465,33 +474,37 @@ fn reset_in_a_backlog_loses_only_bytes_in_kernel_buffers() {
     for _ in 0..100 {
         first.push(number_of(&alice.next().data));
     }
-    let token = break_and_wait(&server, alice, "alice");
+    let token = reset_and_wait(&server, alice, "alice");
     let mut alice = resume(&server, &token, "alice");
     let (second, missed) = numbers(&mut alice);
     assert_eq!(missed, 0);
     assert_eq!(first, (0..100).collect::<Vec<_>>());
     let begin = second[0];
     assert_eq!(second, (begin..MESSAGES).collect::<Vec<_>>());
-    // Send buffer and receive buffer, of some hundred KiB each.
+    // The lost messages were in the send buffer and the receive buffer, of some hundred KiB
+    // each.
     assert!((100..1_000).contains(&begin), "{begin}");
 }
 
 #[test]
 fn missed_messages_are_reported_on_resuming() {
     let server = Server::start(&["--queue", "16384"]);
-    let (alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
-    let token = break_and_wait(&server, alice, "alice");
-    let Filled { taken, refused } = bob.fill_queue("alice");
+    let (alice, mut bob) = (
+        log_in_with_used_token(&server, "alice"),
+        server.log_in("bob"),
+    );
+    let token = reset_and_wait(&server, alice, "alice");
+    let Filled { queued, refused } = bob.fill_queue("alice");
     let broadcast = format!("Broadcast-message {}", "x".repeat(1_900));
     bob.ask(&broadcast, "200 OK", "Delivered to 0");
     let mut alice = resume(&server, &token, "alice");
-    assert_eq!(numbers(&mut alice), (taken, refused + 1));
+    assert_eq!(numbers(&mut alice), (queued, refused + 1));
 }
 
 #[test]
 fn quit_with_token_ends_a_lingering_session() {
     let server = Server::start(&[]);
-    let token = break_and_wait(&server, known(&server, "alice"), "alice");
+    let token = reset_and_wait(&server, log_in_with_used_token(&server, "alice"), "alice");
     let mut script = server.connect();
     script.send_as(&token, "Quit");
     script.expect_with(&token, "200 OK", "Goodbye");
@@ -502,16 +515,17 @@ fn quit_with_token_ends_a_lingering_session() {
 #[test]
 fn longest_lingering_session_is_evicted_on_a_full_server() {
     let server = Server::start(&["--max-clients", "3"]);
-    let [one, two, three] = ["one", "two", "three"].map(|name| known(&server, name));
-    let one = break_and_wait(&server, one, "one");
-    let two = break_and_wait(&server, two, "two");
-    // Room is needed for one more client, and the first gives way.
+    let [one, two, three] =
+        ["one", "two", "three"].map(|name| log_in_with_used_token(&server, name));
+    let one = reset_and_wait(&server, one, "one");
+    let two = reset_and_wait(&server, two, "two");
+    // The server needs room for one more client, so it evicts the first session.
     let mut newcomer = server.log_in("newcomer");
     newcomer.ask("List-names", "200 OK", "3 online: newcomer three two");
     server.expect_log("evicted lingering session of one to make room");
     newcomer.send_as(&one, "Ping");
     newcomer.expect_with("", "401 Unauthorized", "Unknown token");
-    // And the second; then there is nobody left to give way.
+    // Another client evicts the second session. Then no lingering session is left.
     let _another = server.log_in("another");
     newcomer.send_as(&two, "Ping");
     newcomer.expect_with("", "401 Unauthorized", "Unknown token");
@@ -525,7 +539,10 @@ fn longest_lingering_session_is_evicted_on_a_full_server() {
 fn resumption_ends_the_execution_for_a_reset_client() {
     let options = ["--rate", "2", "--burst", "3"];
     let server = Server::start_with(&options, |_| {});
-    let (alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
+    let (alice, mut bob) = (
+        log_in_with_used_token(&server, "alice"),
+        server.log_in("bob"),
+    );
     let token = alice.token.clone();
     let mut sender = alice;
     let message = |n| format!("\n\nBroadcast-message {n}\n");
@@ -536,7 +553,7 @@ fn resumption_ends_the_execution_for_a_reset_client() {
     send_resume(&mut alice, &token, "alice");
     alice.expect_with(&token, "304 Not Modified", "You are already alice");
     alice.token = token;
-    // The old connection waits for the rate, and then executes nothing more.
+    // The old connection waits for the rate limit, and then executes nothing more.
     server.expect_log(" alice (127.0.0.1:");
     alice.ask("Broadcast-message new", "200 OK", "Delivered to 1");
     while bob.next().data != "Incoming-message broadcast alice new" {}
@@ -547,12 +564,15 @@ fn resumption_ends_the_execution_for_a_reset_client() {
 #[test]
 fn stalled_client_is_lost_at_write_timeout_and_can_resume() {
     let server = Server::start(&["--queue", "1048576", "--write-timeout", "1"]);
-    let (mut alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
-    let Filled { taken, refused } = bob.fill_queue("alice");
+    let (mut alice, mut bob) = (
+        log_in_with_used_token(&server, "alice"),
+        server.log_in("bob"),
+    );
+    let Filled { queued, refused } = bob.fill_queue("alice");
     server.expect_log_of("lost alice (", "session lingers: write timeout");
     let mut new = resume(&server, &alice.token, "alice");
     let (second, missed) = numbers(&mut new);
-    check_parts(&alice.rest_or_reset(), &second, missed, &taken, refused);
+    check_parts(&alice.rest_or_reset(), &second, missed, &queued, refused);
 }
 
 #[test]
@@ -562,15 +582,15 @@ fn trickling_reader_is_lost_at_the_write_timeout() {
     let filling = "x".repeat(1_900);
     let message = |n| format!("\n\nPrivate-message alice {n} {filling}\n");
     bob.send_raw((0..1_000).map(message).collect::<String>());
-    // A message now and then, so that the kernel always takes some of a batch, until
-    // the server has had enough.
+    // The client reads a message every 20 ms. So the kernel always accepts a part of a batch,
+    // until the write timeout ends the connection.
     let mut received = 0;
     while server.count_log_of("lost alice (", "session ended: write timeout") == 0 {
         alice.expect_delivery("private", "bob", &format!("{received} {filling}"));
         received += 1;
         thread::sleep(Duration::from_millis(20));
     }
-    // Best effort, but this much is promised: it stands inside no message.
+    // The notice is best effort, but it never stands within a message.
     let rest = alice.rest_or_reset();
     for message in rest.split_inclusive("\r\n").collect::<Vec<_>>().chunks(3) {
         let said = message.join("");
@@ -586,7 +606,10 @@ fn concurrent_resumes_leave_one_owner_and_lose_nothing() {
     const RACERS: usize = 16;
     let server = Server::start(&["--queue", "4194304"]);
     for round in 0..20 {
-        let (alice, mut bob) = (known(&server, "alice"), server.log_in("bob"));
+        let (alice, mut bob) = (
+            log_in_with_used_token(&server, "alice"),
+            server.log_in("bob"),
+        );
         let token = alice.token.clone();
         let begun = Barrier::new(RACERS + 1);
         let mut results: Vec<(Client, Vec<usize>, bool)> = thread::scope(|scope| {
@@ -596,8 +619,8 @@ fn concurrent_resumes_leave_one_owner_and_lose_nothing() {
                         let mut racer = server.connect();
                         begun.wait();
                         send_resume(&mut racer, &token, "alice");
-                        // One that is taken over from in the middle of its answer is
-                        // closed without it.
+                        // A racer that is evicted during the write of its response is closed
+                        // without it.
                         let (numbers, is_last) = match racer.next_or_end() {
                             Some(message) => {
                                 assert_eq!(message.data, "You are already alice");
@@ -617,8 +640,8 @@ fn concurrent_resumes_leave_one_owner_and_lose_nothing() {
                     "Delivered to alice",
                 );
             }
-            // Once everyone has had the session, the last one has it for good.
-            wait_for("everyone's turn", || {
+            // After all racers have resumed the session, the last racer keeps it.
+            wait_for("all resumptions", || {
                 server.log().matches("resumed session of alice").count() == RACERS * (round + 1)
             });
             bob.ask("Private-message alice 50", "200 OK", "Delivered to alice");
@@ -628,7 +651,7 @@ fn concurrent_resumes_leave_one_owner_and_lose_nothing() {
                 .collect()
         });
         assert_eq!(results.iter().filter(|(.., is_last)| *is_last).count(), 1);
-        // Nobody broke, so all that the kernels had taken has been read.
+        // No connection was lost, so all bytes in the kernels' buffers have been read.
         let mut all: Vec<usize> = results
             .iter()
             .flat_map(|(_, numbers, _)| numbers)
@@ -641,7 +664,7 @@ fn concurrent_resumes_leave_one_owner_and_lose_nothing() {
         let winner = results
             .iter_mut()
             .find(|(.., is_last)| *is_last)
-            .expect("one");
+            .expect("an owner");
         winner.0.ask("Quit", "200 OK", "Goodbye");
         winner.0.expect_end();
         bob.ask("Quit", "200 OK", "Goodbye");
@@ -649,8 +672,9 @@ fn concurrent_resumes_leave_one_owner_and_lose_nothing() {
     }
 }
 
-/// Reads deliveries, which are in order, until the session is another's (false) or
-/// the last of them has come (true).
+/// Reads deliveries, which must be in order, until a takeover or the last delivery.
+///
+/// Returns their numbers, and whether the last delivery has arrived.
 fn race(racer: &mut Client) -> (Vec<usize>, bool) {
     let mut numbers = Vec::new();
     while numbers.last() != Some(&50) {
@@ -672,7 +696,7 @@ fn race(racer: &mut Client) -> (Vec<usize>, bool) {
 #[test]
 fn resets_under_load_lose_only_bytes_in_kernel_buffers() {
     let server = Server::start(&["--queue", "67108864"]);
-    let alice = known(&server, "alice");
+    let alice = log_in_with_used_token(&server, "alice");
     let baseline = (server.proc_status("Threads"), server.descriptors());
     let token = alice.token.clone();
     let stop = AtomicBool::new(false);
@@ -711,9 +735,9 @@ fn resets_under_load_lose_only_bytes_in_kernel_buffers() {
                     text => {
                         let number: usize = text.parse().expect("a number");
                         let next = next_of.entry(sender.clone()).or_insert(0);
-                        // A gap is only where the connection was broken.
+                        // A gap is only allowed at the reset.
                         if first_of.insert(sender, ()).is_none() {
-                            assert!(number >= *next, "{number} again");
+                            assert!(number >= *next, "message {number} arrived twice");
                         } else {
                             assert_eq!(number, *next);
                         }
@@ -723,10 +747,10 @@ fn resets_under_load_lose_only_bytes_in_kernel_buffers() {
                 count += 1;
             }
             if !is_last {
-                // Half of them without the server having seen the break before.
+                // In half of the rounds, resume before the server has seen the reset.
                 alice.reset();
                 if round % 2 == 0 {
-                    wait_for("the break", || {
+                    wait_for("the loss", || {
                         server.count_log_of("lost alice (", "session lingers") > round / 2
                     });
                 }

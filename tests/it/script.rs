@@ -1,4 +1,4 @@
-//! The client in pipes.
+//! The client in pipes: sending scripts and listeners.
 
 use crate::proxy::Network;
 use crate::support::{self, Client, Server, has_tool, has_unread, output_of, status_of, wait_for};
@@ -9,12 +9,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-/// The client with its input and output in pipes.
+/// A client process whose input and output are pipes.
 struct Script {
     child: Child,
 }
 
-/// How it ended.
+/// The result of a client process.
 #[derive(Debug)]
 struct Ended {
     code: Option<i32>,
@@ -29,7 +29,7 @@ impl Script {
             .args(arguments)
             .arg(address.to_string())
             .env("TZ", "UTC-2")
-            .env("USER", "somebody")
+            .env("USER", "tester")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -38,7 +38,7 @@ impl Script {
         Script { child }
     }
 
-    /// With this for its input.
+    /// Runs a client with this input until it ends.
     #[track_caller]
     fn run(address: SocketAddr, arguments: &[&str], input: impl AsRef<[u8]>) -> Ended {
         let mut script = Script::start(address, arguments);
@@ -62,7 +62,7 @@ impl Script {
         support::signal(self.child.id(), signal);
     }
 
-    /// Waits for it to end. Its input need not.
+    /// Waits until the process ends. Its input may stay open.
     #[track_caller]
     fn ends(mut self) -> Ended {
         let errors = self.child.stderr.take().map(text_of_pipe);
@@ -79,7 +79,7 @@ impl Script {
     }
 }
 
-/// Reads a pipe to its end.
+/// Reads a pipe to its end, on another thread.
 fn text_of_pipe(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut text = String::new();
@@ -98,8 +98,8 @@ impl Ended {
     }
 }
 
-/// A server that gives a name and then these bytes, and nothing more.
-fn server_that_says(bytes: &'static str) -> SocketAddr {
+/// Starts a server that sends these bytes to its first client, then half-closes.
+fn server_that_sends(bytes: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
@@ -123,7 +123,7 @@ fn each_input_line_is_a_broadcast() {
         alice.expect_delivery("broadcast", "bot", line);
     }
     Script::run(server.address, &[], "without a name\n").expect(0, "");
-    alice.expect_delivery("broadcast", "somebody", "without a name");
+    alice.expect_delivery("broadcast", "tester", "without a name");
     alice.barrier();
     Script::run(server.address, &["-n", "bot"], "").expect(0, "");
     alice.barrier();
@@ -224,7 +224,7 @@ fn listener_prints_each_message_and_ends_at_sigint() {
         "Delivered to logger",
     );
     for expected in ["broadcast\talice\ta b  c\n", "private\talice\tпривет\n"] {
-        // Line by line, or this would wait for ever.
+        // The client must flush each line. Otherwise this read would wait for ever.
         let line = next_line();
         let (time, rest) = line.split_once('\t').expect("four fields");
         assert_eq!(rest, expected);
@@ -237,7 +237,7 @@ fn listener_prints_each_message_and_ends_at_sigint() {
     }
     script.signal(Signal::INT);
     script.ends().expect(0, "");
-    wait_for("its name to be free", || {
+    wait_for("the free name", || {
         alice.send("List-names");
         alice.next().data == "1 online: alice"
     });
@@ -262,9 +262,9 @@ fn listener_ends_with_the_server_or_its_pipe_reader() {
         .spawn();
     let mut shell = shell.expect("a shell");
     server.expect_log("logged in as logger");
-    // The first line ends head; the next that is written finds nobody.
+    // The first line ends head. The next write of the listener fails.
     let errors = shell.stderr.take().map(text_of_pipe).expect("a pipe");
-    wait_for("the listener to leave", || {
+    wait_for("the end of the listener", || {
         alice.send("Broadcast-message again");
         alice.next().data == "Delivered to 0"
     });
@@ -287,50 +287,50 @@ fn listener_ends_with_the_server_or_its_pipe_reader() {
 
 #[test]
 fn failed_or_lost_connection_exits_with_1() {
-    // A port that is in use, so nobody else can take it, and where nobody listens.
+    // This port is in use, so no process can listen on it.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let listening = listener.local_addr().expect("an address");
     let connected = TcpStream::connect(listening).expect("a listener");
-    let nobody = connected.local_addr().expect("an address");
-    let refused = format!("chat-client: cannot talk to {nobody}: Connection refused\n");
-    Script::run(nobody, &["-n", "bot"], "one\n").expect(1, &refused);
-    Script::run(nobody, &["-n", "bot", "--listen"], "").expect(1, &refused);
+    let unused = connected.local_addr().expect("an address");
+    let refused = format!("chat-client: cannot talk to {unused}: Connection refused\n");
+    Script::run(unused, &["-n", "bot"], "one\n").expect(1, &refused);
+    Script::run(unused, &["-n", "bot", "--listen"], "").expect(1, &refused);
 
-    let web = server_that_says("HTTP/1.1 400 Bad Request\r\n\r\nwhat?\r\n\r\n");
+    let web = server_that_sends("HTTP/1.1 400 Bad Request\r\n\r\nwhat?\r\n\r\n");
     let problem = "what answers there does not speak CP/0.0.0";
     let problem = format!("chat-client: cannot talk to {web}: {problem}\n");
     Script::run(web, &["-n", "bot"], "one\n").expect(1, &problem);
 
-    let full = server_that_says("403 Forbidden\r\n\r\nThe server is full\r\n");
+    let full = server_that_sends("403 Forbidden\r\n\r\nThe server is full\r\n");
     let problem = format!("chat-client: cannot talk to {full}: The server is full\n");
     Script::run(full, &["-n", "bot"], "one\n").expect(1, &problem);
 
-    let failing = server_that_says("500 Internal Server Error\r\n\r\nThe server failed\r\n");
+    let failing = server_that_sends("500 Internal Server Error\r\n\r\nThe server failed\r\n");
     let problem = format!("chat-client: cannot talk to {failing}: The server failed\n");
     Script::run(failing, &["-n", "bot"], "one\n").expect(1, &problem);
 
-    let gone = server_that_says("");
+    let gone = server_that_sends("");
     let problem = "it closes the connection without an answer; is that a chat server?";
     let problem = format!("chat-client: cannot talk to {gone}: {problem}\n");
     Script::run(gone, &["-n", "bot"], "one\n").expect(1, &problem);
 
-    // One that is gone when it has heard two messages, while there may be more.
+    // A server that closes the connection after two messages, while the input is still open.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let gone = listener.local_addr().expect("an address");
     let server = thread::spawn(move || {
         let (socket, _) = listener.accept().expect("a client");
-        let mut heard = Vec::new();
-        let mut hear = |what: &[u8]| {
-            while !heard.ends_with(what) {
+        let mut received = Vec::new();
+        let mut read_until = |end: &[u8]| {
+            while !received.ends_with(end) {
                 let mut buffer = [0; 256];
                 let count = { &socket }.read(&mut buffer).expect("a client");
-                heard.extend_from_slice(&buffer[..count]);
+                received.extend_from_slice(&buffer[..count]);
             }
         };
-        hear(b"Set-name bot\r\n");
+        read_until(b"Set-name bot\r\n");
         let token = "0".repeat(32);
         write!(&socket, "200 OK\r\n{token}\r\nYou are bot\r\n").expect("a client");
-        hear(b"two\r\n");
+        read_until(b"two\r\n");
     });
     let mut script = Script::start(gone, &["-n", "bot"]);
     let mut stdin = script.stdin();
@@ -344,9 +344,9 @@ fn failed_or_lost_connection_exits_with_1() {
     server.join().expect("no panic");
 }
 
-/// A script named bot in the middle of its input, whose first line alice has.
+/// Starts a script named bot with open input. Its first line has reached alice.
 #[track_caller]
-fn bot_that_has_said_one(server: &Server, alice: &mut Client) -> (Script, ChildStdin) {
+fn bot_after_one_line(server: &Server, alice: &mut Client) -> (Script, ChildStdin) {
     let mut script = Script::start(server.address, &["-n", "bot"]);
     let mut stdin = script.stdin();
     stdin.write_all(b"one\n").expect("the program reads");
@@ -358,7 +358,7 @@ fn bot_that_has_said_one(server: &Server, alice: &mut Client) -> (Script, ChildS
 fn sending_script_ignores_deliveries() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
-    let (script, mut stdin) = bot_that_has_said_one(&server, &mut alice);
+    let (script, mut stdin) = bot_after_one_line(&server, &mut alice);
     alice.ask("Broadcast-message hi, bot", "200 OK", "Delivered to 1");
     stdin.write_all(b"two\n").expect("the program reads");
     drop(stdin);
@@ -406,14 +406,14 @@ fn second_sigint_ends_a_listener_with_unread_output() {
             "Delivered to 1",
         );
     }
-    // A pipe takes 64 KiB.
-    wait_for("the pipe to be full", || {
+    // A pipe holds 64 KiB.
+    wait_for("the full pipe", || {
         let stdout = script.child.stdout.as_ref().expect("a pipe");
         let unread = rustix::io::ioctl_fionread(stdout).expect("a pipe");
         unread > 60_000 && has_unread(server.address.port())
     });
     script.signal(Signal::INT);
-    // The connection is closed, and the client still writes.
+    // The connection is closed, and the client is still blocked in its write.
     server.expect_log(" logger (127.0.0.1:");
     script.signal(Signal::INT);
     let signal = status_of(&mut script.child).signal();
@@ -424,11 +424,13 @@ fn second_sigint_ends_a_listener_with_unread_output() {
 fn killed_script_leaves_its_name_free() {
     let server = Server::start(&[]);
     let mut alice = server.log_in("alice");
-    let (script, _stdin) = bot_that_has_said_one(&server, &mut alice);
-    // With something unread in it, so that its end is a reset.
+    let (script, _stdin) = bot_after_one_line(&server, &mut alice);
+    // With unread input, the end of the process is a reset.
     support::stop(script.child.id());
     alice.ask("Private-message bot unread", "200 OK", "Delivered to bot");
-    wait_for("it to have come", || has_unread(server.address.port()));
+    wait_for("unread bytes at the script", || {
+        has_unread(server.address.port())
+    });
     script.signal(Signal::KILL);
     script.ends();
     server.expect_log_of("lost bot (", "session ended");
@@ -455,7 +457,7 @@ fn full_disk_is_an_error_for_the_listener() {
 
 #[test]
 fn bad_usage_exits_with_2() {
-    let nobody = "127.0.0.1:9".parse().expect("an address");
+    let unused = "127.0.0.1:9".parse().expect("an address");
     for (arguments, problem) in [
         (vec!["--nope"], "Unrecognized option: 'nope'"),
         (
@@ -469,7 +471,7 @@ fn bad_usage_exits_with_2() {
         (vec!["-m", " "], "--message: it is blank"),
     ] {
         let problem = format!("chat-client: {problem} (chat-client --help lists the options)\n");
-        Script::run(nobody, &arguments, "").expect(2, &problem);
+        Script::run(unused, &arguments, "").expect(2, &problem);
     }
     let directory = std::fs::File::open("/").expect("a directory");
     let server = Server::start(&[]);
@@ -509,14 +511,14 @@ fn idle_listener_ends_with_the_reader_of_its_output() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("a shell");
-    wait_for("its name", || server.log().contains("once"));
+    wait_for("its login", || server.log().contains("once"));
     let mut bob = server.log_in("bob");
     bob.ask(
         "Broadcast-message the one message",
         "200 OK",
         "Delivered to 1",
     );
-    // No other message comes, and it ends.
+    // The listener ends without another message.
     let printed = output_of(shell);
     assert!(printed.ends_with("\tbob\tthe one message\n"), "{printed:?}");
     server.log_in("once");

@@ -1,4 +1,4 @@
-//! How the server ends: signals, the notice to each client, the grace period.
+//! Shutdown: signals, the notice to each client, the grace period.
 
 use crate::support::{Client, Server, wait_for};
 use chat::server::options::{self, Operation};
@@ -15,12 +15,12 @@ const SHUTDOWN: &str = "The server is shutting down";
 fn sigterm_and_sigint_notify_all_clients_and_exit_with_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut server = Server::start(&[]);
-        let (mut alice, mut bob, mut nobody) = (
+        let (mut alice, mut bob, mut nameless) = (
             server.log_in("alice"),
             server.log_in("bob"),
             server.connect(),
         );
-        nobody.barrier();
+        nameless.barrier();
         alice.ask("Private-message bob bye", "200 OK", "Delivered to bob");
         server.signal(signal);
         alice.expect("502 Bad Gateway", SHUTDOWN);
@@ -28,8 +28,8 @@ fn sigterm_and_sigint_notify_all_clients_and_exit_with_0() {
         bob.expect_delivery("private", "alice", "bye");
         bob.expect("502 Bad Gateway", SHUTDOWN);
         bob.expect_end();
-        nobody.expect("502 Bad Gateway", SHUTDOWN);
-        nobody.expect_end();
+        nameless.expect("502 Bad Gateway", SHUTDOWN);
+        nameless.expect_end();
         assert_eq!(server.expect_exit().code(), Some(0));
         assert_eq!(server.rest_of_stdout(), "");
         assert!(
@@ -42,8 +42,8 @@ fn sigterm_and_sigint_notify_all_clients_and_exit_with_0() {
 
 #[test]
 fn open_client_does_not_delay_shutdown() {
-    // The best of a few, because a busy machine may be slow, but never faster
-    // than the second that a client has at other times.
+    // The fastest of five runs, because a busy machine may be slow. Outside a shutdown, a
+    // client has a second to close its side.
     let shutdown = || {
         let mut server = Server::start(&[]);
         let clients = ["alice", "bob"].map(|name| server.log_in(name));
@@ -53,7 +53,7 @@ fn open_client_does_not_delay_shutdown() {
         drop(clients);
         begun.elapsed()
     };
-    let fastest = (0..5).map(|_| shutdown()).min().expect("some");
+    let fastest = (0..5).map(|_| shutdown()).min().expect("a run");
     assert!(fastest < Duration::from_secs(1), "{fastest:?}");
 }
 
@@ -79,7 +79,7 @@ fn queued_messages_are_written_within_the_grace_period() {
     assert_eq!(server.expect_exit().code(), Some(0));
 }
 
-/// A client for which more is queued than the kernel takes.
+/// Logs in a client and fills its queue and the kernel's buffers.
 fn stalled(server: &Server, alice: &mut Client) -> Client {
     let stalled = server.log_in("stalled");
     alice.fill_queue("stalled");
@@ -96,7 +96,7 @@ fn requests_during_shutdown_get_no_4xx_response() {
             for client in &mut clients {
                 let mut writer = client.stream().try_clone().expect("a second handle");
                 scope.spawn(move || {
-                    // Ends with an error once the connection is closed.
+                    // The write fails after the connection is closed.
                     while writer.write_all(&b"\n\nList-names\n".repeat(20)).is_ok() {}
                 });
                 let begun = &begun;
@@ -140,10 +140,10 @@ fn stalled_client_delays_shutdown_by_the_grace_period() {
 fn shutdown_waits_for_a_slow_client_without_a_name() {
     let mut server = Server::start(&["--grace", "20"]);
     let mut client = server.connect();
-    // More responses than the kernels hold, and few enough requests that they are all received.
+    // The responses do not fit into the kernels' buffers. The requests do.
     client.send_raw("\n\nHelp\n".repeat(3_000));
     let mut unread = 0;
-    wait_for("the server to be blocked", || {
+    wait_for("the blocked server", || {
         let before = unread;
         unread = rustix::io::ioctl_fionread(client.stream()).expect("an open socket");
         unread > 32 * 1024 && unread == before
@@ -173,7 +173,7 @@ fn port_is_free_during_the_grace_period() {
     let _stalled = stalled(&server, &mut alice);
     server.signal(Signal::TERM);
     alice.expect("502 Bad Gateway", SHUTDOWN);
-    let refused = std::net::TcpStream::connect(server.address).expect_err("nobody accepts");
+    let refused = std::net::TcpStream::connect(server.address).expect_err("a refused connection");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
@@ -196,10 +196,10 @@ fn rate_limited_client_gets_the_shutdown_notice_at_once() {
 fn library_server_runs_and_ends_without_signals() {
     let arguments = ["-l", "127.0.0.1:0", "-l", "127.0.0.1:0"];
     let Ok(Operation::Run { config, .. }) = options::parse(arguments) else {
-        panic!("it runs")
+        panic!("expected options to run")
     };
     let server = chat::server::Server::bind(config).expect("two free ports");
-    let addresses = server.local_addrs().expect("they are bound");
+    let addresses = server.local_addrs().expect("two addresses");
     let handle = server.shutdown_handle();
     let running = thread::spawn(move || server.run());
     let [mut one, mut two] = [addresses[0], addresses[1]].map(Client::connect);
@@ -214,5 +214,5 @@ fn library_server_runs_and_ends_without_signals() {
         two.stream().read(&mut [0]).expect("an end without a reset"),
         0
     );
-    running.join().expect("no panic").expect("it served");
+    running.join().expect("no panic").expect("no error");
 }

@@ -1,4 +1,4 @@
-//! Signals that end the server, and the one that may be ignored.
+//! Signals that end the server, and SIGHUP, which may be ignored.
 
 use crate::support::Server;
 use rustix::process::Signal;
@@ -43,7 +43,7 @@ fn sigterm_after_sighup_ends_the_process_at_once() {
 
 #[test]
 fn ignored_sighup_stays_ignored() {
-    // What nohup(1) does.
+    // nohup(1) ignores SIGHUP in the same way.
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
     command.arg(env!("CARGO_BIN_EXE_chat-server"));

@@ -1,4 +1,4 @@
-//! Telnet's bytes (1).
+//! Telnet sequences in the input (section 1).
 
 use crate::support::{Client, Server};
 use rustix::net::SendFlags;
@@ -123,12 +123,15 @@ fn server_stops_reading_when_telnet_answers_are_unread() {
     let mut sent = 0;
     let mut stuck = false;
     while sent < 64 << 20 && !stuck {
-        match stream.take_some(&flood[sent % flood.len()..]) {
+        match stream.write_some(&flood[sent % flood.len()..]) {
             Some(count) => sent += count,
             None => stuck = true,
         }
     }
-    assert!(stuck, "{sent} bytes were read and nothing of the answers");
+    assert!(
+        stuck,
+        "the server has read {sent} bytes although its answers are unread"
+    );
     let grown = server.proc_status("VmHWM").saturating_sub(before);
     assert!(grown < 4_096, "the process grew by {grown} kB");
     // Every question is answered once the client reads.
@@ -149,13 +152,13 @@ fn server_stops_reading_when_telnet_answers_are_unread() {
     client.barrier();
 }
 
-trait TakeSome {
-    fn take_some(&self, bytes: &[u8]) -> Option<usize>;
+trait WriteSome {
+    fn write_some(&self, bytes: &[u8]) -> Option<usize>;
 }
 
-impl TakeSome for std::net::TcpStream {
-    /// Writes what the socket takes within its timeout; `None` if that is nothing.
-    fn take_some(&self, bytes: &[u8]) -> Option<usize> {
+impl WriteSome for std::net::TcpStream {
+    /// Writes until the timeout. Returns the number of bytes, and `None` for none.
+    fn write_some(&self, bytes: &[u8]) -> Option<usize> {
         let mut stream = self;
         match stream.write(bytes) {
             Ok(count) => Some(count),
@@ -179,7 +182,8 @@ fn telnet_answers_keep_to_the_rate() {
         stream.read_exact(&mut answer).expect("an answer");
         assert_eq!(answer, [255, 252, option]);
     }
-    // 15 reads, of which 5 are answered at once, and the last is answered before it waits.
+    // The client makes 15 requests. The first 5 pass at once, and the last is answered before
+    // its delay.
     assert!(
         begun.elapsed() >= Duration::from_millis(850),
         "{:?}",

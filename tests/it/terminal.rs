@@ -291,7 +291,7 @@ fn lines_typed_during_an_outage_are_sent_afterwards() {
     wait_for("it to have been sent", || has_unread(address.port()));
     drop(server);
     alice.shows("hh:mm ! Perhaps not sent: into the void", "alice> ");
-    alice.types("meanwhile\rand more\r/reply nobody\r/names\r");
+    alice.types("meanwhile\rand more\r/reply absent\r/names\r");
     alice.shows("--:-- alice: and more", "alice> ");
     alice.shows("hh:mm ! There is no connection now", "alice> ");
     alice.types("/name alix\r/name Alice\r");
@@ -433,8 +433,8 @@ fn client_exits_at_once_if_the_server_is_missing() {
     if !can_be_tested() {
         return;
     }
-    let nobody = "127.0.0.1:1".parse().expect("an address");
-    let (code, rows) = Terminal::start(nobody, "-n alice", |_| {}).ends();
+    let unused = "127.0.0.1:1".parse().expect("an address");
+    let (code, rows) = Terminal::start(unused, "-n alice", |_| {}).ends();
     assert_eq!(code, Some(1));
     let problem = "chat-client: cannot talk to 127.0.0.1:1: Connection refused";
     assert!(rows.contains(&problem.to_owned()), "{rows:#?}");
@@ -460,14 +460,14 @@ fn invalid_or_taken_name_is_asked_for_again() {
     terminal.types("alice\r");
     terminal.shows("hh:mm * 2 online: alice, bob", "alice> ");
     let mut user = Terminal::start(server.address, "", |_| {});
-    user.shows("hh:mm * 3 online: alice, bob, somebody", "somebody> ");
-    let mut nobody = Terminal::start(server.address, "-n bob", |_| {});
-    nobody.shows(
+    user.shows("hh:mm * 3 online: alice, bob, tester", "tester> ");
+    let mut other = Terminal::start(server.address, "-n bob", |_| {});
+    other.shows(
         "bob is taken. If that was you: after a break a name stays taken for a while",
         "Your name (Enter waits for bob, Ctrl-D leaves): ",
     );
-    nobody.types("\x04");
-    assert_eq!(nobody.ends().0, Some(1));
+    other.types("\x04");
+    assert_eq!(other.ends().0, Some(1));
 }
 
 #[test]

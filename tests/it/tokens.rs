@@ -1,4 +1,4 @@
-//! Acting for a session by its token (4).
+//! Acting for a session by its token (section 4).
 
 use crate::support::Server;
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ fn tokens_differ() {
         .collect();
     let tokens: HashSet<&str> = clients.iter().map(|client| &*client.token).collect();
     assert_eq!(tokens.len(), 50);
-    // Nor is one half of them the same, as it would be with a counter or a clock.
+    // Both halves differ too. With a counter or a clock, a half would be the same.
     for half in [0..16, 16..32] {
         let halves: HashSet<&str> = tokens.iter().map(|token| &token[half.clone()]).collect();
         assert_eq!(halves.len(), 50);
@@ -36,8 +36,8 @@ fn token_acts_for_its_session_from_any_connection() {
     let server = Server::start(&[]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let (token, mut script) = (alice.token.clone(), server.connect());
-    // The answer comes back on the connection that asked, the delivery goes where
-    // the session is.
+    // The response arrives on the connection of the request. The delivery arrives on the
+    // connection of the session.
     script.send_as(&token, "Private-message bob hi");
     script.expect_with(&token, "200 OK", "Delivered to bob");
     bob.expect_delivery("private", "alice", "hi");
@@ -49,9 +49,9 @@ fn token_acts_for_its_session_from_any_connection() {
     bob.expect_delivery("broadcast", "alice", "all");
     script.send_as(&token, "List-names");
     script.expect_with(&token, "200 OK", "2 online: alice bob");
-    // It has no session of its own for that.
+    // An empty header acts for no session, because this connection has none.
     script.ask("List-names", "401 Unauthorized", "Set a name first");
-    // The same from a connection that has one.
+    // A connection with a session can act for another session too.
     bob.send_as(&token, "Broadcast-message through bob");
     bob.expect("200 OK", "Incoming-message broadcast alice through bob");
     bob.expect_with(&token, "200 OK", "Delivered to 1");
@@ -132,7 +132,7 @@ fn quit_with_another_token_ends_both_connections() {
     alice.send_as(&token, "Quit");
     alice.expect_with(&token, "200 OK", "Goodbye");
     alice.expect_end();
-    // What was queued for bob is written first, and nothing after it.
+    // The server writes the messages in bob's queue, and nothing after them.
     bob.expect_delivery("private", "alice", "last words");
     bob.expect_end();
     server.log_in("alice");
@@ -144,18 +144,18 @@ fn quit_with_another_token_flushes_the_ended_session() {
     let server = Server::start(&["--queue", "16384"]);
     let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
     let text = "x".repeat(2_000);
-    let mut taken = 0;
+    let mut queued = 0;
     loop {
-        alice.send(&format!("Private-message bob {taken} {text}"));
+        alice.send(&format!("Private-message bob {queued} {text}"));
         if alice.next().status != "200 OK" {
             break;
         }
-        taken += 1;
+        queued += 1;
     }
     let token = bob.token.clone();
     alice.send_as(&token, "Quit");
     alice.expect_with(&token, "200 OK", "Goodbye");
-    for n in 0..taken {
+    for n in 0..queued {
         bob.expect_delivery("private", "alice", &format!("{n} {text}"));
     }
     bob.expect("502 Bad Gateway", "Missed 1 messages: you read too slowly");
@@ -165,11 +165,11 @@ fn quit_with_another_token_flushes_the_ended_session() {
 #[test]
 fn quit_with_another_token_ends_a_nameless_connection_too() {
     let server = Server::start(&[]);
-    let (mut bob, mut nobody) = (server.log_in("bob"), server.connect());
+    let (mut bob, mut nameless) = (server.log_in("bob"), server.connect());
     let token = bob.token.clone();
-    nobody.send_as(&token, "Quit");
-    nobody.expect_with(&token, "200 OK", "Goodbye");
-    nobody.expect_end();
+    nameless.send_as(&token, "Quit");
+    nameless.expect_with(&token, "200 OK", "Goodbye");
+    nameless.expect_end();
     bob.expect_end();
 }
 
@@ -187,19 +187,19 @@ fn own_token_quits_like_an_empty_header() {
 fn session_ended_elsewhere_gets_only_200_responses() {
     let server = Server::start(&["--queue", "4194304"]);
     for _ in 0..50 {
-        let (mut bob, mut nobody) = (server.log_in("bob"), server.connect());
+        let (mut bob, mut nameless) = (server.log_in("bob"), server.connect());
         let token = bob.token.clone();
         let mut writer = bob.stream().try_clone().expect("a second handle");
         thread::scope(|scope| {
             scope.spawn(move || {
-                // Ends with an error once the connection is closed.
+                // The write fails after the connection is closed.
                 for _ in 0..200 {
                     if writer.write_all(&b"\n\nList-names\n".repeat(20)).is_err() {
                         break;
                     }
                 }
             });
-            scope.spawn(|| nobody.send_as(&token, "Quit"));
+            scope.spawn(|| nameless.send_as(&token, "Quit"));
             for status in bob
                 .rest_or_reset()
                 .split("\r\n")
@@ -209,7 +209,7 @@ fn session_ended_elsewhere_gets_only_200_responses() {
                 assert_eq!(status, "200 OK");
             }
         });
-        nobody.expect_with(&token, "200 OK", "Goodbye");
-        nobody.expect_end();
+        nameless.expect_with(&token, "200 OK", "Goodbye");
+        nameless.expect_end();
     }
 }

@@ -193,13 +193,13 @@ impl Client {
     /// when it probes the window, but not another MiB.
     #[track_caller]
     pub(crate) fn fill_queue(&mut self, name: &str) -> Filled {
-        let (mut taken, mut refused) = (Vec::new(), 0);
+        let (mut queued, mut refused) = (Vec::new(), 0);
         let mut full_since = Instant::now();
         for number in 0.. {
             self.send(&format!("Private-message {name} {}", filling(number)));
             match &*self.next().data {
                 data if data == format!("Delivered to {name}") => {
-                    taken.push(number);
+                    queued.push(number);
                     full_since = Instant::now();
                 }
                 data if data == format!("{name} cannot take more messages now") => refused += 1,
@@ -209,7 +209,7 @@ impl Client {
                 break;
             }
         }
-        Filled { taken, refused }
+        Filled { queued, refused }
     }
 
     /// Half-closes the connection: the server sees the end of input.
@@ -347,8 +347,8 @@ fn are_deliveries(bytes: &[u8]) -> bool {
 
 /// The result of [`Client::fill_queue`].
 pub(crate) struct Filled {
-    /// The numbers of the messages that were delivered or queued.
-    pub(crate) taken: Vec<usize>,
+    /// The numbers of the messages that the server accepted.
+    pub(crate) queued: Vec<usize>,
     pub(crate) refused: usize,
 }
 
