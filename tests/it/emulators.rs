@@ -222,13 +222,23 @@ fn expect_no_forged_row(emulator: &impl Emulator, server: &Server) {
     assert!(shown >= UNCERTAIN.len(), "{shown} in {rows:#?}");
 }
 
-#[test]
-fn text_cannot_begin_a_row_in_tmux() {
+/// Starts a server, and a client named alice in tmux. Returns `None` if tmux is missing.
+#[track_caller]
+fn server_and_tmux(columns: u16) -> Option<(Server, Tmux)> {
     if !has_tool("tmux") {
-        return;
+        return None;
     }
     let server = Server::start(&[]);
-    expect_no_forged_row(&Tmux::start(server.address, "alice", 80), &server);
+    let alice = Tmux::start(server.address, "alice", columns);
+    Some((server, alice))
+}
+
+#[test]
+fn text_cannot_begin_a_row_in_tmux() {
+    let Some((server, alice)) = server_and_tmux(80) else {
+        return;
+    };
+    expect_no_forged_row(&alice, &server);
 }
 
 #[test]
@@ -242,11 +252,9 @@ fn text_cannot_begin_a_row_in_screen() {
 
 #[test]
 fn long_address_can_be_copied_from_tmux() {
-    if !has_tool("tmux") {
+    let Some((server, alice)) = server_and_tmux(60) else {
         return;
-    }
-    let server = Server::start(&[]);
-    let alice = Tmux::start(server.address, "alice", 60);
+    };
     let mut bob = server.log_in("bob");
     let address = format!("https://example.org/{}end", "part/".repeat(20));
     for text in [format!("see {address} and this"), address.clone()] {
@@ -269,11 +277,9 @@ fn long_address_can_be_copied_from_tmux() {
 
 #[test]
 fn resized_window_loses_no_message() {
-    if !has_tool("tmux") {
+    let Some((server, alice)) = server_and_tmux(50) else {
         return;
-    }
-    let server = Server::start(&[]);
-    let alice = Tmux::start(server.address, "alice", 50);
+    };
     let mut bob = server.log_in("bob");
     let mut sent = 0;
     let mut say = |count: usize| {
@@ -314,11 +320,9 @@ fn resized_window_loses_no_message() {
 
 #[test]
 fn resized_window_keeps_a_short_line_in_one_copy() {
-    if !has_tool("tmux") {
+    let Some((_server, alice)) = server_and_tmux(50) else {
         return;
-    }
-    let server = Server::start(&[]);
-    let alice = Tmux::start(server.address, "alice", 50);
+    };
     alice.types("short");
     alice.shows("alice> short");
     for columns in [100, 60, 80] {

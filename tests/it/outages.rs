@@ -1,17 +1,15 @@
-//! The client at a terminal while the server is frozen, gone or back.
+//! The client at a terminal while the server is frozen, stopped or restarted.
 
 use crate::proxy::Network;
-use crate::pty::{Terminal, can_be_tested};
+use crate::pty::{Terminal, has_terminal_tools, restart, server_and_alice};
 use crate::support::{Server, has_unread, wait_for};
 use rustix::process::Signal;
 
 #[test]
 fn message_without_response_does_not_look_sent() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     server.stop();
     alice.types("frozen\r");
@@ -33,11 +31,9 @@ fn message_without_response_does_not_look_sent() {
 
 #[test]
 fn refused_message_is_never_shown_as_sent() {
-    if !can_be_tested() {
+    let Some((_server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     alice.types("/msg carol psst\r");
     alice.shows(
         "hh:mm ! No one is named carol; not sent to carol: psst",
@@ -52,21 +48,16 @@ fn refused_message_is_never_shown_as_sent() {
 
 #[test]
 fn session_after_a_new_login_survives_another_reset() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&[]);
     let address = server.address;
     let network = Network::to(address);
-    let mut alice = Terminal::named_at(network.address, "alice", "");
+    let mut alice = Terminal::alice(network.address);
     drop(server);
-    alice.waits_for("the loss", |alice| {
-        alice
-            .rows()
-            .iter()
-            .any(|row| row.contains("! The connection ended"))
-    });
-    let server = Server::start(&["-l", &address.to_string()]);
+    alice.shows_losses(1);
+    let server = restart(address);
     let new = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
     alice.shows(new, "alice> ");
     let mut bob = server.log_in("bob");
@@ -87,21 +78,14 @@ fn session_after_a_new_login_survives_another_reset() {
 
 #[test]
 fn taken_name_is_requested_again_after_an_outage() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
+    };
     let address = server.address;
-    let mut alice = Terminal::named(&server, "alice");
     drop(server);
-    alice.waits_for("the loss", |alice| {
-        alice
-            .rows()
-            .iter()
-            .any(|row| row.contains("! The connection ended"))
-    });
-    // From the first moment on, another client has the name.
-    let server = Server::start(&["-l", &address.to_string()]);
+    alice.shows_losses(1);
+    // Another client takes the name first.
+    let server = restart(address);
     let mut thief = server.log_in("Alice");
     alice.shows(
         "hh:mm ! alice is taken; trying again now and then, /name NEW takes another name",
@@ -111,62 +95,52 @@ fn taken_name_is_requested_again_after_an_outage() {
     let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
     alice.shows(back, "alice> ");
     let rows = alice.rows();
-    let told = rows.iter().filter(|row| row.contains("is taken")).count();
-    assert_eq!(told, 1, "{rows:#?}");
+    let reports = rows.iter().filter(|row| row.contains("is taken")).count();
+    assert_eq!(reports, 1, "{rows:#?}");
 }
 
 #[test]
 fn message_of_an_outage_waits_until_others_reconnect() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
+    };
     let address = server.address;
-    let mut alice = Terminal::named(&server, "alice");
     drop(server);
-    alice.waits_for("the loss", |alice| {
-        alice
-            .rows()
-            .iter()
-            .any(|row| row.contains("! The connection ended"))
-    });
+    alice.shows_losses(1);
     alice.types("meanwhile\r");
     alice.shows("--:-- alice: meanwhile", "alice> ");
-    let server = Server::start(&["-l", &address.to_string()]);
+    let server = restart(address);
     let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
     alice.shows(back, "alice> ");
     let mut bob = server.log_in("bob");
     bob.expect_delivery("broadcast", "alice", "meanwhile");
     alice.shows("hh:mm alice: meanwhile", "alice> ");
-    // Alone, it is sent in the end, and told.
+    // Without other users, the message is sent in the end, and the client reports it.
     bob.ask("Quit", "200 OK", "Goodbye");
     drop(server);
-    alice.waits_for("another loss", |alice| {
-        let lost = |row: &&String| row.contains("! The connection ended");
-        alice.rows().iter().filter(lost).count() == 2
-    });
+    alice.shows_losses(2);
     alice.types("alone\r");
     alice.shows("--:-- alice: alone", "alice> ");
-    let _server = Server::start(&["-l", &address.to_string()]);
+    let _server = restart(address);
     alice.shows("hh:mm * Delivered to no other user: alone", "alice> ");
 }
 
 #[test]
 fn new_client_can_wait_for_its_lingering_name() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&["--linger", "3"]);
-    let mut ghost = server.log_in("alice");
-    ghost.use_token();
-    ghost.reset();
-    wait_for("the ghost", || server.log().contains("session lingers"));
+    let mut lost = server.log_in("alice");
+    lost.use_token();
+    lost.reset();
+    server.expect_log("session lingers");
     let mut alice = Terminal::start(server.address, "-n alice", |_| {});
     alice.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
     alice.types("\r");
     alice.shows("Waiting for alice; Ctrl-C ends that", "");
     alice.shows("hh:mm * 1 online: alice", "alice> ");
-    // Ctrl-C ends the waiting, and not the client.
+    // Ctrl-C ends the wait, but not the client.
     let mut other = Terminal::start(server.address, "-n alice", |_| {});
     other.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
     other.types("\r");
@@ -179,11 +153,9 @@ fn new_client_can_wait_for_its_lingering_name() {
 
 #[test]
 fn block_to_a_frozen_server_can_be_stopped() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     server.stop();
     alice.types("\x1B[200~one\ntwo\nthree\x1B[201~\r");

@@ -1,15 +1,16 @@
-//! A client in a pseudo-terminal: what is typed into it, and what it shows.
+//! A client in a pseudo-terminal: its keys, its screen and its end.
 //!
-//! Does not know the protocol. Invariant: everything that waits has a deadline, and a failure
-//! shows the screen.
+//! Does not know the protocol. Invariant: every wait has a deadline, and a failure prints the
+//! screen.
 
 use crate::support::{DEADLINE, Program, Server, has_tool};
+use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::process::Command;
 use std::time::Instant;
 
-/// The path of the client.
+/// Returns the path of the client.
 pub(crate) fn client() -> &'static str {
     env!("CARGO_BIN_EXE_chat-client")
 }
@@ -17,15 +18,16 @@ pub(crate) fn client() -> &'static str {
 pub(crate) const ROWS: NonZero<u16> = NonZero::new(40).unwrap();
 pub(crate) const COLUMNS: NonZero<u16> = NonZero::new(80).unwrap();
 
-/// The client in a pseudo-terminal, which script(1) gives it, and what it shows there.
+/// A client in a pseudo-terminal of script(1), and its screen.
 pub(crate) struct Terminal {
     pub(crate) program: Program,
     pub(crate) screen: vt100::Parser,
-    /// All that came, as it came.
+    /// All output, with its control sequences.
     pub(crate) raw: Vec<u8>,
 }
 
 impl Terminal {
+    /// Starts a client with these arguments.
     #[track_caller]
     pub(crate) fn start(
         address: SocketAddr,
@@ -40,7 +42,7 @@ impl Terminal {
         )
     }
 
-    /// Runs this in a shell in a terminal.
+    /// Runs this shell command in a terminal.
     #[track_caller]
     pub(crate) fn run(in_a_terminal: &str, prepare: impl FnOnce(&mut Command)) -> Terminal {
         let mut command = Command::new("script");
@@ -58,18 +60,23 @@ impl Terminal {
         }
     }
 
-    /// One that has logged in.
+    /// Starts a client named alice, and waits until it is logged in as the only user.
     #[track_caller]
-    pub(crate) fn named(server: &Server, name: &str) -> Terminal {
-        Terminal::named_at(server.address, name, "")
+    pub(crate) fn alice(address: SocketAddr) -> Terminal {
+        let mut alice = Terminal::start(address, "-n alice", |_| {});
+        alice.shows("hh:mm * 1 online: alice", "alice> ");
+        alice
     }
 
-    /// The same, through a network perhaps.
+    /// Starts an interactive shell with the prompt `shell: `, which controls jobs.
     #[track_caller]
-    pub(crate) fn named_at(address: SocketAddr, name: &str, arguments: &str) -> Terminal {
-        let mut terminal = Terminal::start(address, &format!("-n {name} {arguments}"), |_| {});
-        terminal.shows(&format!("hh:mm * 1 online: {name}"), &format!("{name}> "));
-        terminal
+    pub(crate) fn shell() -> Terminal {
+        let command = format!("stty rows {ROWS} cols {COLUMNS}; exec dash -i");
+        let mut shell = Terminal::run(&command, |command| {
+            command.env("PS1", "shell: ");
+        });
+        shell.shows("", "shell: ");
+        shell
     }
 
     #[track_caller]
@@ -77,7 +84,7 @@ impl Terminal {
         self.program.types(keys.as_bytes());
     }
 
-    /// Waits until a row shows this, and the one with the cursor ends with that.
+    /// Waits for this row, and for a row that ends with `cursor_row` at the cursor.
     #[track_caller]
     pub(crate) fn shows(&mut self, row: &str, cursor_row: &str) {
         self.waits_for(
@@ -87,6 +94,18 @@ impl Terminal {
                 row && terminal.before_cursor().ends_with(cursor_row)
             },
         );
+    }
+
+    /// Waits until the client has reported this many lost connections.
+    #[track_caller]
+    pub(crate) fn shows_losses(&mut self, count: usize) {
+        self.waits_for(&format!("{count} lost connections"), |terminal| {
+            let rows = terminal.rows();
+            let losses = rows
+                .iter()
+                .filter(|row| row.contains("! The connection ended"));
+            losses.count() == count
+        });
     }
 
     #[track_caller]
@@ -106,22 +125,22 @@ impl Terminal {
         }
     }
 
-    /// What the rows show, with the time of day made the same in all.
+    /// Returns the rows, with `hh:mm` for the time of day.
     pub(crate) fn rows(&self) -> Vec<String> {
         let rows = self.screen.screen().rows(0, COLUMNS.get());
         rows.map(|row| without_time(row.trim_end())).collect()
     }
 
-    /// The row with the cursor, as far as the cursor.
+    /// Returns the row of the cursor, up to the cursor.
     pub(crate) fn before_cursor(&self) -> String {
         let (row, column) = self.screen.screen().cursor_position();
         self.screen.screen().contents_between(row, 0, row, column)
     }
 
-    /// Waits for it to end, and gives its exit code and what it still showed.
+    /// Waits until the program ends. Returns its exit code and the last rows.
     #[track_caller]
     pub(crate) fn ends(mut self) -> (Option<i32>, Vec<String>) {
-        // script(1) waits for the end of its own input too.
+        // script(1) also waits for the end of its own input.
         let status = self.program.ends();
         let deadline = Instant::now() + DEADLINE;
         while let Ok(bytes) = self.program.next_output(deadline) {
@@ -131,7 +150,8 @@ impl Terminal {
     }
 }
 
-pub(crate) fn without_time(row: &str) -> String {
+/// Replaces the time at the beginning of a row.
+fn without_time(row: &str) -> String {
     let is_time = |row: &[u8]| {
         matches!(
             row,
@@ -152,6 +172,40 @@ pub(crate) fn without_time(row: &str) -> String {
     }
 }
 
-pub(crate) fn can_be_tested() -> bool {
+/// Returns whether the tools for a pseudo-terminal are installed.
+pub(crate) fn has_terminal_tools() -> bool {
     ["script", "stty"].into_iter().all(has_tool)
+}
+
+/// Starts a server, and a client named alice in a terminal.
+///
+/// Returns `None` if the tools for a pseudo-terminal are missing.
+#[track_caller]
+pub(crate) fn server_and_alice() -> Option<(Server, Terminal)> {
+    if !has_terminal_tools() {
+        return None;
+    }
+    let server = Server::start(&[]);
+    let alice = Terminal::alice(server.address);
+    Some((server, alice))
+}
+
+/// Starts a server at the address of an earlier one.
+#[track_caller]
+pub(crate) fn restart(address: SocketAddr) -> Server {
+    Server::start(&["-l", &address.to_string()])
+}
+
+/// Returns the process id of the client that was started for this server.
+#[track_caller]
+pub(crate) fn pid_of_client(server: &Server) -> u32 {
+    let address = server.address.to_string();
+    let entries = fs::read_dir("/proc").expect("Linux");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_ours = |pid: &u32| {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.starts_with(client()) && command.contains(&address)
+    };
+    let mut pids = pids.filter_map(|pid| pid.parse().ok());
+    pids.find(is_ours).expect("the client")
 }

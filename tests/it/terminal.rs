@@ -1,7 +1,9 @@
-//! The client at a terminal.
+//! The client at a terminal: conversation, completion, keys, reconnecting.
 
 use crate::proxy::Network;
-use crate::pty::{COLUMNS, ROWS, Terminal, can_be_tested, client};
+use crate::pty::{
+    COLUMNS, ROWS, Terminal, client, has_terminal_tools, pid_of_client, restart, server_and_alice,
+};
 use crate::support::{Client, Server, has_tool, has_unread, signal, wait_for};
 use rustix::process::Signal;
 use std::io::{self, Write};
@@ -10,11 +12,9 @@ use std::thread;
 
 #[test]
 fn conversation_looks_the_same_to_both_users() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = Terminal::start(server.address, "-n bob", |_| {});
     bob.shows("hh:mm * 2 online: alice, bob", "bob> ");
     alice.types("hello, everyone 🙂\r");
@@ -44,11 +44,9 @@ fn conversation_looks_the_same_to_both_users() {
 
 #[test]
 fn input_errors_are_shown_and_not_sent() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     alice.types("/etc\r");
     alice.shows(
@@ -66,7 +64,7 @@ fn input_errors_are_shown_and_not_sent() {
     alice.shows("hh:mm ! bob is taken", "alice> ");
     alice.types("/msg bob\r");
     alice.shows("hh:mm ! Usage: /msg NAME TEXT", "alice> ");
-    // Ctrl-V inserts what follows as it is.
+    // Ctrl-V inserts the next key literally.
     alice.types("a\x16\x07b\r");
     alice.shows("hh:mm ! Forbidden character U+0007", "alice> ");
     alice.types("fine\r");
@@ -77,11 +75,9 @@ fn input_errors_are_shown_and_not_sent() {
 
 #[test]
 fn deliveries_appear_above_the_input_line() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     alice.types("half of ");
     alice.shows("", "alice> half of ");
@@ -91,7 +87,7 @@ fn deliveries_appear_above_the_input_line() {
     }
     let typed = format!("half of {}", "x".repeat(20));
     alice.shows("hh:mm bob: interrupting 20", &format!("alice> {typed}"));
-    // A line of more than one row, too.
+    // The same holds for an input line of several rows.
     let long = " a word".repeat(20) + " the last";
     alice.types(&long);
     bob.send("Broadcast-message and again");
@@ -107,7 +103,7 @@ fn deliveries_appear_above_the_input_line() {
         let row = format!("hh:mm bob: interrupting {number}");
         assert!(rows.contains(&row), "{row:?} in {rows:#?}");
     }
-    // Its rows end between words.
+    // The rows of the sent message end between words.
     let first = format!(
         "hh:mm alice: {typed}{}",
         &long[..(" a word".repeat(5) + " a").len()]
@@ -117,11 +113,9 @@ fn deliveries_appear_above_the_input_line() {
 
 #[test]
 fn tab_completes_commands_and_names() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("Bobby");
     let _others = [server.log_in("carol"), server.log_in("carola")];
     alice.types("/ms\t");
@@ -134,7 +128,7 @@ fn tab_completes_commands_and_names() {
     alice.shows("", "alice> /name");
     alice.types("s ca\t");
     alice.shows("carol   carola", "alice> /names carol");
-    // The list does not keep messages from being shown.
+    // Messages are shown while the list is.
     bob.send("Private-message alice seen?");
     alice.shows("hh:mm Bobby (to you): seen?", "alice> /names carol");
     bob.expect("200 OK", "Delivered to alice");
@@ -149,11 +143,9 @@ fn tab_completes_commands_and_names() {
 
 #[test]
 fn tab_does_not_list_too_many_names() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let name = |number| format!("Member{number}");
     let _crowd: Vec<Client> = (10..=31).map(|n| server.log_in(&name(n))).collect();
     alice.types("/names m\t");
@@ -169,16 +161,14 @@ fn tab_does_not_list_too_many_names() {
 
 #[test]
 fn long_typed_message_is_replaced_by_wrapped_rows() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     let text = "word ".repeat(20) + "end";
     bob.ask("Private-message alice psst", "200 OK", "Delivered to alice");
     alice.shows("hh:mm bob (to you): psst", "alice> ");
-    // An empty line before it is none.
+    // The empty line before the command is not sent.
     alice.types(&format!("\r/reply {text}\r"));
     alice.waits_for("the message instead of what was typed", |alice| {
         let rows = alice.rows();
@@ -191,11 +181,9 @@ fn long_typed_message_is_replaced_by_wrapped_rows() {
 
 #[test]
 fn line_of_3000_characters_is_sent_as_two_messages() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     let line = "слово ".repeat(500);
     alice.types(&line);
@@ -208,14 +196,14 @@ fn line_of_3000_characters_is_sent_as_two_messages() {
 
 #[test]
 fn pasted_block_arrives_line_by_line_despite_the_rate() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start_with(&["--rate", "100", "--burst", "20"], |_| {});
-    let mut alice = Terminal::named(&server, "alice");
+    let mut alice = Terminal::alice(server.address);
     let mut bob = server.log_in("bob");
     let block: Vec<String> = (1..=60).map(|n| format!("line {n} of a block")).collect();
-    // As a terminal pastes that marks it, and as one that does not.
+    // The first half is pasted with bracketed paste, the second half without.
     alice.types(&format!("\x1B[200~{}\x1B[201~\r", block[..30].join("\n")));
     alice.types(&format!("{}\r", block[30..].join("\r")));
     for line in &block {
@@ -233,11 +221,9 @@ fn pasted_block_arrives_line_by_line_despite_the_rate() {
 
 #[test]
 fn ctrl_c_clears_the_line_and_quits_when_pressed_twice() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     alice.types("regretted");
     alice.shows("", "alice> regretted");
@@ -249,9 +235,9 @@ fn ctrl_c_clears_the_line_and_quits_when_pressed_twice() {
     bob.expect_delivery("broadcast", "alice", "better");
     alice.shows("hh:mm alice: better", "alice> ");
     alice.types("\x03");
-    alice.waits_for("the word again", |alice| {
-        let told = |row: &&String| *row == "hh:mm * Ctrl-C once more leaves";
-        alice.rows().iter().filter(told).count() == 2
+    alice.waits_for("the second hint", |alice| {
+        let is_hint = |row: &&String| *row == "hh:mm * Ctrl-C once more leaves";
+        alice.rows().iter().filter(is_hint).count() == 2
     });
     alice.types("\x03");
     assert_eq!(alice.ends().0, Some(0));
@@ -260,11 +246,11 @@ fn ctrl_c_clears_the_line_and_quits_when_pressed_twice() {
 
 #[test]
 fn ctrl_d_quits_after_everything_is_sent() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start_with(&["--rate", "20", "--burst", "1"], |_| {});
-    let mut alice = Terminal::named(&server, "alice");
+    let mut alice = Terminal::alice(server.address);
     let mut bob = server.log_in("bob");
     let lines: Vec<String> = (1..=30).map(|n| format!("line {n}\r")).collect();
     alice.types(&lines.concat());
@@ -279,16 +265,14 @@ fn ctrl_d_quits_after_everything_is_sent() {
 
 #[test]
 fn lines_typed_during_an_outage_are_sent_afterwards() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
+    };
     let address = server.address;
-    let mut alice = Terminal::named(&server, "alice");
-    // What the server takes no more is never answered.
+    // The stopped server never answers this message.
     server.stop();
     alice.types("into the void\r");
-    wait_for("it to have been sent", || has_unread(address.port()));
+    wait_for("unread bytes at the server", || has_unread(address.port()));
     drop(server);
     alice.shows("hh:mm ! Perhaps not sent: into the void", "alice> ");
     alice.types("meanwhile\rand more\r/reply absent\r/names\r");
@@ -296,7 +280,7 @@ fn lines_typed_during_an_outage_are_sent_afterwards() {
     alice.shows("hh:mm ! There is no connection now", "alice> ");
     alice.types("/name alix\r/name Alice\r");
     alice.shows("hh:mm * You will be Alice when you are back", "alice> ");
-    let server = Server::start(&["-l", &address.to_string()]);
+    let server = restart(address);
     let mut bob = server.log_in("bob");
     alice.shows("hh:mm Alice: meanwhile", "alice> ");
     alice.shows("hh:mm Alice: and more", "alice> ");
@@ -314,17 +298,17 @@ fn lines_typed_during_an_outage_are_sent_afterwards() {
 
 #[test]
 fn outage_keeps_known_names_and_reports_private_messages() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bobby");
     bob.ask("Broadcast-message hi", "200 OK", "Delivered to 1");
     alice.shows("hh:mm bobby: hi", "alice> ");
     server.stop();
     alice.types("/msg bobby into the void\r");
-    wait_for("it to have been sent", || has_unread(server.address.port()));
+    wait_for("unread bytes at the server", || {
+        has_unread(server.address.port())
+    });
     drop(server);
     alice.shows(
         "hh:mm ! Perhaps not sent to bobby: into the void",
@@ -340,16 +324,17 @@ fn outage_keeps_known_names_and_reports_private_messages() {
 
 #[test]
 fn session_is_resumed_after_a_reset() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&[]);
     let network = Network::to(server.address);
-    let mut alice = Terminal::named_at(network.address, "alice", "");
+    let mut alice = Terminal::alice(network.address);
     let mut bob = server.log_in("bob");
     alice.types("before\r");
     bob.expect_delivery("broadcast", "alice", "before");
-    // Behind the answer to hers, without which it would be unknown whether it was sent.
+    // This delivery follows the response to alice's message. Without the response, the client
+    // could not know that the message was sent.
     bob.ask(
         "Private-message alice heard",
         "200 OK",
@@ -377,12 +362,12 @@ fn session_is_resumed_after_a_reset() {
 
 #[test]
 fn client_does_not_retake_session_resumed_elsewhere() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&[]);
     let network = Network::to(server.address);
-    let mut alice = Terminal::named_at(network.address, "alice", "");
+    let mut alice = Terminal::alice(network.address);
     let mut other = server.connect();
     let token = network.token();
     other.send_as(&token, "Set-name alice");
@@ -409,11 +394,9 @@ fn client_does_not_retake_session_resumed_elsewhere() {
 
 #[test]
 fn quitting_without_a_connection_lists_unsent_messages() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     drop(server);
     alice.shows(
         "hh:mm ! The connection ended: the server closed the connection",
@@ -430,7 +413,7 @@ fn quitting_without_a_connection_lists_unsent_messages() {
 
 #[test]
 fn client_exits_at_once_if_the_server_is_missing() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let unused = "127.0.0.1:1".parse().expect("an address");
@@ -442,7 +425,7 @@ fn client_exits_at_once_if_the_server_is_missing() {
 
 #[test]
 fn invalid_or_taken_name_is_asked_for_again() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&[]);
@@ -472,11 +455,9 @@ fn invalid_or_taken_name_is_asked_for_again() {
 
 #[test]
 fn block_after_a_command_goes_to_its_recipient() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
     alice.types("/msg bob ");
     alice.shows("", "/msg bob ");
@@ -496,11 +477,9 @@ fn block_after_a_command_goes_to_its_recipient() {
 
 #[test]
 fn reply_goes_to_the_last_private_sender() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
     bob.ask("Private-message alice psst", "200 OK", "Delivered to alice");
     alice.shows("hh:mm bob (to you): psst", "alice> ");
@@ -510,7 +489,7 @@ fn reply_goes_to_the_last_private_sender() {
     alice.types("/reply what?\r");
     bob.expect_delivery("private", "alice", "what?");
     alice.shows("hh:mm alice (to bob): what?", "alice> ");
-    // The line in the history has its addressee, too.
+    // The line in the history has its recipient, too.
     alice.types("\x1B[A");
     alice.shows("", "alice> /msg bob what?");
     alice.types("\x7F!\r");
@@ -520,11 +499,9 @@ fn reply_goes_to_the_last_private_sender() {
 
 #[test]
 fn invalid_utf_8_drops_only_the_current_line() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     alice.types("hello ");
     alice.shows("", "alice> hello ");
@@ -536,7 +513,7 @@ fn invalid_utf_8_drops_only_the_current_line() {
 
 #[test]
 fn sigterm_restores_echo_and_line_mode() {
-    if !can_be_tested() || !has_tool("sh") {
+    if !has_terminal_tools() || !has_tool("sh") {
         return;
     }
     let server = Server::start(&[]);
@@ -548,22 +525,14 @@ fn sigterm_restores_echo_and_line_mode() {
     );
     let mut alice = Terminal::run(&shell, |_| {});
     alice.shows("hh:mm * 1 online: alice", "alice> ");
-    let entries = std::fs::read_dir("/proc").expect("Linux");
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let is_ours = |pid: &String| {
-        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command.starts_with(client) && command.contains(&server.address.to_string())
-    };
-    let pid = pids.filter(|pid| pid.parse::<u32>().is_ok()).find(is_ours);
-    let pid = pid.expect("the client").parse().expect("a number");
-    signal(pid, Signal::TERM);
+    signal(pid_of_client(&server), Signal::TERM);
     alice.shows("echo", "");
     alice.shows("icanon", "");
 }
 
 #[test]
 fn colours_and_bell_follow_options_and_environment() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&[]);
@@ -600,7 +569,7 @@ fn colours_and_bell_follow_options_and_environment() {
 
 #[test]
 fn server_text_cannot_control_the_terminal() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -622,7 +591,7 @@ fn server_text_cannot_control_the_terminal() {
         let _ = io::copy(&mut socket, &mut io::sink());
     });
     let mut alice = Terminal::start(address, "-n alice", |_| {});
-    // The emulator does not show U+FFFD, which stands where they stood.
+    // The emulator does not show U+FFFD, which replaces the control characters.
     alice.shows("hh:mm bob: [2J2Jhi", "alice> ");
     alice.shows("hh:mm ! unasked ]0;title", "alice> ");
     let raw = String::from_utf8(alice.raw.clone()).expect("UTF-8");
@@ -640,7 +609,7 @@ fn server_text_cannot_control_the_terminal() {
 
 #[test]
 fn dumb_terminal_can_hold_a_conversation() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&[]);
@@ -648,7 +617,7 @@ fn dumb_terminal_can_hold_a_conversation() {
     let mut alice = Terminal::start(server.address, "-n alice", |command| {
         command.env("TERM", "dumb");
     });
-    alice.waits_for("who is here", |alice| {
+    alice.waits_for("the list of names", |alice| {
         let contents = alice.screen.screen().contents();
         contents.trim_end().ends_with(" * 2 online: alice, bob")
     });
@@ -656,7 +625,7 @@ fn dumb_terminal_can_hold_a_conversation() {
     alice.shows("hello", "");
     bob.expect_delivery("broadcast", "alice", "hello");
     bob.send("Broadcast-message hi");
-    alice.waits_for("a message", |alice| {
+    alice.waits_for("the message", |alice| {
         let contents = alice.screen.screen().contents();
         contents.trim_end().ends_with(" bob: hi")
     });

@@ -1,6 +1,8 @@
-//! What is typed and pasted into the client at a terminal, and what it must never become.
+//! Typed and pasted input at a terminal, and input that must not be sent.
 
-use crate::pty::{COLUMNS, ROWS, Terminal, can_be_tested, client};
+use crate::pty::{
+    COLUMNS, ROWS, Terminal, client, has_terminal_tools, pid_of_client, server_and_alice,
+};
 use crate::support::{Client, Server, has_tool, signal};
 use rustix::process::Signal;
 use std::fs;
@@ -12,37 +14,20 @@ use std::time::Duration;
 const PASTE: &str = "\x1B[200~";
 const END: &str = "\x1B[201~";
 
-/// The process id of the client that was started for this server.
-fn pid_of_client(server: &Server) -> u32 {
-    let address = server.address.to_string();
-    let entries = fs::read_dir("/proc").expect("Linux");
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let is_ours = |pid: &u32| {
-        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command.starts_with(client()) && command.contains(&address)
-    };
-    let mut pids = pids.filter_map(|pid| pid.parse().ok());
-    pids.find(is_ours).expect("the client")
-}
-
 #[test]
 fn stopped_client_restores_terminal_and_shows_all_after_fg() {
-    if !can_be_tested() || !has_tool("dash") {
+    if !has_terminal_tools() || !has_tool("dash") {
         return;
     }
     let server = Server::start(&[]);
     let mut bob = server.log_in("bob");
-    let shell = format!("stty rows {ROWS} cols {COLUMNS}; exec dash -i");
-    let mut alice = Terminal::run(&shell, |command| {
-        command.env("PS1", "shell: ");
-    });
-    alice.shows("", "shell: ");
+    let mut alice = Terminal::shell();
     alice.types(&format!("{} -n alice {}\n", client(), server.address));
     alice.shows("hh:mm * 2 online: alice, bob", "alice> ");
     for round in 0..8 {
         alice.types("half");
         alice.shows("", "alice> half");
-        // It arrives at about the moment of the stop.
+        // This message arrives at about the time of the stop.
         bob.send(&format!("Broadcast-message before {round}"));
         alice.types("\x1A");
         alice.shows("", "shell: ");
@@ -71,23 +56,19 @@ fn stopped_client_restores_terminal_and_shows_all_after_fg() {
 
 #[test]
 fn sigterm_and_sighup_restore_the_terminal_for_a_shell() {
-    if !can_be_tested() || !has_tool("dash") {
+    if !has_terminal_tools() || !has_tool("dash") {
         return;
     }
     for kill in [Signal::TERM, Signal::HUP] {
         let server = Server::start(&[]);
-        let shell = format!("stty rows {ROWS} cols {COLUMNS}; exec dash -i");
-        let mut alice = Terminal::run(&shell, |command| {
-            command.env("PS1", "shell: ");
-        });
-        alice.shows("", "shell: ");
+        let mut alice = Terminal::shell();
         alice.types(&format!("{} -n alice {}\n", client(), server.address));
         alice.shows("hh:mm * 1 online: alice", "alice> ");
         signal(pid_of_client(&server), kill);
         alice.shows("", "shell: ");
         let raw = String::from_utf8_lossy(&alice.raw).into_owned();
         let (on, off) = (raw.rfind("\x1B[?2004h"), raw.rfind("\x1B[?2004l"));
-        assert!(on < off, "bracketed paste is off: {raw:?}");
+        assert!(on < off, "bracketed paste is still on: {raw:?}");
         alice.types("stty -a | grep -o '[-]*[e]cho '\n");
         alice.shows("echo", "shell: ");
     }
@@ -95,17 +76,15 @@ fn sigterm_and_sighup_restore_the_terminal_for_a_shell() {
 
 #[test]
 fn misplaced_command_is_reported_and_not_sent() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
     let problem = "hh:mm ! Not sent: a command begins with its slash, and // sends a slash";
     alice.types(" /msg bob secret\r");
     alice.shows(problem, "alice> ");
     alice.types(&format!("{PASTE}\n/msg bob secret{END}\r"));
-    alice.waits_for("it twice", |alice| {
+    alice.waits_for("the second report", |alice| {
         alice.rows().iter().filter(|row| *row == problem).count() == 2
     });
     alice.types(&format!("{PASTE}hello\n/msg bob secret{END}\r"));
@@ -124,11 +103,9 @@ fn misplaced_command_is_reported_and_not_sent() {
 
 #[test]
 fn reply_keeps_the_recipient_from_when_it_was_typed() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
     bob.ask("Private-message alice psst", "200 OK", "Delivered to alice");
     alice.shows("hh:mm bob (to you): psst", "alice> ");
@@ -138,7 +115,7 @@ fn reply_keeps_the_recipient_from_when_it_was_typed() {
     alice.shows("hh:mm carol (to you): me", "alice> /msg bob sec");
     alice.types("ret\r");
     bob.expect_delivery("private", "alice", "secret");
-    // What is pasted shows its addressee before it is sent, and TAB does.
+    // A pasted reply shows its recipient before it is sent. TAB shows it too.
     alice.types(&format!("{PASTE}/reply for carol{END}\r"));
     alice.shows(
         "hh:mm * Enter sends this to carol",
@@ -154,11 +131,9 @@ fn reply_keeps_the_recipient_from_when_it_was_typed() {
 
 #[test]
 fn paste_without_end_mark_ends_with_ctrl_c_or_a_pause() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     alice.types(&format!("{PASTE}hello more\r"));
     bob.ask("Broadcast-message seen?", "200 OK", "Delivered to 1");
@@ -167,7 +142,7 @@ fn paste_without_end_mark_ends_with_ctrl_c_or_a_pause() {
     bob.expect_delivery("broadcast", "alice", "fine");
     alice.shows("hh:mm alice: fine", "alice> ");
     alice.types(&format!("{PASTE}after a "));
-    // A pause is what ends it.
+    // A pause of two seconds ends the paste.
     thread::sleep(Duration::from_millis(2_200));
     alice.types("p");
     alice.shows("", "alice> after a p");
@@ -177,11 +152,9 @@ fn paste_without_end_mark_ends_with_ctrl_c_or_a_pause() {
 
 #[test]
 fn terminal_reports_leave_nothing_in_the_line() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     for report in [
         "\x1B[<0;10;5M",
@@ -204,11 +177,9 @@ fn terminal_reports_leave_nothing_in_the_line() {
 
 #[test]
 fn tab_completes_after_punctuation_and_leaves_no_list() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let _others = ["Bobby", "carol", "carola"].map(|name| server.log_in(name));
     alice.types("@bo\t");
     alice.shows("", "alice> @Bobby ");
@@ -229,11 +200,11 @@ fn tab_completes_after_punctuation_and_leaves_no_list() {
 
 #[test]
 fn long_paste_is_sent_after_a_question_and_can_be_stopped() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start_with(&["--rate", "5", "--burst", "20"], |_| {});
-    let mut alice = Terminal::named(&server, "alice");
+    let mut alice = Terminal::alice(server.address);
     let mut bob = server.log_in("bob");
     let block = |lines| -> String {
         let lines: Vec<String> = (1..=lines).map(|n| format!("line {n}")).collect();
@@ -255,7 +226,7 @@ fn long_paste_is_sent_after_a_question_and_can_be_stopped() {
     alice.types(&block(60));
     alice.shows("hh:mm * A block of 60 messages to bob is ready", question);
     alice.types("\r");
-    // The rate makes each of the later ones wait.
+    // The rate limit delays each later message.
     alice.waits_for("progress", |alice| {
         alice
             .rows()
@@ -263,15 +234,15 @@ fn long_paste_is_sent_after_a_question_and_can_be_stopped() {
             .any(|row| row == "hh:mm alice (to bob): line 20")
     });
     alice.types("\x03");
-    alice.waits_for("the rest", |alice| {
-        let told = |row: &String| row.starts_with("hh:mm ! Not sent: the last ");
-        alice.rows().iter().any(told) && alice.before_cursor().ends_with("alice> ")
+    alice.waits_for("the report of the rest", |alice| {
+        let is_report = |row: &String| row.starts_with("hh:mm ! Not sent: the last ");
+        alice.rows().iter().any(is_report) && alice.before_cursor().ends_with("alice> ")
     });
     let rows = alice.rows();
-    let told = rows
+    let report = rows
         .iter()
         .find_map(|row| row.strip_prefix("hh:mm ! Not sent: the last "));
-    let rest: usize = told
+    let rest: usize = report
         .and_then(|it| it.split(' ').next()?.parse().ok())
         .expect("a number");
     for number in 1..=60 - rest {
@@ -282,11 +253,9 @@ fn long_paste_is_sent_after_a_question_and_can_be_stopped() {
 
 #[test]
 fn paste_taller_than_window_hides_nothing_and_leaves_no_copy() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     bob.ask("Broadcast-message before", "200 OK", "Delivered to 1");
     alice.shows("hh:mm bob: before", "alice> ");
@@ -314,11 +283,9 @@ fn paste_taller_than_window_hides_nothing_and_leaves_no_copy() {
 
 #[test]
 fn ctrl_r_finds_typed_lines_while_messages_are_shown() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     for line in ["first tea", "second cake", "third tea"] {
         alice.types(&format!("{line}\r"));
@@ -336,7 +303,7 @@ fn ctrl_r_finds_typed_lines_while_messages_are_shown() {
 
 #[test]
 fn message_begins_a_row_on_a_dumb_terminal() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&[]);
@@ -355,11 +322,9 @@ fn message_begins_a_row_on_a_dumb_terminal() {
 
 #[test]
 fn ignored_user_is_not_shown_until_unignored() {
-    if !can_be_tested() {
+    let Some((server, mut alice)) = server_and_alice() else {
         return;
-    }
-    let server = Server::start(&[]);
-    let mut alice = Terminal::named(&server, "alice");
+    };
     let mut bob = server.log_in("bob");
     alice.types("/ignore BOB\r");
     alice.shows(
@@ -368,7 +333,7 @@ fn ignored_user_is_not_shown_until_unignored() {
     );
     bob.ask("Broadcast-message one", "200 OK", "Delivered to 1");
     bob.ask("Private-message alice two", "200 OK", "Delivered to alice");
-    // What comes behind it, from another user.
+    // A later message of another user is shown.
     let mut carol = server.log_in("carol");
     carol.ask("Broadcast-message behind", "200 OK", "Delivered to 2");
     bob.expect_delivery("broadcast", "carol", "behind");
@@ -387,7 +352,7 @@ fn ignored_user_is_not_shown_until_unignored() {
 
 #[test]
 fn history_file_keeps_typed_lines_for_its_owner() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&[]);
@@ -403,7 +368,7 @@ fn history_file_keeps_typed_lines_for_its_owner() {
     bob.expect_delivery("broadcast", "alice", "first");
     bob.ask("Broadcast-message not typed", "200 OK", "Delivered to 1");
     alice.shows("hh:mm bob: not typed", "alice> ");
-    // It is kept although the client does not end by itself.
+    // The file is complete although the client is killed.
     signal(pid_of_client(&server), Signal::KILL);
     drop(alice);
     bob.barrier();
@@ -427,7 +392,7 @@ fn history_file_keeps_typed_lines_for_its_owner() {
 
 #[test]
 fn typed_lines_are_not_commands_if_stdout_is_a_pipe() {
-    if !can_be_tested() {
+    if !has_terminal_tools() {
         return;
     }
     let server = Server::start(&[]);
@@ -437,7 +402,7 @@ fn typed_lines_are_not_commands_if_stdout_is_a_pipe() {
         &format!("stty rows {ROWS} cols {COLUMNS} -echo; {pipe}"),
         |_| {},
     );
-    tina.waits_for("the mode", |tina| {
+    tina.waits_for("the warning", |tina| {
         let rows = tina.rows().join("");
         rows.contains("chat-client: stdout is not a terminal: each line goes to everyone, and")
     });
