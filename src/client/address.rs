@@ -1,7 +1,7 @@
-//! The address of a server, as it is typed: what may be left out, and what is ambiguous.
+//! Parses the address of a server as a user types it.
 //!
-//! Pure, but for the look-up of a name. Invariant: a text that can be read as two addresses
-//! is refused.
+//! Pure, except for the look-up of a host name. Does not know a connection. Invariant: *a text
+//! that can be read as two different addresses is refused*.
 
 use std::fmt;
 use std::io;
@@ -13,13 +13,13 @@ use crate::limits::{DEFAULT_HOST, DEFAULT_PORT};
 /// A host and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// A name or a number. That of IPv6 may end with a zone, as in `fe80::1%eth0`.
+    /// A host name or an IP address. An IPv6 address may end with a zone, as in `fe80::1%eth0`.
     host: String,
     port: u16,
 }
 
 impl Address {
-    /// The server on this machine.
+    /// Returns the default address: a server on this machine.
     pub fn local() -> Address {
         Address::new(DEFAULT_HOST, DEFAULT_PORT)
     }
@@ -31,8 +31,10 @@ impl Address {
         }
     }
 
-    /// Reads `HOST:PORT`, of which either may be left out. IPv6 needs brackets, unless
-    /// there is only one way to read it without. `None` if this is no address.
+    /// Parses `HOST:PORT`. The host or the port may be missing.
+    ///
+    /// An IPv6 address needs brackets, unless it is unambiguous without them. Returns `None` if
+    /// the text is not an address.
     pub fn parse(typed: &str) -> Option<Address> {
         if let Ok(port @ 1..) = typed.strip_prefix(':').unwrap_or(typed).parse() {
             return Some(Address::new(DEFAULT_HOST, port));
@@ -55,7 +57,7 @@ impl Address {
     }
 }
 
-/// The port behind a host: `:PORT`, or nothing.
+/// Parses the port after a host: `:PORT`, or an empty text for the default port.
 fn port(text: &str) -> Option<u16> {
     match text.strip_prefix(':') {
         None => text.is_empty().then_some(DEFAULT_PORT),
@@ -63,7 +65,7 @@ fn port(text: &str) -> Option<u16> {
     }
 }
 
-/// Whether this is an address of IPv6, with a zone or without.
+/// Returns whether this is an IPv6 address, with or without a zone.
 fn is_ipv6(text: &str) -> bool {
     let (number, zone) = text.split_once('%').unwrap_or((text, "0"));
     number.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && !zone.contains('%')
