@@ -1,27 +1,30 @@
-//! How the client ends: an exit code, and a line on stderr if something went wrong.
+//! The exit codes of the client, and its error line on stderr.
+//!
+//! Does not know why the client ends.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Everything was sent and answered, or the user stopped listening.
+/// Every request was sent and answered, or the user stopped `--listen`.
 pub const DONE: u8 = 0;
 
-/// There was no connection, or it broke, or not everything was sent.
+/// There was no connection, it was lost, or a request was not sent.
 pub const FAILED: u8 = 1;
 
-/// The command line or the input cannot be used.
+/// The command line or the input is unusable.
 pub const BAD_USAGE: u8 = 2;
 
-/// The server refused something.
+/// The server refused a request, or a line of the input was not sent.
 pub const REFUSED: u8 = 3;
 
-/// The problem on stderr, and the code.
+/// Reports the problem on stderr and returns the exit code.
 pub fn fail(code: u8, problem: &str) -> ExitCode {
     report(problem);
     ExitCode::from(code)
 }
 
-/// A line on stderr; not by eprintln, which panics where nobody reads any more.
+/// Writes a line to stderr.
 pub fn report(problem: &str) {
+    // `eprintln!` panics if stderr is closed.
     let _ = writeln!(io::stderr(), "chat-client: {problem}");
 }
