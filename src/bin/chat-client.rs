@@ -1,4 +1,4 @@
-//! The client's command line: parse, run, exit code.
+//! The program `chat-client`: parses the command line, runs the client, returns the exit code.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -8,23 +8,23 @@ use chat::client::options::{self, Environment, Operation};
 use chat::client::{exit, script, terminal};
 
 fn main() -> ExitCode {
-    let surroundings = Environment {
-        stdin_terminal: io::stdin().is_terminal(),
-        stdout_terminal: io::stdout().is_terminal(),
+    let environment = Environment {
+        stdin_is_terminal: io::stdin().is_terminal(),
+        stdout_is_terminal: io::stdout().is_terminal(),
         user: std::env::var("USER").ok().filter(|user| !user.is_empty()),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),
     };
-    match options::parse(std::env::args_os().skip(1), surroundings) {
+    match options::parse(std::env::args_os().skip(1), environment) {
         Ok(Operation::Converse(config)) => terminal::converse(&config).unwrap_or_else(|e| {
             let problem = format!("cannot talk to {}: {}", config.address, without_os_code(&e));
             exit::fail(exit::FAILED, &problem)
         }),
-        Ok(Operation::Send(sending)) => script::send(sending),
+        Ok(Operation::Send(config)) => script::send(config),
         Ok(Operation::Listen { address, name }) => script::listen(&address, &name),
         Ok(Operation::Print(text)) => {
             let mut stdout = io::stdout();
-            // Not print!, which panics where nobody reads any more.
+            // `print!` panics if stdout is closed.
             let _ = stdout
                 .write_all(text.as_bytes())
                 .and_then(|()| stdout.flush());

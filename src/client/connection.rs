@@ -1,42 +1,41 @@
-//! The wire side of the client: requests out, events in, both blocking.
+//! A connection to a server: requests out, events in, both with blocking calls.
 //!
-//! Does not know a terminal. No other module of the client knows bytes. Invariant: the
-//! requests that wait for an answer are in the order in which they were written, so the
-//! next answer belongs to the first of them.
+//! This module has the receiving half. The sending half is in [`requests`](super::requests).
+//!
+//! Does not know a terminal. No module of the client but these two knows the bytes of the
+//! protocol. Invariant: *a response belongs to the first pending request*, because the server
+//! answers requests in the order in which they were written.
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::io::{self, Read};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::Mutex;
-use rustix::net::sockopt::set_socket_linger;
-use rustix::net::{SendFlags, connect_unspec, send};
-
-use super::watch::Watch;
+use super::requests::{PendingRequest, Requests, Shared};
+use super::watch::SilenceWatch;
 use crate::limits::{LOG_IN_TIMEOUT, SILENCE_CHECK_INTERVAL, USER_TIMEOUT};
 use crate::net::keepalive;
 use crate::net::line_reader::LineReader;
 use crate::protocol::framing::Line;
 use crate::protocol::reply::Notice;
-use crate::protocol::request::{Command, Request};
+use crate::protocol::request::Command;
 use crate::protocol::server_message::{Content, MalformedMessage, Message, ServerMessage};
 use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
 use crate::protocol::token::Token;
 
-/// A connection to a server, for programs that want to talk to one.
+/// A connection to a server, also for programs other than this client.
 ///
-/// Requests are pipelined: [`request`](Connection::request) sends and does not wait,
-/// [`next_event`](Connection::next_event) waits for what comes, be it an answer or
-/// somebody's message. The two may go on in two threads, by way of
-/// [`requests`](Connection::requests), and should where many requests are sent: a
-/// server reads no more from a client that does not read its answers.
+/// Requests are pipelined. [`request`](Connection::request) sends a request and does not wait
+/// for the response. [`next_event`](Connection::next_event) blocks until a response, a message
+/// or a notice arrives.
 ///
-/// Once the session has a token, it goes along with every request, so that the session
-/// outlives a connection that breaks; see [`resume`](Connection::resume).
+/// One thread can send while another receives, with [`requests`](Connection::requests). A
+/// program that sends many requests needs two threads: a server stops reading from a client
+/// that does not read its responses.
+///
+/// After the server has given the session a token, every request carries it. So the session
+/// can outlive a lost connection, see [`resume`](Connection::resume).
 ///
 /// ```
 /// use chat::client::{Connection, Event};
@@ -59,7 +58,7 @@ use crate::protocol::token::Token;
 /// let mut seen = Vec::new();
 /// while let Some(event) = connection.next_event()? {
 ///     seen.push(match event {
-///         Event::Answer(answer) => answer.text.as_str().to_owned(),
+///         Event::Response(response) => response.text.as_str().to_owned(),
 ///         Event::Message(message) => format!("{}: {}", message.sender, message.text.as_str()),
 ///         Event::Notice(notice) => notice.to_string(),
 ///     });
@@ -68,74 +67,48 @@ use crate::protocol::token::Token;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Connection {
-    lines: LineReader<Input>,
+    lines: LineReader<SocketReader>,
     requests: Requests,
 }
 
-/// The sending half of a [`Connection`], for any number of threads.
-#[derive(Clone, Debug)]
-pub struct Requests(Arc<Shared>);
-
-/// What comes from the server.
+/// A message from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// To a request of ours.
-    Answer(Answer),
-    /// Somebody's message.
+    /// The response to a request of this client.
+    Response(ServerResponse),
+    /// A message from another user.
     Message(Message),
-    /// The server speaks unasked.
+    /// A notice, which the server sends unasked.
     Notice(Notice),
 }
 
-/// The answer to a request.
+/// The response to a request, as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// What was asked; `None` if nothing was, which a server does that knows notices
-    /// that this client does not.
+pub struct ServerResponse {
+    /// The request. `None` if no request was pending: a newer server may send notices that
+    /// this client does not know.
     pub request: Option<Command>,
-    /// How it went.
+    /// The status code.
     pub status: Status,
-    /// The same in words.
+    /// The text for users.
     pub text: Printable,
 }
 
-#[derive(Debug)]
-struct Shared {
-    socket: TcpStream,
-    /// Held while a request is noted down and written, which may block for as long as
-    /// the server does not read. Nobody takes it who has to read the answers.
-    sending: Mutex<()>,
-    asked: Mutex<PendingRequests>,
-}
-
-/// What has been asked so far. Its lock is held for a moment only.
-#[derive(Debug, Default)]
-struct PendingRequests {
-    token: Option<Token>,
-    unanswered: VecDeque<PendingRequest>,
-    /// No more can be asked.
-    closed: bool,
-}
-
-/// A request that has been sent and not answered.
-#[derive(Debug)]
-pub struct PendingRequest {
-    /// What was asked.
-    pub request: Command,
-    /// When it was sent.
-    sent: Instant,
-    /// Who waits for the answer, if it is not to be an event; who learns that there will
-    /// be none when this is dropped.
-    waiting: Option<Sender<Answer>>,
+impl ServerResponse {
+    /// Returns the number of names that a response to `List-names` reports.
+    pub fn name_count(&self) -> usize {
+        self.text.split_word().0.as_str().parse().unwrap_or(0)
+    }
 }
 
 impl Connection {
-    /// Connects to the first of the addresses that accepts, within ten seconds.
+    /// Connects to the first of the addresses that accepts, within [`LOG_IN_TIMEOUT`].
     pub fn connect(address: impl ToSocketAddrs) -> io::Result<Connection> {
         Connection::connect_until(address, Instant::now() + LOG_IN_TIMEOUT)
     }
 
-    /// The same, until this moment. Each address has its share of the time.
+    /// Connects like [`connect`](Connection::connect), until a deadline. Each address gets an
+    /// equal share of the time that is left.
     pub(super) fn connect_until(
         address: impl ToSocketAddrs,
         deadline: Instant,
@@ -145,7 +118,7 @@ impl Connection {
         for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
             let rest = deadline.saturating_duration_since(Instant::now());
             let share = rest / u32::try_from(left).unwrap_or(u32::MAX);
-            // No time at all is an error of the caller.
+            // `connect_timeout` refuses a timeout of zero.
             match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
                 Ok(socket) => return Connection::new(socket),
                 Err(e) => problem = e,
@@ -155,17 +128,12 @@ impl Connection {
     }
 
     fn new(socket: TcpStream) -> io::Result<Connection> {
-        // A request wants to leave at once, not to wait for the acknowledgement of the
-        // last one.
+        // Otherwise a request waits until the server acknowledges the one before it.
         socket.set_nodelay(true)?;
         keepalive::detect_dead_peers(&socket, USER_TIMEOUT)?;
-        let shared = Arc::new(Shared {
-            socket,
-            sending: Mutex::default(),
-            asked: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(socket));
         Ok(Connection {
-            lines: LineReader::new(Input {
+            lines: LineReader::new(SocketReader {
                 shared: Arc::clone(&shared),
                 deadline: None,
                 watch: None,
@@ -174,53 +142,58 @@ impl Connection {
         })
     }
 
-    /// Sends a request. Blocks for as long as the server takes no more.
+    /// Sends a request. Blocks while the server does not read.
     pub fn request(&self, request: &Command) -> io::Result<()> {
         self.requests.request(request)
     }
 
-    /// The sending half, for another thread.
+    /// Returns the sending half, for another thread.
     pub fn requests(&self) -> Requests {
         self.requests.clone()
     }
 
-    /// From now on the requests act for the session of this token. A `Set-name`, sent
-    /// first of all, attaches that session to this connection (section 4).
+    /// Makes all later requests act for the session of this token. A `Set-name`, sent first,
+    /// attaches that session to this connection (section 4).
     pub fn resume(&self, token: Token) {
-        self.requests.0.asked.lock().token = Some(token);
+        self.requests.0.pending.lock().token = Some(token);
     }
 
-    /// Whatever the token was, the next request acts for the connection's own session.
+    /// Makes the next request act for the connection's own session, whatever the token was.
     pub fn forget_token(&self) {
-        self.requests.0.asked.lock().token = None;
+        self.requests.0.pending.lock().token = None;
     }
 
-    /// The token of the session, once it has one.
+    /// Returns the token of the session, if it has one yet.
     pub fn token(&self) -> Option<Token> {
-        self.requests.0.asked.lock().token
+        self.requests.0.pending.lock().token
     }
 
-    /// Sets the moment from which on [`next_event`](Connection::next_event) fails, a second
-    /// later at most, whatever comes until then. Afterwards the connection is of no more
-    /// use. `None`, the initial value, is never.
+    /// Sets a deadline for [`next_event`](Connection::next_event). `None`, the initial value,
+    /// means no deadline.
+    ///
+    /// After the deadline `next_event` fails, at most a second late, also if bytes still
+    /// arrive. The connection cannot be used after that failure.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         self.lines.source_mut().deadline = deadline;
         self.set_read_timeout()
     }
 
-    /// From now on asks a silent server for a sign of life, and counts the connection as
-    /// lost if none comes: [`next_event`](Connection::next_event) fails then. `on_silence`
-    /// is called once when an answer is late.
-    pub fn watch(&mut self, on_silence: impl FnMut() + Send + 'static) -> io::Result<()> {
-        self.lines.source_mut().watch = Some(Watch::new(Instant::now(), Box::new(on_silence)));
+    /// Starts to send a `Ping` to a server that is silent.
+    ///
+    /// If the server stays silent after that, the connection counts as lost and
+    /// [`next_event`](Connection::next_event) fails. `on_silence` is called once when a
+    /// response is late.
+    pub fn detect_silence(&mut self, on_silence: impl FnMut() + Send + 'static) -> io::Result<()> {
+        let watch = SilenceWatch::new(Instant::now(), Box::new(on_silence));
+        self.lines.source_mut().watch = Some(watch);
         self.set_read_timeout()
     }
 
     fn set_read_timeout(&mut self) -> io::Result<()> {
-        let input = self.lines.source_mut();
-        let wakes = input.deadline.is_some() || input.watch.is_some();
+        let reader = self.lines.source_mut();
+        let wakes = reader.deadline.is_some() || reader.watch.is_some();
         let interval = wakes.then_some(SILENCE_CHECK_INTERVAL);
-        input.shared.socket.set_read_timeout(interval)
+        reader.shared.socket.set_read_timeout(interval)
     }
 
     #[cfg(test)]
@@ -228,38 +201,40 @@ impl Connection {
         self.requests.0.socket.read_timeout()
     }
 
-    /// Waits for what comes next. `None` at an orderly end; an error when the
-    /// connection broke, or when what came is no message of this protocol
-    /// ([`InvalidData`](io::ErrorKind::InvalidData)).
+    /// Blocks until the next event, or returns `None` at the end of input.
+    ///
+    /// Fails if the connection is lost, or with [`InvalidData`](io::ErrorKind::InvalidData) if
+    /// the server sends something else than a message of this protocol.
     pub fn next_event(&mut self) -> io::Result<Option<Event>> {
         while let Some(message) = self.next_message()? {
             let event = match message.content {
                 Content::Message(message) => Event::Message(message),
                 Content::Notice(notice) => Event::Notice(notice),
                 Content::Answer { status, text } => {
-                    let mut asked = self.requests.0.asked.lock();
-                    let unanswered = asked.unanswered.pop_front();
-                    let (request, waiting) = match unanswered {
+                    let mut pending = self.requests.0.pending.lock();
+                    let (request, response_tx) = match pending.queue.pop_front() {
                         Some(PendingRequest {
-                            request, waiting, ..
-                        }) => (Some(request), waiting),
+                            request,
+                            response_tx,
+                            ..
+                        }) => (Some(request), response_tx),
                         None => (None, None),
                     };
                     if status.is_success() && matches!(request, Some(Command::SetName(_))) {
-                        asked.token = message.header;
+                        pending.token = message.header;
                     }
-                    drop(asked);
-                    let answer = Answer {
+                    drop(pending);
+                    let response = ServerResponse {
                         request,
                         status,
                         text,
                     };
-                    match waiting {
-                        None => Event::Answer(answer),
-                        // One place for one answer; who does not wait any more is not
-                        // interested.
-                        Some(waiting) => {
-                            let _ = waiting.try_send(answer);
+                    match response_tx {
+                        None => Event::Response(response),
+                        Some(response_tx) => {
+                            // The channel has room for the one response. So this fails only
+                            // if the receiver was dropped, and then no thread waits.
+                            let _ = response_tx.try_send(response);
                             continue;
                         }
                     }
@@ -276,7 +251,7 @@ impl Connection {
             match self.lines.next_line()? {
                 Some(Line::Whole(line)) => kept.extend_from_slice(line),
                 Some(Line::TooLong) => return Err(invalid(MalformedMessage)),
-                // A message that has begun and not ended by then is dropped.
+                // An incomplete message at the end of input is dropped.
                 None => return Ok(None),
             }
         }
@@ -287,71 +262,14 @@ impl Connection {
     }
 }
 
-fn invalid(not_a_message: MalformedMessage) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, not_a_message)
+fn invalid(malformed: MalformedMessage) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, malformed)
 }
 
-impl Requests {
-    /// As [`Connection::request`]: its answer will be an event.
-    ///
-    /// Fails with [`NotConnected`](io::ErrorKind::NotConnected) if the connection had
-    /// been closed before; after any other failure the request may have arrived.
-    pub fn request(&self, request: &Command) -> io::Result<()> {
-        self.send(request, None)
-    }
-
-    /// Sends a request whose answer goes to the receiver instead of being an event.
-    /// Somebody has to read events for it to come; if the connection ends before, the
-    /// receiver is disconnected.
-    pub fn ask(&self, request: &Command) -> io::Result<Receiver<Answer>> {
-        let (waiting, answer) = bounded(1);
-        self.send(request, Some(waiting)).map(|()| answer)
-    }
-
-    /// Sends a request, to whomever the answer goes.
-    pub(super) fn send(
-        &self,
-        request: &Command,
-        waiting: Option<Sender<Answer>>,
-    ) -> io::Result<()> {
-        let _sending = self.0.sending.lock();
-        let mut asked = self.0.asked.lock();
-        if asked.closed {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        let bytes = Request::encode(asked.token, request);
-        asked.unanswered.push_back(PendingRequest {
-            request: request.clone(),
-            sent: Instant::now(),
-            waiting,
-        });
-        drop(asked);
-        let written = (&self.0.socket).write_all(&bytes);
-        if written.is_err() {
-            // What comes after it would certainly not arrive.
-            self.0.asked.lock().closed = true;
-        }
-        written
-    }
-
-    /// Closes the connection, in the midst of whatever is under way, and gives the
-    /// requests that have been sent and not answered, of which nobody knows what has
-    /// become.
-    pub fn close(&self) -> VecDeque<PendingRequest> {
-        let unanswered = {
-            let mut asked = self.0.asked.lock();
-            asked.closed = true;
-            std::mem::take(&mut asked.unanswered)
-        };
-        let _ = self.0.socket.shutdown(Shutdown::Both);
-        unanswered
-    }
-}
-
-/// What an orderly end is told as.
+/// The text that reports the end of input.
 pub const CLOSED: &str = "the server closed the connection";
 
-/// What an error is about, without its number, which says nothing to most people.
+/// Returns the text of an error without its OS error number, which few users understand.
 pub fn without_os_code(e: &io::Error) -> String {
     let reason = e.to_string();
     match reason.split_once(" (os error ") {
@@ -360,14 +278,14 @@ pub fn without_os_code(e: &io::Error) -> String {
     }
 }
 
-/// The server's bytes.
-struct Input {
+/// The bytes from the server, with a deadline and a watch for silence.
+struct SocketReader {
     shared: Arc<Shared>,
     deadline: Option<Instant>,
-    watch: Option<Watch>,
+    watch: Option<SilenceWatch>,
 }
 
-impl Read for Input {
+impl Read for SocketReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self
@@ -381,14 +299,8 @@ impl Read for Input {
             match (&result, &mut self.watch) {
                 (Err(e), watch) if e.kind() == io::ErrorKind::WouldBlock => {
                     if let Some(watch) = watch {
-                        let due = self
-                            .shared
-                            .asked
-                            .lock()
-                            .unanswered
-                            .front()
-                            .map(|it| it.sent);
-                        match watch.is_ping_due(now, due) {
+                        let first_sent = self.shared.first_pending_since();
+                        match watch.is_ping_due(now, first_sent) {
                             Ok(true) => self.shared.ping(),
                             Ok(false) => {}
                             Err(e) => {
@@ -399,7 +311,7 @@ impl Read for Input {
                     }
                 }
                 (Ok(_), Some(watch)) => {
-                    watch.heard(now);
+                    watch.on_input(now);
                     return result;
                 }
                 _ => return result,
@@ -408,55 +320,19 @@ impl Read for Input {
     }
 }
 
-impl Shared {
-    /// Breaks the connection. A server that was frozen would take an orderly end for the
-    /// user's leaving, and end the session that is to be resumed.
-    fn reset(&self) {
-        if connect_unspec(&self.socket).is_err() {
-            // Another thread is blocked in writing, so an orderly end cannot arrive before
-            // the reset at the close.
-            let _ = set_socket_linger(&self.socket, Some(Duration::ZERO));
-        }
-    }
-
-    /// Sends a `Ping` whose answer is dropped. Never blocks: a request that is being written
-    /// or does not fit asks for an answer as well.
-    fn ping(&self) {
-        let Some(_sending) = self.sending.try_lock() else {
-            return;
-        };
-        let mut asked = self.asked.lock();
-        let bytes = Request::encode(asked.token, &Command::Ping(None));
-        match send(
-            &self.socket,
-            &bytes,
-            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-        ) {
-            Ok(count) if count == bytes.len() => asked.unanswered.push_back(PendingRequest {
-                request: Command::Ping(None),
-                sent: Instant::now(),
-                waiting: Some(bounded(1).0),
-            }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {}
-            // What comes after a part of a request would not be understood.
-            Ok(_) | Err(_) => asked.closed = true,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::protocol::literals::{name, printable};
-    use std::io::{BufRead, BufReader};
-    use std::net::TcpListener;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{Shutdown, TcpListener};
     use std::thread;
 
     fn ping(text: &str) -> Command {
         Command::Ping(Some(printable(text)))
     }
 
-    /// A connection, and the server's end of it.
+    /// Returns a connection and the server's socket.
     fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut connection = Connection::connect(listener.local_addr().unwrap()).unwrap();
@@ -465,7 +341,7 @@ mod tests {
         (connection, listener.accept().unwrap().0)
     }
 
-    /// Answers each `Ping`, until there are no more.
+    /// Answers each `Ping` until the end of input.
     fn answer_pings(socket: &TcpStream) {
         let mut lines = io::BufReader::new(socket).lines().map(Result::unwrap);
         while let (Some(_), Some(_), Some(body)) = (lines.next(), lines.next(), lines.next()) {
@@ -492,13 +368,13 @@ mod tests {
             })
             .collect();
         for _ in 0..4 * 500 {
-            let Some(Event::Answer(answer)) = connection.next_event().unwrap() else {
-                panic!("an answer")
+            let Some(Event::Response(response)) = connection.next_event().unwrap() else {
+                panic!("no response")
             };
-            let Some(Command::Ping(Some(text))) = answer.request else {
-                panic!("to a ping")
+            let Some(Command::Ping(Some(text))) = response.request else {
+                panic!("no response to a ping")
             };
-            assert_eq!(answer.text.as_str(), format!("Pong {}", text.as_str()));
+            assert_eq!(response.text.as_str(), format!("Pong {}", text.as_str()));
         }
         threads
             .into_iter()
@@ -511,13 +387,13 @@ mod tests {
     fn ask_returns_the_response_only_to_its_caller() {
         let (mut connection, socket) = pair();
         let server = thread::spawn(move || answer_pings(&socket));
-        let answer = connection.requests().ask(&ping("one")).unwrap();
+        let response_rx = connection.requests().ask(&ping("one")).unwrap();
         connection.request(&ping("two")).unwrap();
-        let Some(Event::Answer(event)) = connection.next_event().unwrap() else {
-            panic!("an answer")
+        let Some(Event::Response(event)) = connection.next_event().unwrap() else {
+            panic!("no response")
         };
         assert_eq!(event.text.as_str(), "Pong two");
-        assert_eq!(answer.try_recv().unwrap().text.as_str(), "Pong one");
+        assert_eq!(response_rx.try_recv().unwrap().text.as_str(), "Pong one");
         let never = connection.requests().ask(&ping("three")).unwrap();
         drop(connection.requests().close());
         assert!(never.recv().is_err());
@@ -528,7 +404,7 @@ mod tests {
     fn failed_write_stops_sending_and_close_returns_unanswered() {
         let (connection, _socket) = pair();
         connection.request(&ping("one")).unwrap();
-        // From now on writing fails, whatever of it has arrived.
+        // Makes the next write fail.
         connection
             .requests
             .0
@@ -583,10 +459,10 @@ mod tests {
         });
         connection.requests.0.ping();
         connection.request(&ping("two")).unwrap();
-        let Some(Event::Answer(answer)) = connection.next_event().unwrap() else {
-            panic!("an answer")
+        let Some(Event::Response(response)) = connection.next_event().unwrap() else {
+            panic!("no response")
         };
-        assert_eq!(answer.request, Some(ping("two")));
+        assert_eq!(response.request, Some(ping("two")));
         server.join().unwrap();
     }
 

@@ -1,8 +1,8 @@
 //! Logging in: from an address and a name to a connection that has a session.
 //!
-//! Does not know a terminal. Invariant: *logging in ends*, with a session, a refused name or
-//! an error, within [`LOG_IN_TIMEOUT`] of all. Against a refused name another name helps,
-//! against an error time.
+//! Does not know a terminal. Invariant: *logging in ends within [`LOG_IN_TIMEOUT`]*, with a
+//! session, a refused name or an error. After a refusal the caller tries another name, after
+//! an error the same name later.
 
 use std::io;
 use std::net::ToSocketAddrs;
@@ -16,21 +16,22 @@ use crate::protocol::text::Printable;
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
 
-/// What became of an attempt to take a name.
+/// The result of an attempt to log in.
 pub enum LoginOutcome {
-    /// There is a session.
+    /// The connection has a session with the name.
     Done {
-        /// Its connection.
+        /// The connection.
         connection: Connection,
-        /// It is the one that the token stood for.
+        /// True if the session of the token was resumed, false if the session is new.
         resumed: bool,
     },
-    /// The server refuses the name.
+    /// The server refuses the name, with this text.
     Refused(Printable),
 }
 
-/// Connects and takes a name: with the session of a token, if it is still there, else
-/// with a new one.
+/// Connects and logs in.
+///
+/// Resumes the session of the token, if it still exists, or creates a new session.
 pub fn log_in(
     address: impl ToSocketAddrs,
     name: &Username,
@@ -45,8 +46,8 @@ pub fn log_in(
     connection.set_deadline(Some(deadline))?;
     connection.request(&Command::SetName(name.clone()))?;
     loop {
-        match connection.next_event().map_err(no_answer)? {
-            Some(Event::Answer(answer)) => match answer.status {
+        match connection.next_event().map_err(explain_timeout)? {
+            Some(Event::Response(response)) => match response.status {
                 status if status.is_success() => {
                     connection.set_deadline(None)?;
                     return Ok(LoginOutcome::Done {
@@ -59,11 +60,11 @@ pub fn log_in(
                     connection.forget_token();
                     connection.request(&Command::SetName(name.clone()))?;
                 }
-                // It is about the name.
+                // These two are about the name.
                 Status::Forbidden | Status::BadRequest => {
-                    return Ok(LoginOutcome::Refused(answer.text));
+                    return Ok(LoginOutcome::Refused(response.text));
                 }
-                _ => return Err(io::Error::other(answer.text.as_str().to_owned())),
+                _ => return Err(io::Error::other(response.text.as_str().to_owned())),
             },
             Some(Event::Notice(notice)) => return Err(io::Error::other(notice.to_string())),
             Some(Event::Message(_)) => {}
@@ -76,8 +77,8 @@ pub fn log_in(
     }
 }
 
-/// An error of reading before the deadline, or because of it.
-fn no_answer(e: io::Error) -> io::Error {
+/// Replaces the error of a passed deadline with a text that users understand.
+fn explain_timeout(e: io::Error) -> io::Error {
     match e.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::other(format!(
             "no answer within {} s; is that a chat server?",

@@ -1,44 +1,53 @@
-//! The client: what someone uses who does not want to type protocol by hand, and what
-//! a script uses.
+//! The client: a library for programs that use the protocol, and the program `chat-client`.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`address`] | the address of a server, as it is typed |
-//! | [`connection`] | the wire side: requests out, events in |
-//! | `watch` | when a silent server is asked, and given up |
+//! | [`address`] | parses the address of a server |
+//! | [`connection`] | a connection to a server: its receiving half, and events |
+//! | [`requests`] | its sending half, and the pending requests |
+//! | `watch` | decides when a silent server gets a `Ping`, and when it is given up |
 //! | [`login`] | from an address and a name to a connection with a session |
-//! | [`reconnecting`] | a connection that comes back when it is lost |
-//! | [`split`] | how a long text is cut into messages |
+//! | [`reconnecting`] | a client that reconnects when its connection is lost |
+//! | `sender`, `receiver` | the two threads of a reconnecting client |
+//! | [`split`] | splits a long text into messages |
 //! | [`terminal`] | the conversation at a terminal, with a map of its own |
-//! | [`script`] | sending and listening without one |
+//! | [`script`] | sending and listening without a terminal |
 //! | [`options`] | the command line |
-//! | [`exit`] | how it ends: exit codes |
+//! | [`exit`] | the exit codes |
 //!
-//! Other programs take [`Connection`], which has an example.
+//! Does not know the server's code. Other programs use [`Connection`], which has an example.
 //!
 //! # The threads, at a terminal
 //!
 //! ```text
-//!   keyboard ─► main ── requests ─► sender ─► socket
-//!   screen  ◄── main ◄── lines ──── link   ◄─ socket
+//!   keyboard ─► main ── requests ─► sender   ─► socket
+//!   screen  ◄── main ◄── lines ──── receiver ◄─ socket
 //! ```
 //!
-//! `main` edits the line, knows what it means, and prints what has come when it paints.
-//! `sender` writes requests and waits while there is no connection. `link` reads what comes,
-//! and connects again when that ends. `printer` makes `main` paint while a line is being
-//! edited. `resizes` does so when the window has another size, and `signals` gives the
-//! terminal back if the client is killed. The channels between them form no cycle, so none
-//! can wait for itself.
+//! - `main` edits the line, executes what the user has typed, and prints waiting lines when it
+//!   paints.
+//! - `sender` writes requests. While there is no connection, it waits.
+//! - `receiver` reads events and formats them as lines. When the connection is lost, it
+//!   reconnects.
+//! - `printer` makes `main` paint while the user edits a line.
+//! - `resizes` makes `main` paint again after the window has changed its size.
+//! - `signals` restores the terminal if a signal ends the client.
+//!
+//! Invariant: *no two threads wait for each other without a timeout*.
 
 pub mod address;
 pub mod connection;
 pub mod exit;
 pub mod login;
 pub mod options;
+mod receiver;
 pub mod reconnecting;
+pub mod requests;
 pub mod script;
+mod sender;
 pub mod split;
 pub mod terminal;
 mod watch;
 
-pub use connection::{Answer, Connection, Event, Requests};
+pub use connection::{Connection, Event, ServerResponse};
+pub use requests::Requests;

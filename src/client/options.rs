@@ -1,7 +1,7 @@
-//! The command line of `chat-client`: a getopts table, and what it comes to.
+//! The command line of `chat-client`: a getopts table, and the operation that it selects.
 //!
-//! Pure. Does not know what is done then. Invariant: what is wrong is an error of one line that
-//! says what is expected.
+//! Pure. Does not execute the operation. Invariant: *every mistake is an error of one line that
+//! names the expected value*.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -11,50 +11,50 @@ use getopts::Options;
 use super::address::Address;
 use super::exit;
 use super::script::SendConfig;
-use super::split::texts;
+use super::split::split_text;
 use super::terminal;
 use super::terminal::format::Style;
 use crate::cli::BadUsage;
 use crate::limits;
 use crate::protocol::username::Username;
 
-/// What the command line asks for.
+/// The operation that the command line selects.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Hold a conversation at the terminal.
     Converse(terminal::Config),
-    /// Send, and end.
+    /// Send messages, and exit.
     Send(SendConfig),
-    /// Print what arrives.
+    /// Print received messages.
     Listen {
-        /// At which server.
+        /// The server.
         address: Address,
-        /// Under which name.
+        /// The name to log in with.
         name: Username,
     },
-    /// Print this on stdout, and end.
+    /// Print this text on stdout, and exit.
     Print(String),
 }
 
-/// What the process finds around it.
+/// The facts about the process that affect how the options are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
-    /// stdin is a terminal.
-    pub stdin_terminal: bool,
-    /// stdout is a terminal.
-    pub stdout_terminal: bool,
-    /// `$USER`, for who gives no name.
+    /// Whether stdin is a terminal.
+    pub stdin_is_terminal: bool,
+    /// Whether stdout is a terminal.
+    pub stdout_is_terminal: bool,
+    /// `$USER`, the default name.
     pub user: Option<String>,
-    /// `$NO_COLOR` is set, and not empty (<https://no-color.org>), or the terminal is dumb.
+    /// Whether `$NO_COLOR` is set and not empty (<https://no-color.org>), or `$TERM` is `dumb`.
     pub no_color: bool,
 }
 
-/// Reads the arguments, without the program's name.
+/// Parses the arguments, which must not include the program's name.
 pub fn parse<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
-    surroundings: Environment,
+    environment: Environment,
 ) -> Result<Operation, BadUsage> {
-    let table = table();
+    let table = option_table();
     let matches = table.parse(arguments)?;
     if matches.opt_present("help") {
         return Ok(Operation::Print(help(&table)));
@@ -68,24 +68,24 @@ pub fn parse<A: AsRef<OsStr>>(
     let address = address(&matches.free)?;
     let name = match matches.opt_str("name") {
         Some(name) => Some(("--name", name)),
-        None => surroundings.user.map(|user| ("$USER", user)),
+        None => environment.user.map(|user| ("$USER", user)),
     };
     let (text, to) = (matches.opt_str("message"), matches.opt_str("to"));
-    let listening = matches.opt_present("listen");
-    if listening && (text.is_some() || to.is_some()) {
+    let is_listening = matches.opt_present("listen");
+    if is_listening && (text.is_some() || to.is_some()) {
         return Err(BadUsage(
             "--listen sends nothing: leave out --to and -m".to_owned(),
         ));
     }
-    let terminal = surroundings.stdin_terminal && surroundings.stdout_terminal;
-    let in_a_script = listening || text.is_some() || !terminal;
+    let terminal = environment.stdin_is_terminal && environment.stdout_is_terminal;
+    let is_script = is_listening || text.is_some() || !terminal;
     let history_file = matches.opt_str("history-file").map(PathBuf::from);
-    if history_file.is_some() && in_a_script {
+    if history_file.is_some() && is_script {
         return Err(BadUsage(
             "--history-file: expected a conversation at a terminal".to_owned(),
         ));
     }
-    if !in_a_script {
+    if !is_script {
         if to.is_some() {
             return Err(BadUsage(
                 "--to wants -m TEXT, or lines from a pipe; here, use /msg".to_owned(),
@@ -96,27 +96,27 @@ pub fn parse<A: AsRef<OsStr>>(
             name: name.map(|(_, name)| name).unwrap_or_default(),
             bell: matches.opt_present("bell"),
             style: Style {
-                colours: !surroundings.no_color,
+                colours: !environment.no_color,
                 ..Style::PLAIN
             },
             history_file,
         }));
     }
-    let (origin, name) = name.ok_or_else(|| BadUsage("--name NAME is wanted".to_owned()))?;
-    let name = self::name(origin, &name)?;
-    if listening {
+    let (source, name) = name.ok_or_else(|| BadUsage("--name NAME is wanted".to_owned()))?;
+    let name = self::name(source, &name)?;
+    if is_listening {
         return Ok(Operation::Listen { address, name });
     }
     Ok(Operation::Send(SendConfig {
         address,
         name,
-        is_typed: text.is_none() && surroundings.stdin_terminal,
+        is_typed: text.is_none() && environment.stdin_is_terminal,
         to: to.map(|to| self::name("--to", &to)).transpose()?,
-        text: text.map(sendable).transpose()?,
+        text: text.map(check_text).transpose()?,
     }))
 }
 
-fn table() -> Options {
+fn option_table() -> Options {
     let mut table = Options::new();
     table
         .optopt("n", "name", "your name ($USER)", "NAME")
@@ -176,7 +176,7 @@ Exit codes:
     table.usage(&brief) + &notes
 }
 
-/// The one argument that is not an option.
+/// Parses the argument that is not an option. There may be at most one.
 fn address(arguments: &[String]) -> Result<Address, BadUsage> {
     match arguments {
         [] => Ok(Address::local()),
@@ -191,25 +191,26 @@ fn address(arguments: &[String]) -> Result<Address, BadUsage> {
     }
 }
 
-fn name(option: &str, name: &str) -> Result<Username, BadUsage> {
+/// Parses a name. `source` is the option or variable that it comes from.
+fn name(source: &str, name: &str) -> Result<Username, BadUsage> {
     Username::new(name).map_err(|bad| {
         let hint = match suggestion(name) {
-            Some(other) if option == "$USER" => format!("; try -n {other}"),
+            Some(other) if source == "$USER" => format!("; try -n {other}"),
             _ => String::new(),
         };
-        BadUsage(format!("{option} {name:?}: {bad}{hint}"))
+        BadUsage(format!("{source} {name:?}: {bad}{hint}"))
     })
 }
 
-/// A name that resembles this one, with `_` in the place of other characters.
+/// Replaces each forbidden character by `_`. Returns the result if it is a valid name.
 fn suggestion(name: &str) -> Option<Username> {
     let allowed = |c: char| if Username::may_contain(c) { c } else { '_' };
     Username::new(&name.chars().map(allowed).collect::<String>()).ok()
 }
 
-/// A text of which at least one message can be made.
-fn sendable(text: String) -> Result<String, BadUsage> {
-    let lines = text.lines().map(|line| texts(line.as_bytes()));
+/// Checks that a text makes at least one message.
+fn check_text(text: String) -> Result<String, BadUsage> {
+    let lines = text.lines().map(|line| split_text(line.as_bytes()));
     match lines.collect::<Result<Vec<_>, _>>() {
         Err(unprintable) => Err(BadUsage(format!("--message {text:?}: {unprintable}"))),
         Ok(texts) if texts.concat().is_empty() => {
@@ -226,24 +227,24 @@ mod tests {
 
     fn at_a_terminal() -> Environment {
         Environment {
-            stdin_terminal: true,
-            stdout_terminal: true,
-            user: Some("somebody".to_owned()),
+            stdin_is_terminal: true,
+            stdout_is_terminal: true,
+            user: Some("dave".to_owned()),
             no_color: false,
         }
     }
 
     fn in_a_pipe() -> Environment {
         Environment {
-            stdin_terminal: false,
-            stdout_terminal: false,
+            stdin_is_terminal: false,
+            stdout_is_terminal: false,
             ..at_a_terminal()
         }
     }
 
-    fn problem(arguments: &[&str], surroundings: Environment) -> String {
-        parse(arguments, surroundings)
-            .expect_err("not good")
+    fn problem(arguments: &[&str], environment: Environment) -> String {
+        parse(arguments, environment)
+            .expect_err("bad arguments")
             .to_string()
     }
 
@@ -263,71 +264,65 @@ mod tests {
         };
         assert_eq!(
             parse::<&str>([], at_a_terminal()),
-            config("127.0.0.1:1313", "somebody", false, true)
+            config("127.0.0.1:1313", "dave", false, true)
         );
         let plain = Environment {
             no_color: true,
             ..at_a_terminal()
         };
-        // Whatever the name is: if it is none, another is asked for.
+        // A bad name is no error here: the client asks for another one.
         assert_eq!(
             parse(["-n", "x y", "--bell", "host:7000"], plain),
             config("host:7000", "x y", true, false)
         );
-        let nobody = Environment {
+        let without_user = Environment {
             user: None,
             ..at_a_terminal()
         };
         let unnamed = config("127.0.0.1:1313", "", false, true);
-        assert_eq!(parse::<&str>([], nobody), unnamed);
+        assert_eq!(parse::<&str>([], without_user), unnamed);
     }
 
     #[test]
     fn script_options_select_send_or_listen() {
-        let sending = |to: Option<&str>, text: Option<&str>| {
+        let send = |to: Option<&str>, text: Option<&str>| {
             Ok(Operation::Send(SendConfig {
                 address: Address::local(),
-                name: name("somebody"),
+                name: name("dave"),
                 to: to.map(name),
                 text: text.map(str::to_owned),
                 is_typed: false,
             }))
         };
-        assert_eq!(parse::<&str>([], in_a_pipe()), sending(None, None));
-        assert_eq!(
-            parse(["--to", "bob"], in_a_pipe()),
-            sending(Some("bob"), None)
-        );
-        assert_eq!(
-            parse(["-m", "hi"], at_a_terminal()),
-            sending(None, Some("hi"))
-        );
-        let listening = Ok(Operation::Listen {
+        assert_eq!(parse::<&str>([], in_a_pipe()), send(None, None));
+        assert_eq!(parse(["--to", "bob"], in_a_pipe()), send(Some("bob"), None));
+        assert_eq!(parse(["-m", "hi"], at_a_terminal()), send(None, Some("hi")));
+        let listen = Ok(Operation::Listen {
             address: Address::parse("[::1]:7").unwrap(),
             name: name("log"),
         });
         let arguments = ["--listen", "-n", "log", "[::1]:7"];
-        assert_eq!(parse(arguments, at_a_terminal()), listening);
+        assert_eq!(parse(arguments, at_a_terminal()), listen);
     }
 
     #[test]
     fn input_counts_as_typed_if_only_stdin_is_a_terminal() {
         let piped = Environment {
-            stdout_terminal: false,
+            stdout_is_terminal: false,
             ..at_a_terminal()
         };
         for (arguments, expected) in [(vec![], true), (vec!["-m", "hi"], false)] {
-            let Ok(Operation::Send(sending)) = parse(arguments, piped.clone()) else {
-                panic!("it sends")
+            let Ok(Operation::Send(config)) = parse(arguments, piped.clone()) else {
+                panic!("does not send")
             };
-            assert_eq!(sending.is_typed, expected);
+            assert_eq!(config.is_typed, expected);
         }
     }
 
     #[test]
-    fn client_help_and_version_precede_usage_errors() {
+    fn server_help_and_version_precede_usage_errors() {
         let Ok(Operation::Print(help)) = parse(["--help", "-n", "x"], in_a_pipe()) else {
-            panic!("help")
+            panic!("no help")
         };
         assert!(help.contains("--listen"), "{help}");
         assert_eq!(
@@ -365,11 +360,11 @@ mod tests {
         ] {
             assert_eq!(problem(&arguments, in_a_pipe()), expected);
         }
-        let nobody = Environment {
+        let without_user = Environment {
             user: None,
             ..in_a_pipe()
         };
-        assert_eq!(problem(&[], nobody), "--name NAME is wanted");
+        assert_eq!(problem(&[], without_user), "--name NAME is wanted");
         let odd = Environment {
             user: Some("john.doe".to_owned()),
             ..in_a_pipe()

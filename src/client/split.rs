@@ -1,14 +1,16 @@
-//! How a long text is cut into messages.
+//! Splits a long text into messages.
 //!
-//! Pure. Does not know where the text comes from.
+//! Pure. Does not know where the text comes from. Invariant: *only blanks are lost*: the
+//! spaces at the cuts, and blank pieces.
 
 use crate::limits::MAX_TEXT_CHARS;
 use crate::protocol::text::{Printable, Text, Unprintable};
 
-/// The messages that a text is sent as: one, unless it is over the length of a message
-/// ([`MAX_TEXT_CHARS`]). Then it is cut at the last space that leaves a piece short enough,
-/// or, where there is none, at that length. Blank pieces, and a blank text, are none.
-pub fn texts(text: &[u8]) -> Result<Vec<Text>, Unprintable> {
+/// Splits a text into messages of at most [`MAX_TEXT_CHARS`] characters.
+///
+/// A cut is at the last space that makes the piece short enough. If there is none, the cut is
+/// at the limit. Blank pieces are dropped, so a blank text gives no message.
+pub fn split_text(text: &[u8]) -> Result<Vec<Text>, Unprintable> {
     let printable = Printable::new(text)?;
     let mut rest = printable.as_str();
     let mut texts = Vec::new();
@@ -20,7 +22,7 @@ pub fn texts(text: &[u8]) -> Result<Vec<Text>, Unprintable> {
     Ok(texts)
 }
 
-/// Cuts off a piece of at most `most` characters. The space at the cut is in neither.
+/// Cuts off a piece of at most `most` characters. The space at the cut is in neither part.
 fn cut(text: &str, most: usize) -> (&str, &str) {
     let Some((end, beyond)) = text.char_indices().nth(most) else {
         return (text, "");
@@ -42,7 +44,7 @@ mod tests {
     #[test]
     fn long_text_is_cut_at_a_space_if_possible() {
         let lengths = |line: &str| -> Vec<usize> {
-            let texts = texts(line.as_bytes()).unwrap();
+            let texts = split_text(line.as_bytes()).unwrap();
             texts
                 .iter()
                 .map(|text| text.as_str().chars().count())
@@ -63,7 +65,7 @@ mod tests {
     proptest! {
         #[test]
         fn splitting_loses_nothing_but_spaces(line in "[a-z 🙂]{0,9000}") {
-            let pieces = texts(line.as_bytes()).unwrap();
+            let pieces = split_text(line.as_bytes()).unwrap();
             let letters = |text: &str| text.replace(' ', "");
             let joined: String = pieces.iter().map(|text| letters(text.as_str())).collect();
             prop_assert_eq!(joined, letters(&line));

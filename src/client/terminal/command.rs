@@ -1,150 +1,150 @@
-//! What a typed line means.
+//! Parses what the user types: commands and messages.
 //!
-//! Pure. Does not know the terminal that the line comes from or the connection that it goes
-//! to. Only the first line of a pasted block can be a command: the others are its text.
+//! Pure. Does not know the terminal or the connection. In a pasted block, only the first line
+//! can be a command. The other lines are its text.
 //!
 //! Invariant: *a mistake never becomes a message*. A line that looks like a command, also
-//! with blanks before its slash, is a command of this list or is not sent.
+//! with blanks before its slash, is a command of [`COMMANDS`] or is not sent.
 
 use std::fmt;
 
 use unicode_width::UnicodeWidthChar;
 
-use crate::client::split::texts;
+use crate::client::split::split_text;
 use crate::protocol::text::{Printable, Text, Unprintable, is_blank};
 use crate::protocol::username::{BadName, Username};
 
-/// What a line, or a block of them, asks for.
+/// A parsed line or block of lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserInput {
-    /// Nothing: it is blank.
+    /// A blank input, which does nothing.
     Nothing,
-    /// Send this.
-    Say {
-        /// To whom.
-        to: Recipient,
-        /// In this many messages.
+    /// One or more messages.
+    Send {
+        /// The recipient of all messages.
+        recipient: Recipient,
+        /// The text of each message.
         texts: Vec<Text>,
-        /// How many bytes stand before the text: the command and the name.
-        before: usize,
+        /// Where the text starts, in bytes. The command and the name precede it.
+        text_offset: usize,
     },
-    /// List who is here.
-    Names {
-        /// How their names begin.
+    /// `/names`: list the users that are online.
+    ListNames {
+        /// The start of their names.
         prefix: Printable,
     },
-    /// Change the own name.
-    Name(Username),
-    /// Hide what this user sends; `None` lists the hidden users.
+    /// `/name`: change the user's own name.
+    SetName(Username),
+    /// `/ignore`: hide the messages of this user. `None` lists the ignored users.
     Ignore(Option<Username>),
-    /// Show it again.
+    /// `/unignore`: show the messages of this user again.
     Unignore(Username),
-    /// Tell the commands.
+    /// `/help`: list the commands.
     Help,
-    /// Leave.
+    /// `/quit`: quit the client.
     Quit,
 }
 
-/// To whom a text goes.
+/// The recipient of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
-    /// To everyone.
-    All,
-    /// To this one.
-    One(Username),
-    /// To the user that wrote privately last. The line is not sent like that
-    /// ([`is_reply`]).
-    LastPrivate,
+    /// All other users.
+    Everyone,
+    /// One user.
+    User(Username),
+    /// The last user that sent a private message. The text is not sent in this form, see
+    /// [`is_reply`].
+    LastPrivateSender,
 }
 
-/// Why a line means nothing.
+/// The reason why an input is neither a command nor a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InputError {
     /// There is no such command.
-    NotACommand(Printable),
-    /// The command wants other arguments.
+    UnknownCommand(Printable),
+    /// The command needs other arguments.
     Usage(&'static CommandSpec),
-    /// What stands for a name is none.
+    /// The argument is not a valid name.
     BadName,
-    /// A command that is no message stands before other lines.
-    MoreLines,
+    /// Other lines follow a command that sends no message.
+    ExtraLines,
     /// The line has blanks before its slash.
     BlankBeforeSlash,
-    /// This line, below a text for all, is a private message.
-    PrivateBelow(usize),
-    /// `/quit` with a text.
-    QuitText,
-    /// It contains what the server does not take.
+    /// The line of this number, in a broadcast, looks like a private message.
+    PrivateLineInBlock(usize),
+    /// `/quit` has a text.
+    QuitWithText,
+    /// The text contains a character that the server refuses.
     Unprintable(Unprintable),
 }
 
-/// A command, as `/help` lists it.
+/// A command and its entry in `/help`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CommandSpec {
-    /// The word, with its slash.
+    /// The command word, with its slash.
     pub word: &'static str,
-    /// Other words for it, which users of other programs know.
+    /// Other words for the command, which users know from other programs.
     pub aliases: &'static [&'static str],
-    /// Its arguments.
+    /// The arguments.
     pub arguments: &'static str,
-    /// What it does.
-    pub does: &'static str,
+    /// The effect of the command.
+    pub description: &'static str,
 }
 
-/// All commands: what is not in here is a mistake.
+/// All commands. Any other word with a slash is a mistake.
 pub const COMMANDS: [CommandSpec; 8] = [
     CommandSpec {
         word: "/msg",
         aliases: &["/w"],
         arguments: "NAME TEXT",
-        does: "writes to one, privately",
+        description: "writes to one, privately",
     },
     CommandSpec {
         word: "/reply",
         aliases: &[],
         arguments: "TEXT",
-        does: "writes to the one that wrote to you privately last",
+        description: "writes to the one that wrote to you privately last",
     },
     CommandSpec {
         word: "/names",
         aliases: &["/who"],
         arguments: "[PREFIX]",
-        does: "lists who is here",
+        description: "lists who is here",
     },
     CommandSpec {
         word: "/name",
         aliases: &["/nick"],
         arguments: "NEW",
-        does: "changes your name",
+        description: "changes your name",
     },
     CommandSpec {
         word: "/ignore",
         aliases: &[],
         arguments: "[NAME]",
-        does: "hides what NAME sends, until you leave",
+        description: "hides what NAME sends, until you leave",
     },
     CommandSpec {
         word: "/unignore",
         aliases: &[],
         arguments: "NAME",
-        does: "shows it again",
+        description: "shows it again",
     },
     CommandSpec {
         word: "/help",
         aliases: &[],
         arguments: "",
-        does: "shows this",
+        description: "shows this",
     },
     CommandSpec {
         word: "/quit",
         aliases: &["/q", "/exit"],
         arguments: "",
-        does: "leaves",
+        description: "leaves",
     },
 ];
 
 impl UserInput {
-    /// Reads what was typed or pasted: one line, or several.
+    /// Parses a typed or pasted input of one or more lines.
     pub fn parse(typed: &str) -> Result<UserInput, InputError> {
         if is_blank(typed) {
             return Ok(UserInput::Nothing);
@@ -153,8 +153,8 @@ impl UserInput {
             return Err(InputError::BlankBeforeSlash);
         }
         match typed.strip_prefix('/') {
-            None => UserInput::say_to_all(typed, typed),
-            Some(text) if text.starts_with('/') => UserInput::say_to_all(typed, text),
+            None => UserInput::parse_broadcast(typed, typed),
+            Some(text) if text.starts_with('/') => UserInput::parse_broadcast(typed, text),
             Some(_) => UserInput::parse_command(typed),
         }
     }
@@ -162,23 +162,25 @@ impl UserInput {
     fn parse_command(typed: &str) -> Result<UserInput, InputError> {
         let (word, arguments) = split_word(typed);
         let Some(command) = CommandSpec::find(word) else {
-            return Err(InputError::NotACommand(Printable::lossy(word.as_bytes())));
+            return Err(InputError::UnknownCommand(Printable::lossy(
+                word.as_bytes(),
+            )));
         };
         let (first, rest) = split_word(arguments);
         match command.word {
             "/msg" if !is_blank(rest) => {
-                UserInput::say(Recipient::One(Username::new(first)?), typed, rest)
+                UserInput::parse_texts(Recipient::User(Username::new(first)?), typed, rest)
             }
             "/reply" if !is_blank(arguments) => {
-                UserInput::say(Recipient::LastPrivate, typed, arguments)
+                UserInput::parse_texts(Recipient::LastPrivateSender, typed, arguments)
             }
             "/msg" | "/reply" => Err(InputError::Usage(command)),
-            _ if typed.trim_end().contains('\n') => Err(InputError::MoreLines),
-            "/names" if rest.is_empty() => Ok(UserInput::Names {
+            _ if typed.trim_end().contains('\n') => Err(InputError::ExtraLines),
+            "/names" if rest.is_empty() => Ok(UserInput::ListNames {
                 prefix: Printable::new(first.as_bytes())?,
             }),
             "/name" if !first.is_empty() && rest.is_empty() => {
-                Ok(UserInput::Name(Username::new(first)?))
+                Ok(UserInput::SetName(Username::new(first)?))
             }
             "/ignore" if first.is_empty() => Ok(UserInput::Ignore(None)),
             "/ignore" if rest.is_empty() => Ok(UserInput::Ignore(Some(Username::new(first)?))),
@@ -187,48 +189,53 @@ impl UserInput {
             }
             "/help" if first.is_empty() => Ok(UserInput::Help),
             "/quit" if first.is_empty() => Ok(UserInput::Quit),
-            "/quit" => Err(InputError::QuitText),
+            "/quit" => Err(InputError::QuitWithText),
             _ => Err(InputError::Usage(command)),
         }
     }
 
-    /// A text for all, in which no line is meant for one.
-    fn say_to_all(typed: &str, text: &str) -> Result<UserInput, InputError> {
+    /// Parses a broadcast, in which no line may look like a private message.
+    fn parse_broadcast(typed: &str, text: &str) -> Result<UserInput, InputError> {
         let is_private = |line: &str| {
             let (word, _) = split_word(trim_blanks(line));
             CommandSpec::find(word).is_some_and(|it| matches!(it.word, "/msg" | "/reply"))
         };
         match text.lines().skip(1).position(is_private) {
-            Some(below) => Err(InputError::PrivateBelow(below + 2)),
-            None => UserInput::say(Recipient::All, typed, text),
+            Some(below) => Err(InputError::PrivateLineInBlock(below + 2)),
+            None => UserInput::parse_texts(Recipient::Everyone, typed, text),
         }
     }
 
-    /// The text is the end of what was typed.
-    fn say(to: Recipient, typed: &str, text: &str) -> Result<UserInput, InputError> {
-        let texts: Result<Vec<_>, _> = text.lines().map(|line| texts(line.as_bytes())).collect();
-        Ok(UserInput::Say {
-            to,
+    /// Makes the messages of `text`, which must be the end of `typed`.
+    fn parse_texts(recipient: Recipient, typed: &str, text: &str) -> Result<UserInput, InputError> {
+        let texts: Result<Vec<_>, _> = text
+            .lines()
+            .map(|line| split_text(line.as_bytes()))
+            .collect();
+        Ok(UserInput::Send {
+            recipient,
             texts: texts?.concat(),
-            before: typed.len() - text.len(),
+            text_offset: typed.len() - text.len(),
         })
     }
 }
 
-/// Whether this word is `/reply`, which is replaced by `/msg NAME` before anything is sent:
-/// the user that wrote last may be another one by then.
+/// Returns whether this word is `/reply`.
+///
+/// The editor replaces it by `/msg NAME` before the text is sent. Otherwise a private message
+/// that arrives meanwhile would change the recipient.
 pub fn is_reply(word: &str) -> bool {
     CommandSpec::find(word).is_some_and(|command| command.word == "/reply")
 }
 
-/// The line without what looks like nothing before it.
+/// Returns the line without the blank and invisible characters at its start.
 pub fn trim_blanks(line: &str) -> &str {
     line.trim_start_matches(|c: char| {
         is_blank(c.encode_utf8(&mut [0; 4])) || c.is_control() || c.width() == Some(0)
     })
 }
 
-/// The first word, and what follows the spaces and line ends after it.
+/// Splits off the first word, and the spaces and line ends after it.
 fn split_word(text: &str) -> (&str, &str) {
     let end = text.find([' ', '\n']).unwrap_or(text.len());
     let (word, rest) = text.split_at(end);
@@ -250,31 +257,31 @@ impl From<Unprintable> for InputError {
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            InputError::NotACommand(word) => write!(
+            InputError::UnknownCommand(word) => write!(
                 f,
                 "{} is not a command; /help lists them, and // sends a slash",
                 word.as_str()
             ),
-            InputError::Usage(row) => write!(f, "Usage: {}", row.usage()),
+            InputError::Usage(command) => write!(f, "Usage: {}", command.usage()),
             InputError::BadName => write!(f, "{BadName}"),
-            InputError::MoreLines => f.write_str("That command stands alone, without more lines"),
+            InputError::ExtraLines => f.write_str("That command stands alone, without more lines"),
             InputError::BlankBeforeSlash => {
                 f.write_str("Not sent: a command begins with its slash, and // sends a slash")
             }
-            InputError::PrivateBelow(line) => {
+            InputError::PrivateLineInBlock(line) => {
                 write!(
                     f,
                     "Not sent: line {line} is a private message in a text for all"
                 )
             }
-            InputError::QuitText => f.write_str("/quit takes no text: /quit alone leaves"),
+            InputError::QuitWithText => f.write_str("/quit takes no text: /quit alone leaves"),
             InputError::Unprintable(unprintable) => write!(f, "{unprintable}"),
         }
     }
 }
 
 impl CommandSpec {
-    /// The command of this word, whatever its case.
+    /// Returns the command with this word or alias, in upper or lower case.
     pub fn find(word: &str) -> Option<&'static CommandSpec> {
         COMMANDS.iter().find(|command| {
             let is_word = |known: &&str| known.eq_ignore_ascii_case(word);
@@ -282,7 +289,7 @@ impl CommandSpec {
         })
     }
 
-    /// The word and its arguments.
+    /// Returns the command word and its arguments, for `/help` and errors.
     pub fn usage(&self) -> String {
         format!("{} {}", self.word, self.arguments)
             .trim_end()
@@ -296,11 +303,15 @@ mod tests {
     use crate::protocol::literals::{name, printable, text};
     use proptest::prelude::*;
 
-    fn say(to: Recipient, before: usize, lines: &[&str]) -> Result<UserInput, InputError> {
-        Ok(UserInput::Say {
-            to,
+    fn sent(
+        recipient: Recipient,
+        text_offset: usize,
+        lines: &[&str],
+    ) -> Result<UserInput, InputError> {
+        Ok(UserInput::Send {
+            recipient,
             texts: lines.iter().copied().map(text).collect(),
-            before,
+            text_offset,
         })
     }
 
@@ -309,12 +320,18 @@ mod tests {
         for line in ["hello", "привет 🙂", "a/b", "  two  spaces "] {
             assert_eq!(
                 UserInput::parse(line),
-                say(Recipient::All, 0, &[line]),
+                sent(Recipient::Everyone, 0, &[line]),
                 "{line:?}"
             );
         }
-        assert_eq!(UserInput::parse("//etc"), say(Recipient::All, 1, &["/etc"]));
-        assert_eq!(UserInput::parse("///"), say(Recipient::All, 1, &["//"]));
+        assert_eq!(
+            UserInput::parse("//etc"),
+            sent(Recipient::Everyone, 1, &["/etc"])
+        );
+        assert_eq!(
+            UserInput::parse("///"),
+            sent(Recipient::Everyone, 1, &["//"])
+        );
         for blank in ["", " ", "\t ", "\n\n", "\u{200B}\n \u{2800}"] {
             assert_eq!(UserInput::parse(blank), Ok(UserInput::Nothing), "{blank:?}");
         }
@@ -322,21 +339,21 @@ mod tests {
 
     #[test]
     fn commands_parse_their_arguments() {
-        let bob = || Recipient::One(name("bob"));
+        let bob = || Recipient::User(name("bob"));
         assert_eq!(
             UserInput::parse("/msg bob hi  there "),
-            say(bob(), 9, &["hi  there "])
+            sent(bob(), 9, &["hi  there "])
         );
         assert_eq!(
             UserInput::parse("/msg  bob /quit"),
-            say(bob(), 10, &["/quit"])
+            sent(bob(), 10, &["/quit"])
         );
         assert_eq!(
             UserInput::parse("/reply hi"),
-            say(Recipient::LastPrivate, 7, &["hi"])
+            sent(Recipient::LastPrivateSender, 7, &["hi"])
         );
         let prefix = |prefix: &str| {
-            Ok(UserInput::Names {
+            Ok(UserInput::ListNames {
                 prefix: printable(prefix),
             })
         };
@@ -344,7 +361,7 @@ mod tests {
         assert_eq!(UserInput::parse("/names b "), prefix("b"));
         assert_eq!(
             UserInput::parse("/name bob "),
-            Ok(UserInput::Name(name("bob")))
+            Ok(UserInput::SetName(name("bob")))
         );
         assert_eq!(UserInput::parse("/help"), Ok(UserInput::Help));
         assert_eq!(UserInput::parse("/quit \n"), Ok(UserInput::Quit));
@@ -363,14 +380,14 @@ mod tests {
         for line in ["/quit", "/QUIT", "/Quit", "/q", "/exit", "/EXIT"] {
             assert_eq!(UserInput::parse(line), quit(), "{line:?}");
         }
-        let bob = || Recipient::One(name("bob"));
+        let bob = || Recipient::User(name("bob"));
         for line in ["/MSG bob hi", "/msg bob hi"] {
-            assert_eq!(UserInput::parse(line), say(bob(), 9, &["hi"]), "{line:?}");
+            assert_eq!(UserInput::parse(line), sent(bob(), 9, &["hi"]), "{line:?}");
         }
-        assert_eq!(UserInput::parse("/w bob hi"), say(bob(), 7, &["hi"]));
+        assert_eq!(UserInput::parse("/w bob hi"), sent(bob(), 7, &["hi"]));
         assert_eq!(
             UserInput::parse("/nick bob"),
-            Ok(UserInput::Name(name("bob")))
+            Ok(UserInput::SetName(name("bob")))
         );
         assert_eq!(UserInput::parse("/who"), UserInput::parse("/names"));
         assert!(is_reply("/reply") && is_reply("/REPLY") && !is_reply("/repl"));
@@ -378,11 +395,11 @@ mod tests {
 
     #[test]
     fn misplaced_command_is_an_error() {
-        for before in [
+        for blanks in [
             " ", "\n", "\t ", "\r\n", "\u{A0}", "\u{FEFF}", "\u{200B}", "\u{3164}", "\u{2800}",
         ] {
             for line in ["/msg bob secret", "/quit", "/", "//x"] {
-                let typed = format!("{before}{line}");
+                let typed = format!("{blanks}{line}");
                 assert_eq!(
                     UserInput::parse(&typed),
                     Err(InputError::BlankBeforeSlash),
@@ -399,7 +416,7 @@ mod tests {
             let typed = format!("hello\n\n{below}\n");
             assert_eq!(
                 UserInput::parse(&typed),
-                Err(InputError::PrivateBelow(3)),
+                Err(InputError::PrivateLineInBlock(3)),
                 "{typed:?}"
             );
         }
@@ -409,16 +426,19 @@ mod tests {
     fn first_line_of_a_block_is_the_command_for_all_lines() {
         let block = "one\n/quit\n\n//three\n";
         let lines = ["one", "/quit", "//three"];
-        assert_eq!(UserInput::parse(block), say(Recipient::All, 0, &lines));
+        assert_eq!(
+            UserInput::parse(block),
+            sent(Recipient::Everyone, 0, &lines)
+        );
         let private = format!("/msg bob {block}");
-        let bob = Recipient::One(name("bob"));
-        assert_eq!(UserInput::parse(&private), say(bob.clone(), 9, &lines));
+        let bob = Recipient::User(name("bob"));
+        assert_eq!(UserInput::parse(&private), sent(bob.clone(), 9, &lines));
         let below = format!("/msg bob\n{block}");
-        assert_eq!(UserInput::parse(&below), say(bob, 9, &lines));
+        assert_eq!(UserInput::parse(&below), sent(bob, 9, &lines));
         let reply = format!("/reply {block}");
         assert_eq!(
             UserInput::parse(&reply),
-            say(Recipient::LastPrivate, 7, &lines)
+            sent(Recipient::LastPrivateSender, 7, &lines)
         );
         for (block, problem) in [
             (
@@ -430,8 +450,8 @@ mod tests {
                 "/* is not a command; /help lists them, and // sends a slash",
             ),
         ] {
-            let mistake = UserInput::parse(block).expect_err(block);
-            assert_eq!(mistake.to_string(), problem);
+            let error = UserInput::parse(block).expect_err(block);
+            assert_eq!(error.to_string(), problem);
         }
     }
 
@@ -474,8 +494,8 @@ mod tests {
             ("a\u{7}b", "Forbidden character U+0007"),
             ("/msg bob \u{1B}[2J", "Forbidden character U+001B"),
         ] {
-            let mistake = UserInput::parse(line).expect_err(line);
-            assert_eq!(mistake.to_string(), problem, "{line:?}");
+            let error = UserInput::parse(line).expect_err(line);
+            assert_eq!(error.to_string(), problem, "{line:?}");
         }
     }
 

@@ -1,13 +1,14 @@
-//! The line being typed: rustyline, and what it has to know of a chat.
+//! The line that the user types: rustyline, with completion, history and pastes for a chat.
 //!
-//! Does not know a connection. Others print above its line through the [`Printer`]: their
-//! lines are painted together with the prompt, because rustyline clears its own rows before
-//! each painting and nothing else.
+//! Does not know a connection. Other threads print above the line through the [`Printer`].
+//! Their lines are painted together with the prompt, because rustyline clears exactly its own
+//! rows before each painting.
 //!
-//! Invariant: *rows are erased only where the line certainly is*. After a change of the
-//! window, or with characters of which terminals do not agree, the prompt is painted anew
-//! below, and the old rows stay. rustyline itself erases rows of others when it paints
-//! between a change of the window and its notice: these lines are shown again.
+//! Invariant: *the editor erases rows only if it is certain that they belong to the line*.
+//! Otherwise it paints the prompt again below, and the old rows stay. That is so after a change
+//! of the window, and for characters about whose width terminals disagree. If rustyline paints
+//! after a change of the window and before the terminal reports it, it can erase other rows.
+//! The editor prints the lines of these rows again.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -32,114 +33,117 @@ use rustyline::{
 };
 
 use super::command::{self, COMMANDS};
-use super::keys::{Ending, Handler, Keys, Wish};
-use super::layout::Shown;
+use super::keys::{CompletionKind, Ending, KeyHandler, Keys};
+use super::layout::ShownLine;
 use super::printer::Printer;
 use super::tty::Tty;
 use super::wrap::cells_of;
 use crate::limits::{MAX_COMPLETIONS, MAX_RECENT_LINES, RESIZE_INTERVAL};
 use crate::protocol::username::Username;
 
-/// What an edited line came to.
+/// The result of editing a line.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Input {
-    /// Enter was pressed: one line, or a few that were pasted. It stays on the screen until
-    /// [`Editor::erase_line`].
+pub enum EditOutcome {
+    /// The user pressed Enter. A short paste can have more than one line. The text stays on
+    /// the screen until [`Editor::erase_line`].
     Line(String),
-    /// A paste that is too long to be edited, with what was typed around it.
+    /// A paste that is too long to be edited, and the typed text around it.
     Block(String),
     /// Ctrl-C.
     Interrupt {
-        /// Something had been typed, which it has cleared.
+        /// Whether the line was not empty, and was cleared.
         cleared: bool,
     },
-    /// Something that is not UTF-8: the line is lost.
+    /// Input that is not UTF-8. The line is lost.
     NotUtf8,
-    /// Ctrl-D on an empty line, or the terminal is gone.
+    /// Ctrl-D on an empty line, or the terminal was closed.
     End,
 }
 
 /// The text before the line.
 #[derive(Clone, Debug)]
 pub struct Prompt {
-    /// Its characters.
+    /// The text without colours.
     pub plain: String,
-    /// How they look.
+    /// The same text with colours.
     pub painted: String,
 }
 
-/// What the editor asks while a line is being edited, on its own thread.
+/// The questions that the editor asks while the user edits a line.
+///
+/// It calls these functions on the editing thread.
 pub trait EditorCallbacks {
-    /// The users whose name begins so, whatever the case.
-    fn online(&self, prefix: &str) -> Vec<Username>;
+    /// Returns the users whose name begins with this prefix, in upper or lower case.
+    fn names_online(&self, prefix: &str) -> Vec<Username>;
 
-    /// The user that wrote privately last.
-    fn last_private(&self) -> Option<Username>;
+    /// Returns the last user that sent a private message.
+    fn last_private_sender(&self) -> Option<Username>;
 }
 
-/// The editor of the lines of a chat.
+/// The line editor of a conversation.
 pub struct Editor {
     rustyline: rustyline::Editor<EditorHelper, DefaultHistory>,
     printer: Printer,
     keys: Arc<Keys>,
-    /// The last line, as long as it is on the screen and nothing below it.
-    shown: Option<Shown>,
+    /// The last line, while it is on the screen with nothing below it.
+    shown: Option<ShownLine>,
     history_file: Option<PathBuf>,
-    /// Dropped after rustyline has given the terminal back. `None` where the kernel edits.
+    /// `None` if the kernel edits. It is declared last and so dropped last: rustyline restores
+    /// its mode of the terminal before.
     tty: Option<Tty>,
 }
 
-/// Answers what rustyline asks.
+/// The helper that rustyline calls while it edits and paints.
 struct EditorHelper {
-    chat: RefCell<Option<Rc<dyn EditorCallbacks>>>,
+    callbacks: RefCell<Option<Rc<dyn EditorCallbacks>>>,
     printer: Printer,
     keys: Arc<Keys>,
-    /// How the prompt looks.
+    /// The prompt with colours.
     prompt: RefCell<String>,
-    /// The line and its cursor, as they are now.
+    /// The present line and the position of its cursor.
     line: RefCell<(String, usize)>,
-    /// What TAB found, until the next key.
+    /// The candidates that TAB found, until the next painting.
     listing: RefCell<Option<String>>,
-    /// A list is shown below the line.
+    /// Whether a list is on the screen below the line.
     is_listing: Cell<bool>,
     search: RefCell<Option<Search>>,
-    /// The next completion replaces the line, and not a word of it.
+    /// Whether the next completion replaces the whole line, and not a word of it.
     whole_line: Cell<bool>,
 }
 
-/// A search in the history that can go on.
+/// A search in the history that Ctrl-R can continue.
 struct Search {
     query: String,
     found: String,
     index: usize,
 }
 
-/// What TAB found: shown behind the line, and never a part of it.
+/// The candidates that TAB found. They are shown after the line and are never part of it.
 pub struct Listing(String);
 
 impl Editor {
-    /// Takes the terminal over.
+    /// Makes the editor, and takes over the terminal.
     pub fn new() -> io::Result<Editor> {
         Tty::block_resizes()?;
         let config = Config::builder()
-            // In a circle of completions nothing would be printed.
+            // `Circular` would wait for keys in a loop that prints no waiting lines.
             .completion_type(CompletionType::List)
-            // Whether there are colours is decided elsewhere; without this it would not
-            // ask how the prompt is to look.
+            // `Style` decides about colours. Without this, rustyline calls `highlight_prompt`,
+            // which prints the waiting lines, only on a terminal with colours.
             .color_mode(ColorMode::Forced)
             .build();
         let mut rustyline = rustyline::Editor::with_config(config).map_err(other)?;
-        // There is none where the terminal cannot move its cursor (TERM=dumb), and then
-        // the kernel edits the line.
+        // This fails if the terminal cannot move its cursor (TERM=dumb). Then the kernel edits
+        // the line.
         let printer = rustyline.create_external_printer().ok();
         let tty = printer.as_ref().map(|_| Tty::take_over()).transpose()?;
         let printer = Printer::start(printer)?;
         Tty::watch_resizes(printer.clone())?;
         let keys = Keys::new(printer.clone());
-        let handler = Box::new(Handler(Arc::clone(&keys)));
+        let handler = Box::new(KeyHandler(Arc::clone(&keys)));
         rustyline.bind_sequence(Event::Any, EventHandler::Conditional(handler));
         rustyline.set_helper(Some(EditorHelper {
-            chat: RefCell::default(),
+            callbacks: RefCell::default(),
             printer: printer.clone(),
             keys: Arc::clone(&keys),
             prompt: RefCell::default(),
@@ -159,33 +163,34 @@ impl Editor {
         })
     }
 
-    /// Tells it whom to ask.
-    pub fn set_chat(&mut self, chat: Rc<dyn EditorCallbacks>) {
+    /// Sets the callbacks, which the editor needs for names.
+    pub fn set_callbacks(&mut self, callbacks: Rc<dyn EditorCallbacks>) {
         if let Some(helper) = self.rustyline.helper() {
-            helper.chat.replace(Some(chat));
+            helper.callbacks.replace(Some(callbacks));
         }
     }
 
-    /// Where lines are printed.
+    /// Returns the printer for lines above the edited line.
     pub fn printer(&self) -> &Printer {
         &self.printer
     }
 
-    /// The terminal, unless the kernel edits.
+    /// Returns the terminal, or `None` if the kernel edits.
     pub fn tty(&self) -> Option<&Tty> {
         self.tty.as_ref()
     }
 
-    /// Waits for a line, of which the beginning may have been written already.
-    pub fn next(&mut self, prompt: &Prompt, begun: String) -> Input {
-        let (mut text, mut cursor) = (begun.clone(), begun.len());
+    /// Lets the user edit a line that begins with `initial_text`. Blocks until it ends.
+    pub fn read_line(&mut self, prompt: &Prompt, initial_text: String) -> EditOutcome {
+        let (mut text, mut cursor) = (initial_text.clone(), initial_text.len());
         loop {
             if let Some(tty) = &self.tty {
-                tty.quiet();
+                tty.set_quiet();
             }
             let columns = self.printer.columns();
             self.begin(prompt);
-            // A prompt that cannot be painted anew would be taken for a part of the messages.
+            // If the kernel edits, new lines are printed below the prompt, and it cannot be
+            // painted again. It would look like a part of a message.
             let plain = if self.tty.is_some() {
                 &*prompt.plain
             } else {
@@ -196,21 +201,21 @@ impl Editor {
             let changed = self.printer.take_repaint();
             let ending = self.keys.take_ending();
             let edited = self.edited();
-            self.shown = Some(Shown {
-                prompt: cells_of(plain),
+            self.shown = Some(ShownLine {
+                prompt_columns: cells_of(plain),
                 text: line.as_ref().unwrap_or(&edited.0).clone(),
                 columns,
             });
             match (line, ending) {
-                (Ok(line), None) => return Input::Line(line),
+                (Ok(line), None) => return EditOutcome::Line(line),
                 (Ok(_), Some(Ending::Interrupt { cleared })) => {
-                    return Input::Interrupt { cleared };
+                    return EditOutcome::Interrupt { cleared };
                 }
-                (Ok(_), Some(Ending::End)) => return Input::End,
+                (Ok(_), Some(Ending::End)) => return EditOutcome::End,
                 (Ok(line), Some(Ending::Block { text, cursor })) => {
                     self.erase_line();
                     let (before, after) = line.split_at(cursor);
-                    return Input::Block(format!("{before}{text}{after}"));
+                    return EditOutcome::Block(format!("{before}{text}{after}"));
                 }
                 (Ok(line), Some(Ending::Suspend { cursor: at })) => {
                     self.erase_line();
@@ -224,20 +229,20 @@ impl Editor {
                     self.restore_after(changed);
                     (text, cursor) = edited;
                 }
-                // A signal that came from elsewhere.
+                // A signal that `Printer::request_repaint` has not sent.
                 (Err(ReadlineError::Interrupted | ReadlineError::Signal(_)), _) => {
                     let cleared = !edited.0.is_empty();
-                    return Input::Interrupt { cleared };
+                    return EditOutcome::Interrupt { cleared };
                 }
                 (Err(ReadlineError::Io(e)), _) if e.kind() == io::ErrorKind::InvalidData => {
-                    return Input::NotUtf8;
+                    return EditOutcome::NotUtf8;
                 }
-                (Err(_), _) => return Input::End,
+                (Err(_), _) => return EditOutcome::End,
             }
         }
     }
 
-    /// Remembers a line for the arrow keys, and in the file, if there is one.
+    /// Adds a line to the history, and to the history file if there is one.
     pub fn remember(&mut self, line: &str) -> io::Result<()> {
         let is_new = self.rustyline.add_history_entry(line).map_err(other)?;
         match &self.history_file {
@@ -246,8 +251,9 @@ impl Editor {
         }
     }
 
-    /// Reads the lines of earlier runs, and keeps those of this one in the same file, which
-    /// from now on only its owner can read.
+    /// Reads the lines of earlier runs from a file, and adds later lines to it.
+    ///
+    /// Changes the mode of the file, so that only its owner can read it.
     pub fn keep_history(&mut self, file: &Path) -> io::Result<()> {
         OpenOptions::new()
             .create(true)
@@ -260,7 +266,7 @@ impl Editor {
         Ok(())
     }
 
-    /// Erases the last line, if it is certain where it is.
+    /// Erases the last line, if its rows are certain. Returns whether it did.
     pub fn erase_line(&mut self) -> bool {
         let Some(shown) = self.shown.take() else {
             return false;
@@ -272,15 +278,16 @@ impl Editor {
         self.erase_rows(taken)
     }
 
-    /// The same after a change of the window: a line of one row is where it was, if it has
-    /// one row in either window. Lines that the editor has erased before it knew are shown
-    /// again.
+    /// Erases the last line after a change of the window, if that is safe.
+    ///
+    /// It is safe if the line takes one row in the old window and in the new one. Prints the
+    /// lines again that rustyline may have erased before it knew about the change.
     fn restore_after(&mut self, changed: Option<Instant>) {
         let Some(shown) = self.shown.take() else {
             return;
         };
         let columns = self.printer.columns();
-        let taken = |columns: usize| shown.prompt + cells_of(&shown.text) < columns;
+        let taken = |columns: usize| shown.prompt_columns + cells_of(&shown.text) < columns;
         let is_one_row = taken(columns) && taken(shown.columns) && !shown.text.contains('\n');
         let is_listing = self
             .rustyline
@@ -288,18 +295,19 @@ impl Editor {
             .is_some_and(|it| it.is_listing.get());
         self.erase_rows((is_one_row && !is_listing).then_some(1));
         let rows = shown.rows(shown.columns).unwrap_or(MAX_RECENT_LINES);
-        let lost = rows.saturating_sub(shown.least_rows(columns));
+        let lost = rows.saturating_sub(shown.min_rows(columns));
         let again = match changed {
-            Some(told) if lost > 0 => self.printer.perhaps_erased(told, lost),
+            Some(reported) if lost > 0 => self.printer.possibly_erased(reported, lost),
             _ => Vec::new(),
         };
         if !again.is_empty() {
-            let why = "      (the window has changed: the last lines again)";
+            let heading = "      (the window has changed: the last lines again)";
             self.printer
-                .print_now(&format!("{why}\n{}", again.join("\n")));
+                .print_now(&format!("{heading}\n{}", again.join("\n")));
         }
     }
 
+    /// Erases this number of rows above the cursor. `None` erases nothing.
     fn erase_rows(&self, taken: Option<usize>) -> bool {
         if let Some(taken) = taken {
             self.printer.write(&format!("\x1B[{taken}A\r\x1B[J"));
@@ -307,20 +315,21 @@ impl Editor {
         taken.is_some()
     }
 
-    /// Waits until a window that is being dragged has its size.
+    /// Waits until the size of the window stays the same for [`RESIZE_INTERVAL`].
     fn wait_for_size(&self) {
-        let mut before = self.printer.size();
+        let mut last_size = self.printer.size();
         loop {
             thread::sleep(RESIZE_INTERVAL);
             let size = self.printer.size();
-            if std::mem::replace(&mut before, size) == size {
+            if std::mem::replace(&mut last_size, size) == size {
                 return;
             }
         }
     }
 
+    /// Resets the state before the editing of a line.
     fn begin(&mut self, prompt: &Prompt) {
-        self.printer.begin();
+        self.printer.begin_editing();
         self.shown = None;
         self.keys.begin(cells_of(&prompt.plain));
         if let Some(helper) = self.rustyline.helper() {
@@ -331,6 +340,7 @@ impl Editor {
         }
     }
 
+    /// Returns the line and its cursor at the last painting.
     fn edited(&self) -> (String, usize) {
         let helper = self.rustyline.helper();
         helper.map_or_else(Default::default, |helper| helper.line.borrow().clone())
@@ -345,12 +355,14 @@ fn other(e: ReadlineError) -> io::Error {
 }
 
 impl EditorHelper {
-    fn chat(&self) -> Option<Rc<dyn EditorCallbacks>> {
-        self.chat.borrow().clone()
+    fn callbacks(&self) -> Option<Rc<dyn EditorCallbacks>> {
+        self.callbacks.borrow().clone()
     }
 
-    /// A command, where a line begins with a slash; else a name. Of
-    /// several, what they have in common, and a list of them below the line.
+    /// Completes a command at the start of the line, or else a name.
+    ///
+    /// If there are several candidates, completes their common prefix, and lists them below
+    /// the line. Returns where the completed word begins, and its replacement.
     fn complete_word(&self, line: &str) -> Option<(usize, String)> {
         let is_command = line.starts_with('/') && !line.contains([' ', '\n']);
         let begin = match is_command {
@@ -361,20 +373,22 @@ impl EditorHelper {
                 .map_or(0, |(at, c)| at + c.len_utf8()),
         };
         let word = &line[begin..];
-        let whole: Vec<String> = match is_command {
+        let candidates: Vec<String> = match is_command {
             true => COMMANDS
                 .iter()
                 .filter(|command| command.word.starts_with(&word.to_ascii_lowercase()))
                 .map(|command| command.word.to_owned())
                 .collect(),
             false => {
-                let names = self.chat()?.online(word);
+                let names = self.callbacks()?.names_online(word);
                 names.iter().map(Username::to_string).collect()
             }
         };
-        match &*whole {
+        match &*candidates {
             [] => None,
-            [only] if command::is_reply(only) => self.addressee().or(Some((0, format!("{only} ")))),
+            [only] if command::is_reply(only) => {
+                self.expand_reply().or(Some((0, format!("{only} "))))
+            }
             [only] => Some((begin, format!("{only} "))),
             several => {
                 let listing = listing(several, self.printer.columns());
@@ -384,13 +398,15 @@ impl EditorHelper {
         }
     }
 
-    /// The addressee in the place of `/reply`, so that it is seen and stays the same.
-    fn addressee(&self) -> Option<(usize, String)> {
-        let name = self.chat()?.last_private()?;
+    /// Replaces `/reply` by `/msg NAME`, so that the user sees a recipient that cannot change.
+    fn expand_reply(&self) -> Option<(usize, String)> {
+        let name = self.callbacks()?.last_private_sender()?;
         Some((0, format!("/msg {name} ")))
     }
 
-    /// The newest line of the history that contains this, or the next older one.
+    /// Finds the newest line of the history that contains `line`.
+    ///
+    /// If `line` is the last one found, continues with older lines.
     fn search(&self, line: &str, history: &dyn History) -> Option<String> {
         let mut search = self.search.borrow_mut();
         let (query, end) = match &*search {
@@ -413,7 +429,7 @@ impl EditorHelper {
     }
 }
 
-/// What TAB shows below the line: names in columns, or how many there are.
+/// Returns the list below the line: candidates in columns, or only their number.
 fn listing(names: &[String], columns: usize) -> String {
     if names.len() > MAX_COMPLETIONS {
         return format!("\n{} names begin so", names.len());
@@ -427,7 +443,7 @@ fn listing(names: &[String], columns: usize) -> String {
     rows.collect()
 }
 
-/// What they have in common, whatever the case.
+/// Returns the common prefix of the candidates, in upper or lower case.
 fn common_prefix(candidates: &[String]) -> Option<&str> {
     let first = candidates.first()?;
     let length = candidates.iter().map(|candidate| {
@@ -440,19 +456,19 @@ fn common_prefix(candidates: &[String]) -> Option<&str> {
 impl Completer for EditorHelper {
     type Candidate = Pair;
 
-    /// Gives one candidate at most, which rustyline puts into the line.
+    /// Returns at most one candidate, which rustyline puts into the line.
     fn complete(
         &self,
         line: &str,
         cursor: usize,
         context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let wish = self.keys.take_wish();
-        self.whole_line.set(wish == Wish::Search);
-        let (begin, replacement) = match wish {
-            Wish::Complete => self.complete_word(&line[..cursor]),
-            Wish::Addressee => self.addressee().or(Some((0, format!("{line} ")))),
-            Wish::Search => self.search(line, context.history()).map(|found| (0, found)),
+        let kind = self.keys.take_completion_kind();
+        self.whole_line.set(kind == CompletionKind::History);
+        let (begin, replacement) = match kind {
+            CompletionKind::Word => self.complete_word(&line[..cursor]),
+            CompletionKind::Reply => self.expand_reply().or(Some((0, format!("{line} ")))),
+            CompletionKind::History => self.search(line, context.history()).map(|found| (0, found)),
         }
         .map_or((0, None), |(begin, found)| (begin, Some(found)));
         let pair = |replacement| Pair {
@@ -484,10 +500,13 @@ impl Hint for Listing {
 impl Hinter for EditorHelper {
     type Hint = Listing;
 
-    /// Asked before each painting but that of a wake-up: the line is being edited.
+    /// Notes the line and takes the list.
+    ///
+    /// rustyline calls this before each painting, except after a wake-up. From then on the
+    /// printer may wake the editor.
     fn hint(&self, line: &str, cursor: usize, _: &Context<'_>) -> Option<Listing> {
         self.line.replace((line.to_owned(), cursor));
-        self.printer.editing();
+        self.printer.set_editing();
         let listing = self.listing.take();
         self.is_listing.set(listing.is_some());
         listing.map(Listing)
@@ -495,20 +514,21 @@ impl Hinter for EditorHelper {
 }
 
 impl Highlighter for EditorHelper {
-    /// The first step of each painting, after rustyline has cleared its rows.
+    /// Puts the waiting lines before the prompt.
+    ///
+    /// This is the first step of each painting, after rustyline has cleared its rows.
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
         &'s self,
         prompt: &'p str,
-        is_ours: bool,
+        is_own_prompt: bool,
     ) -> Cow<'b, str> {
         let queued = self.printer.take_queued();
-        // That of a repeated key is not ours.
+        // rustyline shows another prompt while the user types a repeat count.
         let painted = self.prompt.borrow();
-        Cow::Owned(queued + if is_ours { &painted } else { prompt })
+        Cow::Owned(queued + if is_own_prompt { &painted } else { prompt })
     }
 
-    /// Asked at each change, of the cursor too: whether the line has to be painted anew. It
-    /// has, so that lines that wait are never late.
+    /// Returns true: every change of the line or the cursor paints the waiting lines.
     fn highlight_char(&self, line: &str, cursor: usize, _: CmdKind) -> bool {
         self.line.replace((line.to_owned(), cursor));
         true
@@ -516,7 +536,7 @@ impl Highlighter for EditorHelper {
 }
 
 impl Validator for EditorHelper {
-    /// Every line is accepted. From now on it ends.
+    /// Accepts every line. Its editing ends, so other lines wait from now on.
     fn validate(&self, _: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         self.printer.hold();
         Ok(ValidationResult::Valid(None))
@@ -534,7 +554,7 @@ mod tests {
         let names = ["carol", "carola"].map(str::to_owned);
         assert_eq!(listing(&names, 80), "\ncarol   carola");
         assert_eq!(listing(&names, 10), "\ncarol\ncarola");
-        let crowd = vec!["member".to_owned(); MAX_COMPLETIONS + 1];
-        assert_eq!(listing(&crowd, 80), "\n21 names begin so");
+        let many = vec!["member".to_owned(); MAX_COMPLETIONS + 1];
+        assert_eq!(listing(&many, 80), "\n21 names begin so");
     }
 }

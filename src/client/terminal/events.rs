@@ -1,11 +1,11 @@
-//! The reading side of a conversation: what happens is shown, on the thread on which it
-//! happens.
+//! The reading side of a conversation: shows events, on the thread `receiver`.
 //!
-//! Does not know what is being typed or how a connection is kept up. It shares with the
-//! typing side ([`super`]) the users that were seen, the ignored ones, and which
-//! messages have been answered.
+//! Does not know the line that the user types, or how a connection is maintained. It shares
+//! with the typing side ([`super`]) the users that were seen, the ignored users, and the number
+//! of answered messages.
 //!
-//! Invariant: *an own message is shown with a time only when the server has answered it*.
+//! Invariant: *a user's own message is shown with a time only after the server has answered
+//! it*.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::format::{self, Style};
 use super::printer::Printer;
-use crate::client::connection::{Answer, Event, without_os_code};
-use crate::client::reconnecting::{ClientEvent, ClientState, count_listed};
+use crate::client::connection::{Event, ServerResponse, without_os_code};
+use crate::client::reconnecting::{ClientEvent, ClientState};
 use crate::limits::{MAX_GREETED_NAMES, MAX_KNOWN_NAMES, SILENCE_NOTICE_TIMEOUT};
 use crate::protocol::reply::{Response, Scope};
 use crate::protocol::request::Command;
@@ -25,42 +25,42 @@ use crate::protocol::server_message::{Message, parse_name_list};
 use crate::protocol::text::Printable;
 use crate::protocol::username::Username;
 
-/// Shows what happens.
+/// The reading side: prints each event.
 #[derive(Clone)]
-pub struct Show {
-    /// Where.
+pub struct EventPrinter {
+    /// Where lines are printed.
     pub printer: Printer,
-    /// How.
+    /// The format of the lines.
     pub style: Style,
-    /// Whether to ring for private messages and for one's own name.
+    /// Whether to ring the bell for private messages and for the user's own name.
     pub bell: bool,
-    /// The own name is in there.
-    pub standing: Arc<Mutex<ClientState>>,
-    /// The users that write are noted down here.
-    pub people: Arc<Mutex<KnownUsers>>,
-    /// Own messages that have been answered are counted here.
-    pub echoes: Arc<Echoes>,
-    /// Tells the typing side that the prompt may change.
-    pub name_answered: Sender<()>,
+    /// The state of the client, which has the user's own name.
+    pub state: Arc<Mutex<ClientState>>,
+    /// The users that send messages are recorded here.
+    pub known_users: Arc<Mutex<KnownUsers>>,
+    /// The user's own messages are counted here when they are answered.
+    pub answered_messages: Arc<AnsweredMessages>,
+    /// Signals to the typing side that the prompt may change.
+    pub name_answered_tx: Sender<()>,
 }
 
-impl Show {
-    /// Shows one thing.
-    pub fn show(&self, happening: ClientEvent) {
-        match happening {
-            ClientEvent::Event(Event::Message(message)) => self.message(&message),
-            ClientEvent::Event(Event::Answer(answer)) => self.answer(&answer),
+impl EventPrinter {
+    /// Prints an event.
+    pub fn on_event(&self, event: ClientEvent) {
+        match event {
+            ClientEvent::Event(Event::Message(message)) => self.on_message(&message),
+            ClientEvent::Event(Event::Response(response)) => self.on_response(&response),
             ClientEvent::Event(Event::Notice(notice)) => self.error(notice),
             ClientEvent::Lost {
                 problem,
                 unconfirmed,
             } => {
                 self.error(format!("The connection ended: {problem}"));
-                for what in unconfirmed.iter().filter_map(describe_unsent) {
-                    self.error(format!("Perhaps not sent{what}"));
+                for description in unconfirmed.iter().filter_map(describe_unsent) {
+                    self.error(format!("Perhaps not sent{description}"));
                 }
                 let messages = unconfirmed.iter().filter(|it| it.as_message().is_some());
-                self.echoes.add(messages.count());
+                self.answered_messages.add(messages.count());
             }
             ClientEvent::Unreachable(e) => {
                 let reason = without_os_code(&e);
@@ -74,7 +74,7 @@ impl Show {
                     false => "with a new session: what was said meanwhile is missing",
                 };
                 self.info(format!("Back as {}, {how}", self.style.name(&name)));
-                self.name_has_been_answered();
+                self.signal_name_answered();
             }
             ClientEvent::Refused { text, retries } => {
                 let how = match retries {
@@ -82,7 +82,7 @@ impl Show {
                     false => "/name NEW takes another name",
                 };
                 self.error(format!("{}; {how}", text.as_str()));
-                self.name_has_been_answered();
+                self.signal_name_answered();
             }
             ClientEvent::ResumedElsewhere => {
                 self.error("/name NEW begins another session here, /quit leaves")
@@ -94,79 +94,82 @@ impl Show {
         }
     }
 
-    fn message(&self, message: &Message) {
-        let private = message.scope == Scope::Private;
+    /// Prints a message from another user, unless that user is ignored.
+    fn on_message(&self, message: &Message) {
+        let is_private = message.scope == Scope::Private;
         {
-            let mut people = self.people.lock();
-            if people.is_ignored(&message.sender) {
+            let mut known_users = self.known_users.lock();
+            if known_users.is_ignored(&message.sender) {
                 return;
             }
-            people.see(&message.sender);
-            if private {
-                people.last_private = Some(message.sender.clone());
+            known_users.add(&message.sender);
+            if is_private {
+                known_users.last_private_sender = Some(message.sender.clone());
             }
         }
-        let me = self.standing.lock().name.clone();
+        let me = self.state.lock().name.clone();
         let mut line = self.style().message(&format::time(), message, &me);
-        let rings = private || format::mentions(message.text.as_str(), &me);
+        let rings = is_private || format::mentions(message.text.as_str(), &me);
         if self.bell && rings {
             line.push('\x07');
         }
         self.printer.print(line);
     }
 
-    fn answer(&self, answer: &Answer) {
-        let text = answer.text.as_str();
-        let good = answer.status.is_success();
-        match &answer.request {
+    /// Prints a response.
+    fn on_response(&self, response: &ServerResponse) {
+        let text = response.text.as_str();
+        let is_success = response.status.is_success();
+        match &response.request {
             Some(request) if request.as_message().is_some() => {
-                self.own(request, text, good);
-                self.echoes.add(1);
+                self.on_own_message(request, text, is_success);
+                self.answered_messages.add(1);
             }
-            Some(Command::ListNames { prefix }) if good => self.names(prefix, &answer.text),
+            Some(Command::ListNames { prefix }) if is_success => self.on_names(prefix, response),
             Some(Command::SetName(_)) => {
-                if good {
+                if is_success {
                     self.info(text);
                 } else {
                     self.error(text);
                 }
-                self.name_has_been_answered();
+                self.signal_name_answered();
             }
-            _ if good => self.info(text),
+            _ if is_success => self.info(text),
             request => match request.as_ref().and_then(describe_unsent) {
-                Some(what) => self.error(format!("{text}; not sent{what}")),
+                Some(description) => self.error(format!("{text}; not sent{description}")),
                 None => self.error(text),
             },
         }
     }
 
-    /// A message of one's own, which the server has answered.
-    fn own(&self, request: &Command, answer: &str, good: bool) {
-        let what = describe_unsent(request).unwrap_or_default();
-        if !good {
-            self.error(format!("{answer}; not sent{what}"));
+    /// Prints the user's own message, which the server has answered.
+    fn on_own_message(&self, request: &Command, answer: &str, is_success: bool) {
+        let description = describe_unsent(request).unwrap_or_default();
+        if !is_success {
+            self.error(format!("{answer}; not sent{description}"));
             return;
         }
         if let Some((to, text)) = request.as_message() {
-            let name = self.standing.lock().name.clone();
-            let line = (self.style()).own(&format::time(), &name, to, text.as_str());
+            let name = self.state.lock().name.clone();
+            let line = (self.style()).own_message(&format::time(), &name, to, text.as_str());
             self.printer.print(line);
         }
         if answer == Response::DeliveredTo(0).to_string() {
-            self.info(format!("Delivered to no other user{what}"));
+            self.info(format!("Delivered to no other user{description}"));
         }
     }
 
-    /// The answer to `/names`, with the names in their colours. The first one is that of
-    /// the client itself, and short.
-    fn names(&self, prefix: &Printable, answer: &Printable) {
-        let names = parse_name_list(answer);
+    /// Prints the response to `/names`, with the names in their colours.
+    ///
+    /// The first list, which the client itself requests after the login, is short.
+    fn on_names(&self, prefix: &Printable, response: &ServerResponse) {
+        let names = parse_name_list(&response.text);
         let is_greeting = {
-            let mut people = self.people.lock();
-            names.iter().for_each(|name| people.see(name));
-            !std::mem::replace(&mut people.is_greeted, true)
+            let mut known_users = self.known_users.lock();
+            names.iter().for_each(|name| known_users.add(name));
+            !std::mem::replace(&mut known_users.is_greeted, true)
         };
-        let count = count_listed(answer);
+        let count = response.name_count();
         let most = if is_greeting {
             MAX_GREETED_NAMES
         } else {
@@ -175,24 +178,24 @@ impl Show {
         let painted: Vec<String> = names.iter().map(|name| self.style.name(name)).collect();
         let shown = &painted[..painted.len().min(most)];
         let others = count - shown.len().min(count);
-        let who = match prefix.as_str() {
+        let heading = match prefix.as_str() {
             "" => format!("{count} online"),
             prefix => format!("{count} online whose name begins with {prefix}"),
         };
         let list = shown.join(", ");
         self.info(match (shown.is_empty(), others) {
-            (true, _) => who,
-            (false, 0) => format!("{who}: {list}"),
+            (true, _) => heading,
+            (false, 0) => format!("{heading}: {list}"),
             (false, others) if is_greeting => {
-                format!("{who}: {list} and {others} more; /names lists them")
+                format!("{heading}: {list} and {others} more; /names lists them")
             }
-            (false, others) => format!("{who}: {list} and {others} more"),
+            (false, others) => format!("{heading}: {list} and {others} more"),
         });
     }
 
-    fn name_has_been_answered(&self) {
-        // One place: more than that it has been answered need not be known.
-        let _ = self.name_answered.try_send(());
+    fn signal_name_answered(&self) {
+        // Fails if an earlier signal is still in the channel, which is enough.
+        let _ = self.name_answered_tx.try_send(());
     }
 
     fn info(&self, text: impl Display) {
@@ -204,54 +207,57 @@ impl Show {
             .print(self.style().error(&format::time(), text));
     }
 
-    /// The style for the terminal as wide as it is now.
+    /// Returns the style for the present width of the terminal.
     fn style(&self) -> Style {
         self.style.with_columns(Some(self.printer.columns()))
     }
 }
 
-/// The other users, as far as they are known without asking. Its lock is held for a
-/// moment, by the two threads that type and that read.
+/// The other users, as far as the client knows them without asking the server.
+///
+/// The typing side and the reading side share it. No thread blocks while it holds the lock.
 #[derive(Debug, Default)]
 pub struct KnownUsers {
-    /// The user that wrote privately last.
-    pub last_private: Option<Username>,
-    /// The users that were seen.
+    /// The last user that sent a private message.
+    pub last_private_sender: Option<Username>,
+    /// The users that were seen, at most [`MAX_KNOWN_NAMES`].
     pub seen: Vec<Username>,
     /// The users whose messages are not shown.
     pub ignored: Vec<Username>,
-    /// The names have been listed once.
+    /// Whether the first list of names was printed.
     is_greeted: bool,
 }
 
 impl KnownUsers {
-    fn see(&mut self, name: &Username) {
+    fn add(&mut self, name: &Username) {
         if !self.seen.iter().any(|seen| seen.is_same_as(name)) {
             self.seen.truncate(MAX_KNOWN_NAMES - 1);
             self.seen.insert(0, name.clone());
         }
     }
 
-    /// Whether what this user sends is not shown.
+    /// Returns whether the messages of this user are hidden.
     pub fn is_ignored(&self, name: &Username) -> bool {
         self.ignored.iter().any(|ignored| ignored.is_same_as(name))
     }
 }
 
-/// How many own messages have been answered, or were sent on a connection that was lost.
+/// The number of the user's own messages that need no further wait.
+///
+/// The server has answered them, or the connection was lost after they were sent.
 #[derive(Debug, Default)]
-pub struct Echoes {
+pub struct AnsweredMessages {
     answered: Mutex<usize>,
     changed: Condvar,
 }
 
-impl Echoes {
+impl AnsweredMessages {
     fn add(&self, count: usize) {
         *self.answered.lock() += count;
         self.changed.notify_all();
     }
 
-    /// Waits until this many have been answered and shown. False if that takes too long.
+    /// Blocks until this many messages are answered and shown. Returns false at the deadline.
     pub fn wait_until(&self, sent: usize, deadline: Instant) -> bool {
         let mut answered = self.answered.lock();
         while *answered < sent {
@@ -263,8 +269,9 @@ impl Echoes {
     }
 }
 
-/// A request that may not have been carried out, as an addition to the words for that;
-/// `None` if that does not matter.
+/// Describes a request that was perhaps not executed, as the end of an error line.
+///
+/// Returns `None` for requests whose loss does not matter to the user.
 pub fn describe_unsent(request: &Command) -> Option<String> {
     match request {
         Command::BroadcastMessage(text) => Some(format!(": {}", text.as_str())),

@@ -1,29 +1,30 @@
-//! The first name: the one that was wished for, another, or the same when it is free again.
+//! The first login: with the requested name, with another, or with the same when it is free.
 //!
-//! Does not know messages. Invariant: *no name is taken that the user has not typed or given
-//! at the start*.
+//! Does not know messages. Invariant: *the client logs in only with a name that the user has
+//! typed or given at the start*.
 
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Config;
-use super::editor::{Editor, Input, Prompt};
+use super::editor::{EditOutcome, Editor, Prompt};
 use crate::client::connection::Connection;
 use crate::client::login::{LoginOutcome, log_in};
 use crate::limits::NAME_RETRY_INTERVAL;
 use crate::protocol::text::Printable;
 use crate::protocol::username::Username;
 
-/// Takes the name that was wished for, or asks for others until one is taken. `None` if
-/// none is given.
+/// Logs in with the requested name, or with another that the user types.
+///
+/// Asks for names until a login succeeds. Returns `None` if the user gives no name.
 pub fn first_log_in(
     config: &Config,
     editor: &mut Editor,
 ) -> io::Result<Option<(Username, Connection)>> {
-    let mut wished = config.name.clone();
+    let mut name_text = config.name.clone();
     loop {
-        let (problem, taken) = match Username::new(&wished) {
+        let (problem, taken_name) = match Username::new(&name_text) {
             Ok(name) => match log_in(&config.address, &name, None)? {
                 LoginOutcome::Done { connection, .. } => return Ok(Some((name, connection))),
                 LoginOutcome::Refused(text) => (
@@ -35,52 +36,56 @@ pub fn first_log_in(
                 ),
             },
             Err(bad) => {
-                // There is no use in asking if there is no server.
+                // Without a server, fail now and do not ask for a name.
                 Connection::connect(&config.address)?;
                 (bad.to_string(), None)
             }
         };
         editor.printer().print_now(&problem);
-        let question = match &taken {
+        let question = match &taken_name {
             Some(name) => format!("Your name (Enter waits for {name}, Ctrl-D leaves): "),
             None => "Your name (Ctrl-D leaves): ".to_owned(),
         };
-        match (ask(editor, question), taken) {
+        match (ask_name(editor, question), taken_name) {
             (Some(answer), Some(name)) if answer.is_empty() => {
-                match wait_for(config, editor, &name)? {
+                match wait_for_name(config, editor, &name)? {
                     Some(connection) => return Ok(Some((name, connection))),
-                    None => wished = name.to_string(),
+                    None => name_text = name.to_string(),
                 }
             }
-            (Some(answer), _) => wished = answer,
+            (Some(answer), _) => name_text = answer,
             (None, _) => return Ok(None),
         }
     }
 }
 
-/// Asks a question. `None` if there is no answer.
-fn ask(editor: &mut Editor, question: String) -> Option<String> {
+/// Asks the user for a name. Returns `None` at Ctrl-C or the end of input.
+fn ask_name(editor: &mut Editor, question: String) -> Option<String> {
     let prompt = Prompt {
         plain: question.clone(),
         painted: question,
     };
-    match editor.next(&prompt, String::new()) {
-        Input::Line(answer) => Some(answer.trim().to_owned()),
-        Input::Block(_) | Input::NotUtf8 => Some(String::new()),
-        Input::Interrupt { .. } | Input::End => None,
+    match editor.read_line(&prompt, String::new()) {
+        EditOutcome::Line(answer) => Some(answer.trim().to_owned()),
+        EditOutcome::Block(_) | EditOutcome::NotUtf8 => Some(String::new()),
+        EditOutcome::Interrupt { .. } | EditOutcome::End => None,
     }
 }
 
-/// Asks for a name that is taken until it is free. `None` if Ctrl-C ends that.
-fn wait_for(config: &Config, editor: &Editor, name: &Username) -> io::Result<Option<Connection>> {
+/// Tries a taken name until it is free. Returns `None` after Ctrl-C.
+fn wait_for_name(
+    config: &Config,
+    editor: &Editor,
+    name: &Username,
+) -> io::Result<Option<Connection>> {
     let printer = editor.printer();
-    // Before the user can know of it.
+    // Enable Ctrl-C first: the user may press it as soon as the next line appears.
     if let Some(tty) = editor.tty() {
         tty.begin_interruptible();
     }
     printer.print_now(&format!("Waiting for {name}; Ctrl-C ends that"));
     let is_interrupted = || editor.tty().is_some_and(|tty| tty.is_interrupted());
-    let mut told: Option<Printable> = None;
+    let mut last_refusal: Option<Printable> = None;
     loop {
         let until = Instant::now() + NAME_RETRY_INTERVAL;
         while Instant::now() < until {
@@ -91,10 +96,10 @@ fn wait_for(config: &Config, editor: &Editor, name: &Username) -> io::Result<Opt
         }
         match log_in(&config.address, name, None)? {
             LoginOutcome::Done { connection, .. } => return Ok(Some(connection)),
-            // The name, or the number of connections.
-            LoginOutcome::Refused(text) if told.as_ref() != Some(&text) => {
+            // The reason may change: the name is taken, or the server is full.
+            LoginOutcome::Refused(text) if last_refusal.as_ref() != Some(&text) => {
                 printer.print_now(text.as_str());
-                told = Some(text);
+                last_refusal = Some(text);
             }
             LoginOutcome::Refused(_) => {}
         }

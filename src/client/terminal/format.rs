@@ -1,41 +1,42 @@
-//! How what happens looks: one line of characters for each thing.
+//! Formats events as lines.
 //!
-//! Pure, but for the clock. Does not know where a row ends ([`wrap`](super::wrap)).
-//! Invariant: a line begins with the time and then with the speaker, in a form that no text
-//! can imitate. No name contains a space, a parenthesis, `*` or `!`, and no row of a text
-//! but the first begins at the left edge.
+//! Pure, except for the clock. Does not know where a row ends ([`wrap`](super::wrap)).
+//! Invariant: *a line begins with the time and the speaker, in a form that no text can
+//! imitate*. No name contains a space, a parenthesis, `*` or `!`. Only the first row of a text
+//! begins at the left edge.
 //!
 //! ```text
-//! 14:02 alice: hello              to everyone
-//! 14:02 alice (to you): hello     to you alone
-//! 14:02 alice (names you): hello  to everyone, with your name in it
-//! 14:02 you (to alice): hello     by you, to alice alone (with your own name)
-//! 14:02 * alice is here           the client or the server
-//! 14:02 ! No one is named carol   something that went wrong
+//! 14:02 alice: hello              a broadcast
+//! 14:02 alice (to you): hello     a private message
+//! 14:02 alice (names you): hello  a broadcast that contains the user's name
+//! 14:02 bob (to alice): hello     the user's own private message; bob is the user
+//! 14:02 * 2 online: alice, bob    information from the client or the server
+//! 14:02 ! No one is named carol   an error
 //! ```
 
 use std::fmt::Display;
 
 use jiff::Zoned;
 
-use super::wrap::{Rows, cells_of, in_rows};
+use super::wrap::{RowShape, cells_of, wrap_text};
 use crate::protocol::reply::Scope;
 use crate::protocol::server_message::Message;
 use crate::protocol::username::Username;
 
-/// How lines are to look.
+/// The format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// With colours.
+    /// Whether to use colours.
     pub colours: bool,
-    /// For a terminal that knows control sequences.
+    /// Whether the terminal knows control sequences.
     pub controls: bool,
-    /// In rows of this many columns, the next ones indented; `None` for rows of any length.
+    /// The columns of a row. Later rows are indented. `None` for one row of any length.
     pub columns: Option<usize>,
 }
 
-/// The foreground colours that names have, by their numbers (console_codes(4)): all
-/// but black and white, which may be the background's, and red, which is for errors.
+/// The foreground colours of names, by their numbers (console_codes(4)).
+///
+/// Black and white are missing because they may be the background. Red is for errors.
 const NAME_COLOURS: [u8; 10] = [32, 33, 34, 35, 36, 92, 93, 94, 95, 96];
 
 const RED: u8 = 31;
@@ -43,28 +44,28 @@ const BOLD: u8 = 1;
 const REVERSE: u8 = 7;
 const DIM: u8 = 2;
 
-/// The time of day, as a line begins with it.
+/// Returns the time of day for the start of a line.
 pub fn time() -> String {
     Zoned::now().strftime("%H:%M").to_string()
 }
 
-/// The width of what stands before a name: the time and a space.
-pub const BEFORE_NAME: usize = "14:02 ".len();
+/// The columns of the time and the space after it, before the name.
+pub const TIME_WIDTH: usize = "14:02 ".len();
 
 impl Style {
-    /// Nothing but the characters.
+    /// The style without colours, control sequences or rows.
     pub const PLAIN: Style = Style {
         colours: false,
         controls: false,
         columns: None,
     };
 
-    /// The same for a terminal of this many columns.
+    /// Returns the style for a terminal of this many columns.
     pub fn with_columns(self, columns: Option<usize>) -> Style {
         Style { columns, ..self }
     }
 
-    /// A message that another user sent to the one of this name.
+    /// Formats a message from another user to the user `me`.
     pub fn message(self, time: &str, message: &Message, me: &Username) -> String {
         let sender = self.name(&message.sender);
         let is_named = mentions(message.text.as_str(), me);
@@ -74,56 +75,63 @@ impl Style {
             Scope::Broadcast => String::new(),
         };
         let text = match is_named && self.colours {
-            true => self.mark(message.text.as_str(), me),
+            true => self.mark_name(message.text.as_str(), me),
             false => message.text.as_str().to_owned(),
         };
         self.line(format!("{} {sender}{to}: ", self.dim(time)), &text)
     }
 
-    /// A message of one's own.
-    pub fn own(self, time: &str, me: &Username, to: Option<&Username>, text: &str) -> String {
+    /// Formats the user's own message.
+    pub fn own_message(
+        self,
+        time: &str,
+        me: &Username,
+        to: Option<&Username>,
+        text: &str,
+    ) -> String {
         let (time, me) = (self.dim(time), self.name(me));
-        let before = match to {
+        let prefix = match to {
             None => format!("{time} {me}: "),
             Some(to) => format!("{time} {me} (to {}): ", self.name(to)),
         };
-        self.line(before, text)
+        self.line(prefix, text)
     }
 
-    /// What the client or the server has to say.
+    /// Formats information from the client or the server.
     pub fn info(self, time: &str, text: impl Display) -> String {
         self.line(format!("{} * ", self.dim(time)), &text.to_string())
     }
 
-    /// What went wrong.
+    /// Formats an error.
     pub fn error(self, time: &str, text: impl Display) -> String {
-        let before = format!("{} ", self.dim(time));
-        // Coloured as a whole, because no word of it has a colour of its own.
-        let text = self.rows_of(&format!("! {text}"), cells_of(&before));
-        before + &self.paint(RED, &text)
+        let prefix = format!("{} ", self.dim(time));
+        // Colour all rows at once: no word of an error has its own colour.
+        let text = self.rows_of(&format!("! {text}"), cells_of(&prefix));
+        prefix + &self.paint(RED, &text)
     }
 
-    /// A text behind what stands before it.
-    fn line(self, before: String, text: &str) -> String {
-        let rows = self.rows_of(text, cells_of(&before));
-        before + &rows
+    /// Joins a prefix and the rows of a text.
+    fn line(self, prefix: String, text: &str) -> String {
+        let rows = self.rows_of(text, cells_of(&prefix));
+        prefix + &rows
     }
 
-    fn rows_of(self, text: &str, before: usize) -> String {
+    /// Splits a text into rows. The first row follows a prefix of this many columns.
+    fn rows_of(self, text: &str, prefix_columns: usize) -> String {
         let Some(columns) = self.columns else {
             return text.to_owned();
         };
-        // A terminal of a few columns has little to indent with.
-        let indent = if columns < 2 * BEFORE_NAME + 2 {
+        // A narrow terminal has no room for a wide indent.
+        let indent = if columns < 2 * TIME_WIDTH + 2 {
             1
         } else {
-            BEFORE_NAME
+            TIME_WIDTH
         };
         let controls = self.controls;
-        in_rows(
+        wrap_text(
             text,
-            before,
-            Rows {
+            prefix_columns,
+            RowShape {
                 columns,
                 indent,
                 controls,
@@ -131,8 +139,8 @@ impl Style {
         )
     }
 
-    /// The text with this name in it marked, wherever it is a word.
-    fn mark(self, text: &str, name: &Username) -> String {
+    /// Marks this name in a text, wherever it is a whole word.
+    fn mark_name(self, text: &str, name: &Username) -> String {
         let mut marked = String::new();
         for part in text.split_inclusive(|c| !Username::may_contain(c)) {
             let word = part.trim_end_matches(|c| !Username::may_contain(c));
@@ -146,10 +154,10 @@ impl Style {
         marked
     }
 
-    /// A name in its colour, which is the same at all times and on all machines.
+    /// Formats a name in its colour. It is the same in all runs and on all machines.
     pub fn name(self, name: &Username) -> String {
-        // FNV-1a of the name whatever its case: short, and fixed for good, which std's
-        // hashes are not.
+        // FNV-1a of the name in lower case. It is short and never changes. The hashes of std
+        // may change between releases.
         let hash = name.as_str().bytes().fold(0x811C_9DC5, |hash: u32, byte| {
             (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
         });
@@ -157,7 +165,7 @@ impl Style {
         self.paint(colour, name.as_str())
     }
 
-    /// What matters less than the rest of its line.
+    /// Dims a text that matters less than the rest of its line.
     pub fn dim(self, text: &str) -> String {
         self.paint(DIM, text)
     }
@@ -170,7 +178,7 @@ impl Style {
     }
 }
 
-/// Whether a text speaks of this name, in any case, as a word of its own.
+/// Returns whether a text contains this name as a whole word, in any case.
 pub fn mentions(text: &str, name: &Username) -> bool {
     text.split(|c| !Username::may_contain(c))
         .any(|word| word.eq_ignore_ascii_case(name.as_str()))
@@ -204,9 +212,12 @@ mod tests {
         let private = message(Scope::Private, "hello");
         let shown = PLAIN.message("14:02", &private, &bob);
         assert_eq!(shown, "14:02 alice (to you): hello");
-        assert_eq!(PLAIN.own("14:02", &alice, None, "hi"), "14:02 alice: hi");
         assert_eq!(
-            PLAIN.own("14:02", &alice, Some(&bob), "hi"),
+            PLAIN.own_message("14:02", &alice, None, "hi"),
+            "14:02 alice: hi"
+        );
+        assert_eq!(
+            PLAIN.own_message("14:02", &alice, Some(&bob), "hi"),
             "14:02 alice (to bob): hi"
         );
         assert_eq!(PLAIN.info("14:02", "hi"), "14:02 * hi");

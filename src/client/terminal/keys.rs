@@ -1,12 +1,16 @@
-//! What the keyboard sends, before rustyline makes commands of it.
+//! Filters the input of the terminal before rustyline makes editing commands of it.
 //!
-//! Knows the line only as text, and no connection. Three things arrive here that are no
-//! keys for the line: keys that end the editing ([`Ending`]); a paste between its marks;
-//! and reports of the terminal (a mouse, an answer to a query), of which rustyline takes the
-//! beginning for an unknown key and the rest for typed text.
+//! Does not know a connection. Knows the line only as text. Three kinds of input are not keys
+//! for the line:
 //!
-//! Invariant: *a key is never lost to something that does not end*. A paste without an end
-//! mark ends with Ctrl-C or after a pause. A report without an end ends after a short one.
+//! - Keys that end the editing ([`Ending`]).
+//! - A paste between its marks.
+//! - Reports of the terminal, for a mouse or as a response to a query. rustyline takes the
+//!   start of a report for an unknown key, and the rest for typed text.
+//!
+//! Invariant: *a paste or a report without an end does not swallow keys forever*. A paste
+//! without its end mark ends with Ctrl-C, or with the first key after a pause of
+//! [`PASTE_TIMEOUT`]. A report ends after a pause of [`REPORT_TIMEOUT`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,42 +25,42 @@ use super::printer::Printer;
 use super::wrap::cells_of;
 use crate::limits::{MAX_PASTED_LINES, PASTE_TIMEOUT, REPORT_TIMEOUT};
 
-/// Why the editing of a line ended, if not by Enter.
+/// The reason why the editing of a line ended without Enter.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Ctrl-C.
     Interrupt {
-        /// Something had been typed.
+        /// Whether the line was not empty.
         cleared: bool,
     },
     /// Ctrl-D on an empty line.
     End,
-    /// Ctrl-Z, with the cursor at this byte.
+    /// Ctrl-Z.
     Suspend {
-        /// The cursor.
+        /// The position of the cursor in the line, in bytes.
         cursor: usize,
     },
-    /// A paste that is too long to be edited, at this byte of the line.
+    /// A paste that is too long to be edited.
     Block {
-        /// What was pasted.
+        /// The pasted text.
         text: String,
-        /// The cursor.
+        /// The position of the cursor in the line, in bytes.
         cursor: usize,
     },
 }
 
-/// What the completer is to do, which alone may change the line.
+/// The task of the completer, the only helper that rustyline lets change the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum CompletionKind {
     /// TAB: complete the word.
-    Complete,
-    /// A space behind `/reply`: say to whom.
-    Addressee,
+    Word,
+    /// A space after `/reply`: replace it by `/msg NAME`.
+    Reply,
     /// Ctrl-R: search the history for the line.
-    Search,
+    History,
 }
 
-/// The keyboard's state. The editor and rustyline's handler share it.
+/// The state of the input, which the editor and rustyline's handler share.
 #[derive(Debug)]
 pub struct Keys {
     printer: Printer,
@@ -66,14 +70,14 @@ pub struct Keys {
 #[derive(Debug, Default)]
 struct State {
     ending: Option<Ending>,
-    wish: Option<Wish>,
+    completion: Option<CompletionKind>,
     paste: Option<Paste>,
     report: Option<Report>,
-    /// The columns before the line.
-    prompt: usize,
+    /// The columns of the prompt.
+    prompt_columns: usize,
 }
 
-/// A paste that has begun and not ended.
+/// A paste without its end mark yet.
 #[derive(Debug)]
 struct Paste {
     text: String,
@@ -81,7 +85,7 @@ struct Paste {
     last: Instant,
 }
 
-/// A report that may go on.
+/// A report that may continue.
 #[derive(Debug)]
 struct Report {
     kind: ReportKind,
@@ -90,19 +94,19 @@ struct Report {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReportKind {
-    /// After `ESC [` and a byte that begins no key.
+    /// After `ESC [` and a byte that starts no known key.
     Csi {
-        /// At least one byte of its parameters has come.
+        /// Whether at least one byte of the parameters has arrived.
         begun: bool,
     },
-    /// After `ESC [ M`: bytes that are still to come.
+    /// After `ESC [ M`: the number of missing bytes.
     Mouse(u8),
-    /// After `ESC ]`, `ESC P`, `ESC _` or `ESC ^`: a text that BEL or `ESC \` ends.
+    /// After `ESC ]`, `ESC P`, `ESC _` or `ESC ^`: a text up to BEL or `ESC \`.
     Text,
 }
 
 impl Keys {
-    /// Nothing has been typed yet.
+    /// Makes the state for a terminal from which no key has arrived yet.
     pub fn new(printer: Printer) -> Arc<Keys> {
         Arc::new(Keys {
             printer,
@@ -110,41 +114,47 @@ impl Keys {
         })
     }
 
-    /// The editing of a line begins, behind a prompt of this many columns.
-    pub fn begin(&self, prompt: usize) {
+    /// Resets the state before the editing of a line.
+    pub fn begin(&self, prompt_columns: usize) {
         let mut state = self.state.lock();
-        state.prompt = prompt;
+        state.prompt_columns = prompt_columns;
         state.ending = None;
-        state.wish = None;
+        state.completion = None;
     }
 
-    /// Why the editing ended, if not by Enter.
+    /// Takes the reason why the editing ended, or `None` if Enter ended it.
     pub fn take_ending(&self) -> Option<Ending> {
         self.state.lock().ending.take()
     }
 
-    /// What the completer is to do.
-    pub fn take_wish(&self) -> Wish {
-        self.state.lock().wish.take().unwrap_or(Wish::Complete)
+    /// Takes the task of the completer.
+    pub fn take_completion_kind(&self) -> CompletionKind {
+        self.state
+            .lock()
+            .completion
+            .take()
+            .unwrap_or(CompletionKind::Word)
     }
 
-    /// Whether a line with this paste in it is too long to be edited: it has too many
-    /// lines, or is taller than the window, which the editor cannot paint.
-    fn is_block(&self, line: &str, paste: &str, prompt: usize) -> bool {
+    /// Returns whether a line with this paste is too long to be edited.
+    ///
+    /// It is if it has more than [`MAX_PASTED_LINES`] lines, or if it is taller than the
+    /// window: the editor cannot paint such a line.
+    fn is_block(&self, line: &str, paste: &str, prompt_columns: usize) -> bool {
         let (columns, rows) = self.printer.size();
         let whole = format!("{line}{paste}");
         let taken = whole
             .split('\n')
             .map(|line| cells_of(line) / columns + 1)
             .sum::<usize>();
-        paste.lines().count() > MAX_PASTED_LINES || taken + prompt / columns + 1 >= rows
+        paste.lines().count() > MAX_PASTED_LINES || taken + prompt_columns / columns + 1 >= rows
     }
 }
 
 /// rustyline's handler for all keys.
-pub struct Handler(pub Arc<Keys>);
+pub struct KeyHandler(pub Arc<Keys>);
 
-impl ConditionalEventHandler for Handler {
+impl ConditionalEventHandler for KeyHandler {
     fn handle(
         &self,
         event: &Event,
@@ -177,16 +187,17 @@ impl ConditionalEventHandler for Handler {
                 });
                 return Some(Cmd::Noop);
             }
-            // What rustyline takes for the keys that have no meaning here (NO_KEY).
+            // `Tty` sets some special keys of the terminal to NO_KEY, the byte of Ctrl-@. So
+            // rustyline would take Ctrl-@ for one of these keys.
             (KeyCode::Char('@'), Modifiers::CTRL) => return Some(Cmd::Noop),
             (KeyCode::Char('R'), Modifiers::CTRL) => {
-                state.wish = Some(Wish::Search);
+                state.completion = Some(CompletionKind::History);
                 return Some(Cmd::Complete);
             }
             (KeyCode::Char(' '), Modifiers::NONE)
                 if cursor == line.len() && command::is_reply(line) =>
             {
-                state.wish = Some(Wish::Addressee);
+                state.completion = Some(CompletionKind::Reply);
                 return Some(Cmd::Complete);
             }
             _ => return None,
@@ -197,7 +208,7 @@ impl ConditionalEventHandler for Handler {
 }
 
 impl Keys {
-    /// A key inside a paste.
+    /// Handles a key inside a paste.
     fn paste(
         &self,
         state: &mut State,
@@ -216,14 +227,15 @@ impl Keys {
                 state.ending = Some(Ending::Interrupt { cleared: true });
                 return Cmd::AcceptLine;
             }
-            // It is pressed once more, when the text is to be seen.
+            // This Enter only ends the paste. The user presses Enter again after seeing the
+            // text.
             (KeyCode::Enter, _) if is_over => {}
             (KeyCode::Enter, _) => paste.text.push('\n'),
             (KeyCode::Char('J'), Modifiers::CTRL) if after_cr => {}
             (KeyCode::Char('J'), Modifiers::CTRL) => paste.text.push('\n'),
             (KeyCode::Tab, _) => paste.text.push('\t'),
             (KeyCode::Char(c), Modifiers::NONE) => paste.text.push(c),
-            // No text, which is told when it is to be sent.
+            // A control character stays in the text, so that sending it reports an error.
             (KeyCode::Char(c @ '@'..='_'), Modifiers::CTRL) => {
                 paste.text.push(char::from(c as u8 - b'@'));
             }
@@ -238,7 +250,7 @@ impl Keys {
 
     fn end_paste(&self, state: &mut State, paste: Paste, context: &EventContext) -> Cmd {
         let text = paste.text;
-        if self.is_block(context.line(), &text, state.prompt) {
+        if self.is_block(context.line(), &text, state.prompt_columns) {
             let cursor = context.pos();
             state.ending = Some(Ending::Block { text, cursor });
             return Cmd::AcceptLine;
@@ -248,7 +260,7 @@ impl Keys {
 }
 
 impl State {
-    /// Whether this belongs to a report, and is no key.
+    /// Returns whether this belongs to a report and is not a key.
     fn is_report(&mut self, key: KeyEvent, now: Instant) -> bool {
         let KeyEvent(code, modifiers) = key;
         let report = self.report.take();
@@ -290,8 +302,8 @@ mod tests {
 
     const UNKNOWN: KeyEvent = KeyEvent(KeyCode::UnknownEscSeq, Modifiers::NONE);
 
-    /// What is left for the line of these keys, each a millisecond after the last.
-    fn left_of(keys: impl IntoIterator<Item = KeyEvent>) -> Vec<KeyEvent> {
+    /// Returns the keys that remain for the line. They arrive a millisecond apart.
+    fn keys_for_line(keys: impl IntoIterator<Item = KeyEvent>) -> Vec<KeyEvent> {
         let (mut state, start) = (State::default(), Instant::now());
         let keys = keys.into_iter().zip(0..);
         keys.filter(|(key, number)| !state.is_report(*key, start + Duration::from_millis(*number)))
@@ -308,26 +320,29 @@ mod tests {
         let expected: Vec<KeyEvent> = chars("hi").collect();
         for tail in ["0;10;5M", "62;22c", "2;1$y", " !!", "13~"] {
             let keys = [UNKNOWN].into_iter().chain(chars(tail)).chain(chars("hi"));
-            assert_eq!(left_of(keys), expected, "{tail:?}");
+            assert_eq!(keys_for_line(keys), expected, "{tail:?}");
         }
         let end = || [KeyEvent::alt('\\')].into_iter();
         for first in [']', 'P', '_'] {
             let begin = [KeyEvent::alt(first)].into_iter();
             let text = begin.chain(chars("11;rgb:1e1e/1e1e/1e1e"));
-            assert_eq!(left_of(text.chain(end()).chain(chars("hi"))), expected);
+            assert_eq!(
+                keys_for_line(text.chain(end()).chain(chars("hi"))),
+                expected
+            );
         }
         let bell = chars("11;?\u{7}hi");
         assert_eq!(
-            left_of([KeyEvent::alt(']')].into_iter().chain(bell)),
+            keys_for_line([KeyEvent::alt(']')].into_iter().chain(bell)),
             expected
         );
     }
 
     #[test]
     fn keys_are_not_taken_for_a_report() {
-        // One without a tail, and one that does not end.
+        // A report without a tail, and a report without an end.
         let keys = || [UNKNOWN].into_iter().chain(chars("hi"));
-        assert_eq!(left_of(keys()), left_of(chars("hi")));
+        assert_eq!(keys_for_line(keys()), keys_for_line(chars("hi")));
         let (mut state, start) = (State::default(), Instant::now());
         assert!(state.is_report(KeyEvent::alt(']'), start));
         let late = start + REPORT_TIMEOUT;

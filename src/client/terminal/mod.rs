@@ -1,26 +1,26 @@
-//! The conversation at a terminal: what is typed goes to the server, what happens is
-//! shown ([`Show`]).
+//! The conversation at a terminal: sends what the user types, and shows events.
 //!
-//! Does not know bytes: the [`ReconnectingClient`] keeps up the connection, the [`Editor`] the line. What
-//! they are to do with each other is decided here, on the thread `main`. It blocks in the
-//! editor; for moments in waiting for an answer; and at the end until everything has been
-//! answered, which Ctrl-C ends.
+//! Does not know bytes: the [`ReconnectingClient`] maintains the connection, and the [`Editor`]
+//! the line. This module connects the two, on the thread `main`. The thread blocks in the first
+//! login, in the editor, and for at most a second in waiting for a response. In two cases it
+//! waits for a response until Ctrl-C: while it sends a block of messages, and after the user
+//! quits.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`command`] | what a typed line means |
-//! | [`format`](mod@format) | how what happens looks |
-//! | [`wrap`] | where its rows end |
-//! | [`printer`] | printing while a line is being typed |
-//! | [`tty`] | the mode of the terminal, taken over and given back |
-//! | [`keys`] | what the keyboard sends: keys, pastes and reports |
-//! | [`editor`] | the line being typed |
-//! | `layout` | how many rows it takes |
+//! | [`command`] | parses what the user types |
+//! | [`format`](mod@format) | formats events as lines |
+//! | [`wrap`] | splits a line into rows |
+//! | [`printer`] | prints lines while the user types |
+//! | [`tty`] | the mode of the terminal: sets and restores it |
+//! | [`keys`] | filters the input: keys, pastes and reports |
+//! | [`editor`] | the line that the user types |
+//! | `layout` | how many rows that line takes |
 //! | [`first_name`] | the name to begin with |
-//! | [`events`] | the reading side: what happens, as lines |
+//! | [`events`] | the reading side: shows events |
 //!
-//! Invariant: *a typed message is sent before it is shown as a message*, and to the users
-//! that the typed line shows.
+//! Invariant: *a typed message is sent before it is shown as a message*, and only to the
+//! recipient that the typed line shows.
 
 use std::cell::Cell;
 use std::io;
@@ -42,10 +42,10 @@ use crate::protocol::server_message::parse_name_list;
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::username::Username;
 use command::{COMMANDS, Recipient, UserInput};
-use editor::{Editor, Input, Prompt};
-use events::{Echoes, KnownUsers, Show, describe_unsent};
+use editor::{EditOutcome, Editor, Prompt};
+use events::{AnsweredMessages, EventPrinter, KnownUsers, describe_unsent};
 use first_name::first_log_in;
-use format::{BEFORE_NAME, Style};
+use format::{Style, TIME_WIDTH};
 use printer::Printer;
 
 pub mod command;
@@ -59,27 +59,29 @@ pub mod printer;
 pub mod tty;
 pub mod wrap;
 
-/// How to hold a conversation.
+/// The options of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// With which server.
+    /// The server.
     pub address: Address,
-    /// Under which name. It need not be one yet: then another is asked for.
+    /// The requested name. If it is not a valid name, the client asks for another.
     pub name: String,
-    /// Whether to ring for private messages and for one's own name.
+    /// Whether to ring the bell for private messages and for the user's own name.
     pub bell: bool,
     /// Whether to use colours.
     pub style: Style,
-    /// Where typed lines are kept for the next run.
+    /// The file that keeps typed lines for the next run.
     pub history_file: Option<PathBuf>,
 }
 
-/// The time of a message that the server has not answered yet.
-const NOT_YET: &str = "--:--";
+/// The time that is shown for a message without a response.
+const UNANSWERED_TIME: &str = "--:--";
 
-/// Holds a conversation until the user leaves: [`DONE`](exit::DONE) if everything was sent
-/// and answered, [`FAILED`](exit::FAILED) if not, or if there was no connection then. An
-/// error if there is no server to begin with.
+/// Holds a conversation until the user quits.
+///
+/// Returns [`DONE`](exit::DONE) if everything was sent and answered. Returns
+/// [`FAILED`](exit::FAILED) if not, or if there was no connection at the end. Fails if the
+/// first connection fails.
 pub fn converse(config: &Config) -> io::Result<ExitCode> {
     let mut editor = Editor::new()?;
     if let Some(file) = &config.history_file
@@ -101,275 +103,290 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
     let columns = Some(printer.columns());
     printer.print_now(&style.with_columns(columns).info(&format::time(), greeting));
 
-    let standing = ClientState::online(name);
-    let people = Arc::new(Mutex::new(KnownUsers::default()));
-    let echoes = Arc::new(Echoes::default());
-    let (answered, name_answered) = bounded(1);
-    let show = Show {
+    let state = ClientState::online(name);
+    let known_users = Arc::new(Mutex::new(KnownUsers::default()));
+    let answered_messages = Arc::new(AnsweredMessages::default());
+    let (name_answered_tx, name_answered_rx) = bounded(1);
+    let event_printer = EventPrinter {
         printer: printer.clone(),
         style,
         bell: config.bell,
-        standing: Arc::clone(&standing),
-        people: Arc::clone(&people),
-        echoes: Arc::clone(&echoes),
-        name_answered: answered,
+        state: Arc::clone(&state),
+        known_users: Arc::clone(&known_users),
+        answered_messages: Arc::clone(&answered_messages),
+        name_answered_tx,
     };
-    let on_event = move |happening| show.show(happening);
-    let link = ReconnectingClient::start(connection, config.address.clone(), standing, on_event)?;
-    link.send(Command::ListNames {
+    let on_event = move |event| event_printer.on_event(event);
+    let client = ReconnectingClient::start(connection, config.address.clone(), state, on_event)?;
+    client.send(Command::ListNames {
         prefix: Printable::default(),
     });
-    let talk = Rc::new(Conversation {
-        link,
+    let conversation = Rc::new(Conversation {
+        client,
         printer,
         style,
-        people,
-        echoes,
+        known_users,
+        answered_messages,
         sent: Cell::new(0),
-        name_answered,
+        name_answered_rx,
     });
-    editor.set_chat(Rc::<Conversation>::clone(&talk));
-    talk.type_lines(&mut editor);
+    editor.set_callbacks(Rc::<Conversation>::clone(&conversation));
+    conversation.input_loop(&mut editor);
     drop(editor);
-    talk.printer.direct();
-    let talk = Rc::into_inner(talk).expect("the editor had the other");
-    Ok(leave(talk))
+    conversation.printer.close_editor();
+    let conversation = Rc::into_inner(conversation).expect("the editor is dropped");
+    Ok(quit(conversation))
 }
 
-fn leave(talk: Conversation) -> ExitCode {
-    let style = talk.style();
-    let Conversation { link, printer, .. } = talk;
-    let left = link.leave(|| {
+/// Quits, and shows the messages that were not sent.
+fn quit(conversation: Conversation) -> ExitCode {
+    let style = conversation.style();
+    let Conversation {
+        client, printer, ..
+    } = conversation;
+    let outcome = client.quit(|| {
         let waiting = "Waiting until the server has taken everything; Ctrl-C leaves at once";
         printer.print_now(&style.info(&format::time(), waiting));
     });
-    for what in left.unsent.iter().filter_map(describe_unsent) {
-        printer.print_now(&style.error(&format::time(), format!("Not sent{what}")));
+    for description in outcome.unsent.iter().filter_map(describe_unsent) {
+        printer.print_now(&style.error(&format::time(), format!("Not sent{description}")));
     }
-    ExitCode::from(match left.answered && left.unsent.is_empty() {
+    ExitCode::from(match outcome.all_answered && outcome.unsent.is_empty() {
         true => exit::DONE,
         false => exit::FAILED,
     })
 }
 
-/// The typing side.
+/// The typing side of a conversation.
 struct Conversation {
-    link: ReconnectingClient,
+    client: ReconnectingClient,
     printer: Printer,
     style: Style,
-    people: Arc<Mutex<KnownUsers>>,
-    echoes: Arc<Echoes>,
-    /// How many messages have been given to the link.
+    known_users: Arc<Mutex<KnownUsers>>,
+    answered_messages: Arc<AnsweredMessages>,
+    /// The number of messages that were passed to the client.
     sent: Cell<usize>,
-    name_answered: Receiver<()>,
+    name_answered_rx: Receiver<()>,
 }
 
-/// What comes after a line.
-enum Next {
-    /// The next line, which begins with this.
-    Line(String),
-    Leave,
+/// The next action after an input.
+enum Action {
+    /// Let the user edit a line that begins with this text.
+    EditLine(String),
+    Quit,
 }
 
 impl editor::EditorCallbacks for Conversation {
-    /// Asked of the server, or remembered.
-    fn online(&self, prefix: &str) -> Vec<Username> {
-        let remembered = || {
-            let people = self.people.lock();
-            let mut names = people.seen.clone();
+    /// Asks the server. If there is no response in time, uses the names that were seen.
+    fn names_online(&self, prefix: &str) -> Vec<Username> {
+        let from_memory = || {
+            let known_users = self.known_users.lock();
+            let mut names = known_users.seen.clone();
             names.retain(|name| name.starts_with(prefix));
             names
         };
-        if self.link.standing().stage != Connectivity::Online {
-            return remembered();
+        if self.client.state().connectivity != Connectivity::Online {
+            return from_memory();
         }
         let Ok(printable) = Printable::new(prefix.as_bytes()) else {
             return Vec::new();
         };
-        let answer = self.link.ask(Command::ListNames { prefix: printable });
-        match answer.recv_timeout(COMPLETION_TIMEOUT) {
-            Ok(answer) => parse_name_list(&answer.text),
-            Err(_) => remembered(),
+        let response_rx = self.client.ask(Command::ListNames { prefix: printable });
+        match response_rx.recv_timeout(COMPLETION_TIMEOUT) {
+            Ok(response) => parse_name_list(&response.text),
+            Err(_) => from_memory(),
         }
     }
 
-    fn last_private(&self) -> Option<Username> {
-        self.people.lock().last_private.clone()
+    fn last_private_sender(&self) -> Option<Username> {
+        self.known_users.lock().last_private_sender.clone()
     }
 }
 
 impl Conversation {
-    /// Does what is typed, until the user leaves.
-    fn type_lines(&self, editor: &mut Editor) {
-        let (mut about_to_leave, mut begun) = (false, String::new());
+    /// Reads and executes inputs until the user quits.
+    fn input_loop(&self, editor: &mut Editor) {
+        let (mut has_warned, mut initial_text) = (false, String::new());
         loop {
-            let name = self.link.standing().name;
-            let space = " ".repeat(BEFORE_NAME);
+            let name = self.client.state().name;
+            let space = " ".repeat(TIME_WIDTH);
             let prompt = Prompt {
                 plain: format!("{space}{name}> "),
                 painted: format!("{space}{}> ", self.style.name(&name)),
             };
-            let input = editor.next(&prompt, std::mem::take(&mut begun));
-            let leaving = std::mem::take(&mut about_to_leave);
-            let next = match input {
-                Input::Line(line) => {
+            let outcome = editor.read_line(&prompt, std::mem::take(&mut initial_text));
+            let is_warned = std::mem::take(&mut has_warned);
+            let action = match outcome {
+                EditOutcome::Line(line) => {
                     if let Err(e) = editor.remember(&line) {
-                        self.say_error(&format!("cannot keep the typed lines: {e}"));
+                        self.print_error(&format!("cannot keep the typed lines: {e}"));
                     }
-                    self.carry_out(&line, editor)
+                    self.execute(&line, editor)
                 }
-                Input::Block(block) => self.carry_out_block(&block, editor),
-                Input::Interrupt { cleared: true } => continue,
-                Input::Interrupt { cleared: false } if !leaving => {
-                    about_to_leave = true;
-                    self.say_info("Ctrl-C once more leaves");
+                EditOutcome::Block(block) => self.execute_block(&block, editor),
+                EditOutcome::Interrupt { cleared: true } => continue,
+                EditOutcome::Interrupt { cleared: false } if !is_warned => {
+                    has_warned = true;
+                    self.print_info("Ctrl-C once more leaves");
                     continue;
                 }
-                Input::NotUtf8 => {
-                    self.say_error("That was not UTF-8, and is lost");
+                EditOutcome::NotUtf8 => {
+                    self.print_error("That was not UTF-8, and is lost");
                     continue;
                 }
-                Input::Interrupt { cleared: false } | Input::End => Next::Leave,
+                EditOutcome::Interrupt { cleared: false } | EditOutcome::End => Action::Quit,
             };
-            match next {
-                Next::Line(line) => begun = line,
-                Next::Leave => return,
+            match action {
+                Action::EditLine(line) => initial_text = line,
+                Action::Quit => return,
             }
         }
     }
 
-    /// Does what the line says.
-    fn carry_out(&self, line: &str, editor: &mut Editor) -> Next {
+    /// Executes a line.
+    fn execute(&self, line: &str, editor: &mut Editor) -> Action {
         match UserInput::parse(line) {
             Ok(UserInput::Nothing) => {
                 editor.erase_line();
             }
-            Ok(UserInput::Say { to, texts, before }) => match to {
-                Recipient::All => self.say_all(None, texts, editor),
-                Recipient::One(name) => self.say_all(Some(&name), texts, editor),
-                Recipient::LastPrivate => return self.address(&line[before..], editor),
+            Ok(UserInput::Send {
+                recipient,
+                texts,
+                text_offset,
+            }) => match recipient {
+                Recipient::Everyone => self.send_texts(None, texts, editor),
+                Recipient::User(name) => self.send_texts(Some(&name), texts, editor),
+                Recipient::LastPrivateSender => {
+                    return self.address_reply(&line[text_offset..], editor);
+                }
             },
-            Ok(UserInput::Names { prefix }) if self.is_online() => {
-                self.link.send(Command::ListNames { prefix });
+            Ok(UserInput::ListNames { prefix }) if self.is_online() => {
+                self.client.send(Command::ListNames { prefix });
             }
-            Ok(UserInput::Names { .. }) => self.say_error("There is no connection now"),
-            Ok(UserInput::Name(name)) => self.rename(name),
+            Ok(UserInput::ListNames { .. }) => self.print_error("There is no connection now"),
+            Ok(UserInput::SetName(name)) => self.rename(name),
             Ok(UserInput::Ignore(name)) => self.ignore(name),
             Ok(UserInput::Unignore(name)) => self.unignore(&name),
             Ok(UserInput::Help) => self.printer.print_now(&help()),
-            Ok(UserInput::Quit) => return Next::Leave,
-            Err(mistake) => self.say_error(&mistake.to_string()),
+            Ok(UserInput::Quit) => return Action::Quit,
+            Err(error) => self.print_error(&error.to_string()),
         }
-        Next::Line(String::new())
+        Action::EditLine(String::new())
     }
 
-    /// A `/reply` that was pasted or typed ahead: its addressee is shown before it is sent.
-    fn address(&self, text: &str, editor: &mut Editor) -> Next {
-        let Some(name) = editor::EditorCallbacks::last_private(self) else {
-            self.say_error("No one has written to you privately yet");
-            return Next::Line(String::new());
+    /// Replaces a `/reply` that was pasted or typed ahead by `/msg NAME`.
+    ///
+    /// The user must see the recipient before the text is sent.
+    fn address_reply(&self, text: &str, editor: &mut Editor) -> Action {
+        let Some(name) = editor::EditorCallbacks::last_private_sender(self) else {
+            self.print_error("No one has written to you privately yet");
+            return Action::EditLine(String::new());
         };
         if self.printer.is_dumb() {
-            self.say_error(&format!("Not sent: write /msg {name} TEXT"));
-            return Next::Line(String::new());
+            self.print_error(&format!("Not sent: write /msg {name} TEXT"));
+            return Action::EditLine(String::new());
         }
         editor.erase_line();
-        self.say_info(&format!("Enter sends this to {name}"));
-        Next::Line(format!("/msg {name} {text}"))
+        self.print_info(&format!("Enter sends this to {name}"));
+        Action::EditLine(format!("/msg {name} {text}"))
     }
 
-    /// Sends a block of lines, if the user wants that.
-    fn carry_out_block(&self, block: &str, editor: &mut Editor) -> Next {
+    /// Sends a block of lines, if the user confirms it.
+    fn execute_block(&self, block: &str, editor: &mut Editor) -> Action {
         let (to, texts) = match UserInput::parse(block) {
-            Ok(UserInput::Say { to, texts, .. }) => match to {
-                Recipient::All => (None, texts),
-                Recipient::One(name) => (Some(name), texts),
-                // Its addressee would not be seen.
-                Recipient::LastPrivate => {
-                    self.say_error("Not sent: a block needs /msg NAME before it");
-                    return Next::Line(String::new());
+            Ok(UserInput::Send {
+                recipient, texts, ..
+            }) => match recipient {
+                Recipient::Everyone => (None, texts),
+                Recipient::User(name) => (Some(name), texts),
+                // The user would not see the recipient.
+                Recipient::LastPrivateSender => {
+                    self.print_error("Not sent: a block needs /msg NAME before it");
+                    return Action::EditLine(String::new());
                 }
             },
-            Ok(UserInput::Nothing) => return Next::Line(String::new()),
+            Ok(UserInput::Nothing) => return Action::EditLine(String::new()),
             Ok(_) => {
-                self.say_error("Not sent: that command takes no block");
-                return Next::Line(String::new());
+                self.print_error("Not sent: that command takes no block");
+                return Action::EditLine(String::new());
             }
-            Err(mistake) => {
-                self.say_error(&mistake.to_string());
-                return Next::Line(String::new());
+            Err(error) => {
+                self.print_error(&error.to_string());
+                return Action::EditLine(String::new());
             }
         };
         let count = texts.len();
         let whom = to
             .as_ref()
             .map_or("everyone".to_owned(), Username::to_string);
-        self.say_info(&format!("A block of {count} messages to {whom} is ready"));
+        self.print_info(&format!("A block of {count} messages to {whom} is ready"));
         let question = "      Enter sends it, Ctrl-C drops it> ".to_owned();
         let prompt = Prompt {
             plain: question.clone(),
             painted: question,
         };
         loop {
-            match editor.next(&prompt, String::new()) {
-                Input::Line(answer) if answer.trim().is_empty() => {
-                    self.say_all(to.as_ref(), texts, editor);
-                    return Next::Line(String::new());
+            match editor.read_line(&prompt, String::new()) {
+                EditOutcome::Line(answer) if answer.trim().is_empty() => {
+                    self.send_texts(to.as_ref(), texts, editor);
+                    return Action::EditLine(String::new());
                 }
-                Input::Line(_) | Input::Block(_) | Input::NotUtf8 => {
+                EditOutcome::Line(_) | EditOutcome::Block(_) | EditOutcome::NotUtf8 => {
                     editor.erase_line();
                 }
-                Input::Interrupt { .. } => {
+                EditOutcome::Interrupt { .. } => {
                     editor.erase_line();
-                    self.say_info(&format!("Not sent: the block of {count} messages"));
-                    return Next::Line(String::new());
+                    self.print_info(&format!("Not sent: the block of {count} messages"));
+                    return Action::EditLine(String::new());
                 }
-                Input::End => return Next::Leave,
+                EditOutcome::End => return Action::Quit,
             }
         }
     }
 
-    /// Sends these texts, one after the other. Each is shown when it has been answered, or
-    /// after a moment without an answer.
-    fn say_all(&self, to: Option<&Username>, texts: Vec<Text>, editor: &mut Editor) {
+    /// Sends texts one after the other. Each is shown after its response, or after
+    /// [`ECHO_TIMEOUT`] without one.
+    fn send_texts(&self, to: Option<&Username>, texts: Vec<Text>, editor: &mut Editor) {
         let count = texts.len();
         if count > 1 {
-            // Before the user can see that the block is on its way.
+            // Enable Ctrl-C first: the user may press it as soon as the block disappears.
             if let Some(tty) = editor.tty() {
                 tty.begin_interruptible();
             }
             editor.erase_line();
-            self.printer.direct();
+            self.printer.close_editor();
         }
         for (number, text) in texts.into_iter().enumerate() {
             if count > 1 && is_interrupted(editor) {
                 let rest = count - number;
-                self.say_error(&format!("Not sent: the last {rest} of {count} messages"));
+                self.print_error(&format!("Not sent: the last {rest} of {count} messages"));
                 break;
             }
-            let waits = self.is_online();
+            let is_online = self.is_online();
             let shown = text.clone();
-            self.link.send(Command::message(to.cloned(), text));
+            self.client.send(Command::message(to.cloned(), text));
             self.sent.set(self.sent.get() + 1);
-            let answered = waits && self.is_answered(count > 1, editor);
+            let answered = is_online && self.wait_for_response(count > 1, editor);
             if count == 1 {
                 editor.erase_line();
             }
             if !answered {
-                let name = self.link.standing().name;
-                let line = (self.style()).own(NOT_YET, &name, to, shown.as_str());
-                // Before the answer, if that has come after all.
+                let name = self.client.state().name;
+                let line = (self.style()).own_message(UNANSWERED_TIME, &name, to, shown.as_str());
+                // `write` puts this before the line of a response that arrives now.
                 self.printer.write(&(line + "\n"));
             }
         }
     }
 
-    /// Waits for the answer to the last message: a moment, or in a block until Ctrl-C or the
-    /// loss of the connection ends that.
-    fn is_answered(&self, in_block: bool, editor: &Editor) -> bool {
+    /// Waits for the response to the last message, at most [`ECHO_TIMEOUT`]. Returns whether it
+    /// has arrived.
+    ///
+    /// In a block, waits until Ctrl-C or until the connection is lost.
+    fn wait_for_response(&self, in_block: bool, editor: &Editor) -> bool {
         loop {
             let deadline = Instant::now() + ECHO_TIMEOUT;
-            if self.echoes.wait_until(self.sent.get(), deadline) {
+            if self.answered_messages.wait_until(self.sent.get(), deadline) {
                 return true;
             }
             if !in_block || !self.is_online() || is_interrupted(editor) {
@@ -378,83 +395,92 @@ impl Conversation {
         }
     }
 
+    /// Changes the name, and waits for the response.
     fn rename(&self, name: Username) {
-        let _ = self.name_answered.try_recv();
-        if self.link.set_name(name.clone()) == Connectivity::Offline {
+        let _ = self.name_answered_rx.try_recv();
+        if self.client.set_name(name.clone()) == Connectivity::Offline {
             let name = self.style.name(&name);
-            self.say_info(&format!("You will be {name} when you are back"));
+            self.print_info(&format!("You will be {name} when you are back"));
             return;
         }
-        // The next prompt has the new name.
-        let _ = self.name_answered.recv_timeout(NAME_ANSWER_TIMEOUT);
+        // The next prompt shows the new name.
+        let _ = self.name_answered_rx.recv_timeout(NAME_ANSWER_TIMEOUT);
     }
 
+    /// Ignores a user, or lists the ignored users.
     fn ignore(&self, name: Option<Username>) {
         let text = {
-            let mut people = self.people.lock();
+            let mut known_users = self.known_users.lock();
             match name {
-                Some(name) if people.is_ignored(&name) => format!("{name} is ignored already"),
+                Some(name) if known_users.is_ignored(&name) => format!("{name} is ignored already"),
                 Some(name) => {
-                    people.last_private.take_if(|last| last.is_same_as(&name));
-                    people.ignored.push(name.clone());
+                    known_users
+                        .last_private_sender
+                        .take_if(|last| last.is_same_as(&name));
+                    known_users.ignored.push(name.clone());
                     format!("What {name} sends is hidden; /unignore {name} shows it again")
                 }
-                None if people.ignored.is_empty() => "You ignore no one".to_owned(),
+                None if known_users.ignored.is_empty() => "You ignore no one".to_owned(),
                 None => {
-                    let names: Vec<String> =
-                        people.ignored.iter().map(Username::to_string).collect();
+                    let names: Vec<String> = known_users
+                        .ignored
+                        .iter()
+                        .map(Username::to_string)
+                        .collect();
                     format!("You ignore {}", names.join(", "))
                 }
             }
         };
-        self.say_info(&text);
+        self.print_info(&text);
     }
 
     fn unignore(&self, name: &Username) {
         let was_ignored = {
-            let mut people = self.people.lock();
-            let before = people.ignored.len();
-            people.ignored.retain(|ignored| !ignored.is_same_as(name));
-            people.ignored.len() < before
+            let mut known_users = self.known_users.lock();
+            let count = known_users.ignored.len();
+            known_users
+                .ignored
+                .retain(|ignored| !ignored.is_same_as(name));
+            known_users.ignored.len() < count
         };
         match was_ignored {
-            true => self.say_info(&format!("What {name} sends is shown")),
-            false => self.say_error(&format!("You do not ignore {name}")),
+            true => self.print_info(&format!("What {name} sends is shown")),
+            false => self.print_error(&format!("You do not ignore {name}")),
         }
     }
 
     fn is_online(&self) -> bool {
-        self.link.standing().stage == Connectivity::Online
+        self.client.state().connectivity == Connectivity::Online
     }
 
-    fn say_info(&self, text: &str) {
+    fn print_info(&self, text: &str) {
         self.printer
             .print_now(&self.style().info(&format::time(), text));
     }
 
-    fn say_error(&self, text: &str) {
+    fn print_error(&self, text: &str) {
         self.printer
             .print_now(&self.style().error(&format::time(), text));
     }
 
-    /// The style for the terminal as wide as it is now.
+    /// Returns the style for the present width of the terminal.
     fn style(&self) -> Style {
         self.style.with_columns(Some(self.printer.columns()))
     }
 }
 
-/// Whether Ctrl-C was pressed while the client works through a block.
+/// Returns whether the user has pressed Ctrl-C while the client sends a block.
 fn is_interrupted(editor: &Editor) -> bool {
     editor.tty().is_some_and(|tty| tty.is_interrupted())
 }
 
-/// What `/help` shows.
+/// Returns the text of `/help`.
 fn help() -> String {
     let mut rows = vec![("TEXT".to_owned(), "goes to everyone who is here")];
     rows.extend(
         COMMANDS
             .iter()
-            .map(|command| (command.usage(), command.does)),
+            .map(|command| (command.usage(), command.description)),
     );
     rows.push((
         "//TEXT".to_owned(),
@@ -479,7 +505,7 @@ fn help() -> String {
     });
     let rows = rows
         .iter()
-        .map(|(what, does)| format!("  {what:<16} {does}"));
+        .map(|(usage, description)| format!("  {usage:<16} {description}"));
     let aliases = aliases.map(|(alias, word)| format!("  {alias:<16} is {word}"));
     let rows: Vec<String> = rows.chain(aliases).collect();
     rows.join("\n")

@@ -1,13 +1,15 @@
-//! Printing while a line is being typed: whole lines, above that line, in their order.
+//! Prints whole lines above the line that the user types, in their order.
 //!
-//! Does not know what the lines say, or how the editor paints. Lines wait in a queue of
+//! Does not know the meaning of the lines, or how the editor paints. Lines wait in a queue of
 //! this module. The editor takes them when it paints ([`Printer::take_queued`]), and only
-//! then. The thread `printer` makes it paint: it blocks until lines wait while a line is
-//! being edited, wakes the editor, and ends with the process.
+//! then.
 //!
-//! Invariant: *a line leaves the queue in the same step in which it is written*. So the
-//! moment in which the editor begins, ends or is stopped costs no line and repeats none. A
-//! wake-up that comes too early or too late prints nothing by itself.
+//! The thread `printer` makes the editor paint. It blocks until the user edits a line and other
+//! lines wait, and then wakes the editor. It ends with the process.
+//!
+//! Invariant: *a line leaves the queue in the step that writes it*. So no line is lost or
+//! repeated when the editor starts, ends or is interrupted. A wake-up that is too early or too
+//! late prints nothing by itself.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -22,11 +24,12 @@ use rustyline::ExternalPrinter;
 use crate::limits::{DEFAULT_COLUMNS, MAX_RECENT_LINES, MAX_UNSHOWN_LINES, RESIZE_DELAY};
 use crate::threads::spawn;
 
-/// The wake-up, which the editor writes before it paints its line again. It moves the
-/// cursor up and down, because the editor adds a line end to anything that has none.
+/// The text that wakes the editor, which writes it before it paints its line again.
+///
+/// It moves the cursor up and down. The editor adds a line end to any text without one.
 const WAKE_UP: &str = "\x1B[A\n";
 
-/// Where lines go, from any thread.
+/// A handle to print lines, for any thread.
 #[derive(Clone, Debug)]
 pub struct Printer(Arc<Shared>);
 
@@ -35,47 +38,49 @@ struct Shared {
     /// Held while lines are written, so that they keep their order.
     state: Mutex<State>,
     changed: Condvar,
-    /// The kernel edits the line, and shows it without telling.
+    /// Whether the kernel edits the line, because the terminal cannot move its cursor.
     is_dumb: bool,
 }
 
 #[derive(Debug)]
 struct State {
-    phase: Phase,
+    editor: EditorState,
     queue: VecDeque<String>,
-    /// The editor has been woken for what is in the queue.
-    woken: bool,
-    /// The line is to be painted anew, because the terminal has changed at that moment.
+    /// Whether the editor was woken for the lines in the queue.
+    is_woken: bool,
+    /// When a change of the terminal interrupted the editor, which then repaints its line.
     repaint: Option<Instant>,
-    /// When the editor has painted last.
-    painted: Instant,
-    /// The last lines, and when they were written.
+    /// When the editor last painted.
+    last_painted: Instant,
+    /// The last lines, with the time at which each was written.
     recent: VecDeque<(Instant, String)>,
 }
 
-/// What the terminal is used for now.
+/// The state of the editor, which decides when a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// A line is being edited: the editor prints.
+enum EditorState {
+    /// The user edits a line. Lines wait until the editor paints.
     Editing,
-    /// The editor begins or ends: lines wait.
+    /// The editor starts or ends. Lines wait.
     Held,
-    /// There is no editor: lines are written at once.
-    Direct,
-    /// The kernel edits a line, which may have begun: lines are written below it.
-    Kernel,
+    /// No line is edited. Lines are written at once.
+    Closed,
+    /// The kernel edits a line. Lines are written at once, below it.
+    KernelEditing,
 }
 
 impl Printer {
-    /// Starts the printer, if there is an editor that paints.
+    /// Makes a printer, and starts the thread `printer` if an editor paints.
+    ///
+    /// Without an editor, the kernel edits the line.
     pub fn start(editor: Option<impl ExternalPrinter + Send + 'static>) -> io::Result<Printer> {
         let printer = Printer(Arc::new(Shared {
             state: Mutex::new(State {
-                phase: Phase::Direct,
+                editor: EditorState::Closed,
                 queue: VecDeque::new(),
-                woken: false,
+                is_woken: false,
                 repaint: None,
-                painted: Instant::now(),
+                last_painted: Instant::now(),
                 recent: VecDeque::new(),
             }),
             changed: Condvar::new(),
@@ -88,112 +93,121 @@ impl Printer {
         Ok(printer)
     }
 
-    /// Prints a line, now or when the editor paints. Blocks while [`MAX_UNSHOWN_LINES`]
-    /// wait, which the thread that edits must not: it has [`print_now`](Printer::print_now).
+    /// Prints a line, now or when the editor paints. Blocks while [`MAX_UNSHOWN_LINES`] wait.
+    ///
+    /// The thread that edits must not call this, because it would wait for itself. It calls
+    /// [`print_now`](Printer::print_now).
     pub fn print(&self, line: String) {
         let mut state = self.0.state.lock();
-        while state.waits() && state.queue.len() >= MAX_UNSHOWN_LINES {
+        while state.is_holding_lines() && state.queue.len() >= MAX_UNSHOWN_LINES {
             self.0.changed.wait(&mut state);
         }
-        match state.phase {
-            Phase::Kernel => write(&format!("\n{line}\n")),
-            Phase::Direct => write(&state.note(line)),
-            Phase::Editing | Phase::Held => {
+        match state.editor {
+            EditorState::KernelEditing => write(&format!("\n{line}\n")),
+            EditorState::Closed => write(&state.record(line)),
+            EditorState::Editing | EditorState::Held => {
                 state.queue.push_back(line);
                 self.0.changed.notify_all();
             }
         }
     }
 
-    /// Prints a line at once, behind those that wait: for the thread that edits, between
-    /// two lines.
+    /// Prints the waiting lines and then this one. For the thread that edits, between two
+    /// inputs.
     pub fn print_now(&self, line: &str) {
         let mut state = self.0.state.lock();
-        write(&(state.take_queued() + &state.note(line.to_owned())));
+        write(&(state.take_queued() + &state.record(line.to_owned())));
         self.0.changed.notify_all();
     }
 
-    /// Takes the lines that wait, each with its line end, for a painting of the editor.
+    /// Takes the waiting lines, each with its line end. The editor must write them now.
     pub fn take_queued(&self) -> String {
         let mut state = self.0.state.lock();
-        state.painted = Instant::now();
+        state.last_painted = Instant::now();
         self.0.changed.notify_all();
         state.take_queued()
     }
 
-    /// A line is being edited from now on, and painted by the caller.
-    pub fn editing(&self) {
+    /// Allows wake-ups of the editor. The caller paints the line now.
+    pub fn set_editing(&self) {
         let mut state = self.0.state.lock();
-        if state.phase == Phase::Held {
-            state.phase = Phase::Editing;
-            state.woken = false;
+        if state.editor == EditorState::Held {
+            state.editor = EditorState::Editing;
+            state.is_woken = false;
             self.0.changed.notify_all();
         }
     }
 
-    /// The editor is about to begin. Lines wait until it paints, if it does.
-    pub fn begin(&self) {
-        self.0.state.lock().phase = match self.0.is_dumb {
-            true => Phase::Kernel,
-            false => Phase::Held,
+    /// Prepares for the start of the editor. Lines wait until it paints.
+    ///
+    /// If the kernel edits, lines do not wait.
+    pub fn begin_editing(&self) {
+        self.0.state.lock().editor = match self.0.is_dumb {
+            true => EditorState::KernelEditing,
+            false => EditorState::Held,
         };
     }
 
-    /// The editor has ended, or is about to. Lines wait.
+    /// Makes lines wait, because the editor ends.
+    ///
+    /// If the kernel edits, lines do not wait.
     pub fn hold(&self) {
-        self.0.state.lock().phase = match self.0.is_dumb {
-            true => Phase::Direct,
-            false => Phase::Held,
+        self.0.state.lock().editor = match self.0.is_dumb {
+            true => EditorState::Closed,
+            false => EditorState::Held,
         };
     }
 
-    /// Writes this at once, before the lines that wait.
+    /// Writes a text at once, before the waiting lines.
     pub fn write(&self, text: &str) {
         let _state = self.0.state.lock();
         write(text);
     }
 
-    /// There is no editor now, and the cursor is at the left edge: lines are written at
-    /// once, first those that wait.
-    pub fn direct(&self) {
+    /// Writes the waiting lines, and from now on every line at once.
+    ///
+    /// No editor runs, and the cursor must be at the left edge.
+    pub fn close_editor(&self) {
         let mut state = self.0.state.lock();
         let queued = state.take_queued();
         if !queued.is_empty() {
             write(&queued);
         }
-        state.phase = Phase::Direct;
+        state.editor = EditorState::Closed;
         self.0.changed.notify_all();
     }
 
-    /// Makes the editor end, if a line is being edited, so that the line is painted anew:
-    /// for the thread that knows of a change of the terminal.
+    /// Interrupts the editor, so that it paints its line again. Has no effect between inputs.
     ///
-    /// The signal is one that the editor handles until it has been held, for which it
-    /// needs this lock.
-    pub fn repaint(&self) {
+    /// The thread `resizes` calls it after a change of the terminal. It sends SIGINT, which
+    /// the editor handles until it calls [`hold`](Printer::hold). That call needs the lock that
+    /// is held here, so the editor still handles the signal.
+    pub fn request_repaint(&self) {
         let mut state = self.0.state.lock();
-        if state.phase == Phase::Editing {
-            state.phase = Phase::Held;
+        if state.editor == EditorState::Editing {
+            state.editor = EditorState::Held;
             state.repaint = Some(Instant::now());
             let _ = kill_process(getpid(), Signal::INT);
         }
     }
 
-    /// When [`repaint`](Printer::repaint) has ended the editor, if it has since this was asked
-    /// last.
+    /// Takes the time at which [`request_repaint`](Printer::request_repaint) has interrupted the
+    /// editor, if it has.
     pub fn take_repaint(&self) -> Option<Instant> {
         self.0.state.lock().repaint.take()
     }
 
-    /// The last lines that the editor may have erased when it painted after a change of the
-    /// window and before it knew: this many that were there, and all that came then.
+    /// Returns the last lines that the editor may have erased.
     ///
-    /// Terminals tell a change up to a quarter of a second later ([`RESIZE_DELAY`]).
-    pub fn perhaps_erased(&self, told: Instant, rows: usize) -> Vec<String> {
+    /// The editor erases lines if it paints after a change of the window and before the
+    /// terminal reports it. A terminal can report it a quarter of a second late
+    /// ([`RESIZE_DELAY`]). `reported` is the time of the report. The result is the last `rows`
+    /// lines before the change, and all lines since.
+    pub fn possibly_erased(&self, reported: Instant, rows: usize) -> Vec<String> {
         let state = self.0.state.lock();
-        let Some(changed) = told
+        let Some(changed) = reported
             .checked_sub(RESIZE_DELAY)
-            .filter(|it| *it < state.painted)
+            .filter(|it| *it < state.last_painted)
         else {
             return Vec::new();
         };
@@ -204,41 +218,41 @@ impl Printer {
         lines.map(|(_, line)| line.clone()).collect()
     }
 
-    /// How many columns and rows the terminal has now.
+    /// Returns the present columns and rows of the terminal.
     pub fn size(&self) -> (usize, usize) {
         let size = tcgetwinsize(io::stdout()).ok();
         let (columns, rows) = size.map_or((0, 0), |size| (size.ws_col.into(), size.ws_row.into()));
         match columns {
-            // A terminal that does not say so, as on a serial line.
+            // Some terminals do not report a size, for example on a serial line.
             0 => (DEFAULT_COLUMNS, usize::MAX),
             _ => (columns, rows),
         }
     }
 
-    /// How many columns the terminal has now.
+    /// Returns the present columns of the terminal.
     pub fn columns(&self) -> usize {
         self.size().0
     }
 
-    /// Whether the kernel edits the line, because the terminal cannot move its cursor.
+    /// Returns whether the kernel edits the line, because the terminal cannot move its cursor.
     pub fn is_dumb(&self) -> bool {
         self.0.is_dumb
     }
 }
 
 impl State {
-    fn waits(&self) -> bool {
-        matches!(self.phase, Phase::Editing | Phase::Held)
+    fn is_holding_lines(&self) -> bool {
+        matches!(self.editor, EditorState::Editing | EditorState::Held)
     }
 
     fn take_queued(&mut self) -> String {
-        self.woken = false;
+        self.is_woken = false;
         let queue = std::mem::take(&mut self.queue);
-        queue.into_iter().map(|line| self.note(line)).collect()
+        queue.into_iter().map(|line| self.record(line)).collect()
     }
 
-    /// The line with its end, which is written now.
-    fn note(&mut self, line: String) -> String {
+    /// Records a line that the caller writes now. Returns it with its line end.
+    fn record(&mut self, line: String) -> String {
         let ended = format!("{line}\n");
         if self.recent.len() == MAX_RECENT_LINES {
             self.recent.pop_front();
@@ -248,15 +262,15 @@ impl State {
     }
 }
 
-/// The thread `printer`.
+/// Runs the thread `printer`.
 fn wake_editor(shared: &Shared, mut editor: impl ExternalPrinter) {
     loop {
         let mut state = shared.state.lock();
-        while state.phase != Phase::Editing || state.queue.is_empty() || state.woken {
+        while state.editor != EditorState::Editing || state.queue.is_empty() || state.is_woken {
             shared.changed.wait(&mut state);
         }
-        state.woken = true;
-        // It blocks while an earlier wake-up has not been seen.
+        state.is_woken = true;
+        // Release the lock: `print` blocks while the editor has not read an earlier wake-up.
         drop(state);
         if editor.print(WAKE_UP.to_owned()).is_err() {
             return;
@@ -264,8 +278,9 @@ fn wake_editor(shared: &Shared, mut editor: impl ExternalPrinter) {
     }
 }
 
-/// As print!, which panics when the terminal is gone.
+/// Writes a text to stdout.
 fn write(text: &str) {
+    // `print!` panics after the terminal was closed.
     let mut stdout = io::stdout().lock();
     let _ = stdout
         .write_all(text.as_bytes())
@@ -278,63 +293,63 @@ mod tests {
     use crossbeam_channel::{Sender, bounded};
     use std::time::Duration;
 
-    /// An editor that tells when it is woken.
+    /// An editor that reports its wake-ups.
     struct Editor(Sender<String>);
 
     impl ExternalPrinter for Editor {
         fn print(&mut self, wake_up: String) -> rustyline::Result<()> {
-            self.0.send(wake_up).expect("it listens");
+            self.0.send(wake_up).expect("the test receives");
             Ok(())
         }
     }
 
     #[test]
     fn lines_printed_around_a_late_resize_are_returned() {
-        let (given, _woken) = bounded(0);
-        let printer = Printer::start(Some(Editor(given))).unwrap();
+        let (woken_tx, _woken_rx) = bounded(0);
+        let printer = Printer::start(Some(Editor(woken_tx))).unwrap();
         printer.hold();
         for number in 1..=3 {
             printer.print(number.to_string());
         }
         assert_eq!(printer.take_queued(), "1\n2\n3\n");
-        let told = Instant::now();
-        assert_eq!(printer.perhaps_erased(told, 1), ["1", "2", "3"]);
-        // Nothing was painted then.
-        let later = told + 2 * RESIZE_DELAY;
-        assert_eq!(printer.perhaps_erased(later, 1), Vec::<String>::new());
+        let reported = Instant::now();
+        assert_eq!(printer.possibly_erased(reported, 1), ["1", "2", "3"]);
+        // The editor has not painted since that change.
+        let later = reported + 2 * RESIZE_DELAY;
+        assert_eq!(printer.possibly_erased(later, 1), Vec::<String>::new());
     }
 
     #[test]
     fn printer_wakes_editor_once_and_only_while_it_edits() {
-        let (given, woken) = bounded(0);
-        let printer = Printer::start(Some(Editor(given))).unwrap();
-        let wakes = || woken.recv_timeout(Duration::from_secs(10)).unwrap();
-        let sleeps = || {
-            let early = woken.recv_timeout(Duration::from_millis(30));
+        let (woken_tx, woken_rx) = bounded(0);
+        let printer = Printer::start(Some(Editor(woken_tx))).unwrap();
+        let wake_up = || woken_rx.recv_timeout(Duration::from_secs(10)).unwrap();
+        let expect_no_wake_up = || {
+            let early = woken_rx.recv_timeout(Duration::from_millis(30));
             assert!(early.is_err(), "{early:?}");
         };
         printer.hold();
         for number in 1..=4 {
             printer.print(number.to_string());
         }
-        sleeps();
-        printer.editing();
-        assert_eq!(wakes(), WAKE_UP);
+        expect_no_wake_up();
+        printer.set_editing();
+        assert_eq!(wake_up(), WAKE_UP);
         printer.print("5".to_owned());
-        sleeps();
+        expect_no_wake_up();
         assert_eq!(printer.take_queued(), "1\n2\n3\n4\n5\n");
         printer.print("6".to_owned());
-        wakes();
-        // The wake-up came too late; what waits is neither lost nor repeated.
+        wake_up();
+        // This wake-up is too late. The waiting lines are neither lost nor repeated.
         printer.hold();
         printer.print("7".to_owned());
-        sleeps();
-        printer.editing();
-        wakes();
+        expect_no_wake_up();
+        printer.set_editing();
+        wake_up();
         assert_eq!(printer.take_queued(), "6\n7\n");
         assert_eq!(printer.take_queued(), "");
-        printer.direct();
-        printer.editing();
-        sleeps();
+        printer.close_editor();
+        printer.set_editing();
+        expect_no_wake_up();
     }
 }

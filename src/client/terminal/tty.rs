@@ -1,13 +1,14 @@
-//! The mode of the terminal: taken over at the beginning, given back whenever others use it.
+//! Sets the mode of the terminal, and restores it.
 //!
-//! Does not know what is typed or shown. Threads: `signals` blocks until SIGTERM or SIGHUP
-//! comes, restores the terminal and lets the signal end the process. `resizes` blocks until
-//! the window has another size, or the process goes on after a stop, and has the line
-//! painted anew. Both end with the process.
+//! Does not know the text on the screen. Threads, which end with the process:
 //!
-//! Invariant: *whenever another program may use the terminal, it is as it was before the
-//! start*: after the end, after SIGTERM and SIGHUP, and while the client is stopped by
-//! Ctrl-Z.
+//! - `signals` blocks until SIGTERM or SIGHUP arrives. It restores the terminal and lets the
+//!   signal end the process.
+//! - `resizes` blocks until the window changes its size, or until the process continues after a
+//!   stop. Then it requests that the line is painted again.
+//!
+//! Invariant: *whenever another program may use the terminal, its mode is the one from before
+//! the start*: after the end, after SIGTERM and SIGHUP, and while Ctrl-Z has stopped the client.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -27,38 +28,41 @@ use super::printer::Printer;
 use super::wrap::AUTOWRAP_ON;
 use crate::threads::spawn;
 
-/// The mode reset of pasting with marks, which the editor sets.
+/// Disables bracketed paste, which the editor enables.
 const PASTE_MARKS_OFF: &str = "\x1B[?2004l";
 
-/// _POSIX_VDISABLE: no key has this meaning.
+/// _POSIX_VDISABLE: disables a special key.
 const NO_KEY: u8 = 0;
 
-/// The terminal, until this is dropped.
+/// The terminal in the client's mode. Dropping it restores the original mode.
 #[derive(Debug)]
 pub struct Tty {
     modes: Arc<Modes>,
-    /// Ctrl-C was pressed while it was a signal.
+    /// Whether a SIGINT of Ctrl-C has arrived.
     interrupted: Arc<AtomicBool>,
-    /// The next Ctrl-C that is a signal ends the process.
+    /// Whether the next SIGINT ends the process.
     leaving: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 struct Modes {
     original: Termios,
-    /// Between two lines: no echo, and every key waits for the next line. rustyline restores
-    /// this mode after each line. In its own, keys keep the meanings that they have here.
+    /// The mode between two lines: no echo, and every key waits for the next line.
+    ///
+    /// rustyline restores this mode after each line. In rustyline's own mode, the special keys
+    /// are the same as here.
     quiet: Termios,
 }
 
 impl Tty {
-    /// Takes the terminal over. Has to be called before any thread is started that could
-    /// get the signals.
+    /// Sets the client's mode and starts the thread `signals`.
+    ///
+    /// The caller must not have started another thread that could get the signals.
     pub fn take_over() -> io::Result<Tty> {
         let original = tcgetattr(io::stdin())?;
         let mut quiet = original.clone();
         quiet.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
-        // A signal does not throw away what was typed before it.
+        // Otherwise a signal discards the keys that were typed before it.
         quiet.local_modes |= LocalModes::NOFLSH;
         for key in [SpecialCodeIndex::VSUSP, SpecialCodeIndex::VQUIT] {
             quiet.special_codes[key] = NO_KEY;
@@ -68,7 +72,8 @@ impl Tty {
             interrupted: Arc::default(),
             leaving: Arc::default(),
         };
-        // In this order: the second sees the flag as it was before the signal.
+        // While this `Tty` exists, SIGINT only sets `interrupted`. After its drop, SIGINT ends
+        // the process.
         flag::register_conditional_default(SIGINT, Arc::clone(&tty.leaving))?;
         flag::register(SIGINT, Arc::clone(&tty.interrupted))?;
         tty.modes.set(&tty.modes.quiet);
@@ -83,36 +88,39 @@ impl Tty {
         Ok(tty)
     }
 
-    /// Keeps SIGWINCH from all threads that are started from now on. rustyline would handle
-    /// it, and erase rows that are not its own.
+    /// Blocks SIGWINCH and SIGCONT in this thread, and in all threads that it starts later.
+    ///
+    /// Otherwise rustyline handles SIGWINCH and erases rows that are not its own.
     pub fn block_resizes() -> io::Result<()> {
         resizes().thread_block()?;
         Ok(())
     }
 
-    /// Starts the thread `resizes`.
+    /// Starts the thread `resizes`, which waits for the blocked signals.
     pub fn watch_resizes(printer: Printer) -> io::Result<()> {
         spawn("resizes", move || {
             while resizes().wait().is_ok() {
-                printer.repaint();
+                printer.request_repaint();
             }
         })?;
         Ok(())
     }
 
-    /// Makes keys wait for the next line, also after another program has set the mode.
-    pub fn quiet(&self) {
+    /// Sets the mode in which keys wait for the next line.
+    ///
+    /// Another program may have changed the mode.
+    pub fn set_quiet(&self) {
         self.modes.set(&self.modes.quiet);
     }
 
-    /// Stops the process, as Ctrl-Z does in other programs, until it is told to go on.
+    /// Stops the process like Ctrl-Z in other programs, until SIGCONT.
     pub fn suspend(&self) {
         self.modes.restore();
         let _ = kill_current_process_group(rustix::process::Signal::TSTP);
-        self.quiet();
+        self.set_quiet();
     }
 
-    /// From now on Ctrl-C interrupts ([`is_interrupted`](Tty::is_interrupted)).
+    /// Makes Ctrl-C a signal, see [`is_interrupted`](Tty::is_interrupted).
     pub fn begin_interruptible(&self) {
         self.interrupted.store(false, Ordering::SeqCst);
         let mut mode = self.modes.quiet.clone();
@@ -120,7 +128,8 @@ impl Tty {
         self.modes.set(&mode);
     }
 
-    /// Whether Ctrl-C was pressed since [`begin_interruptible`](Tty::begin_interruptible).
+    /// Returns whether Ctrl-C was pressed since
+    /// [`begin_interruptible`](Tty::begin_interruptible).
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::SeqCst)
     }
@@ -128,7 +137,7 @@ impl Tty {
 
 impl Modes {
     fn set(&self, mode: &Termios) {
-        // It fails when the terminal is gone, which the editor notices.
+        // This fails only if the terminal was closed, and then the editor ends.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, mode);
     }
 
@@ -147,6 +156,7 @@ impl Drop for Tty {
     }
 }
 
+/// Returns the signals after which the line must be painted again.
 fn resizes() -> SigSet {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGWINCH);
