@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client test check doc demo experiments experiment exercise bench bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
+.PHONY: help run client build install uninstall test check doc demo experiments experiment exercise bench bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -14,6 +14,33 @@ run: cargo ## start the server on 127.0.0.1:1313 (the first build takes about a 
 
 client: cargo ## start the client (the first build takes about a minute); options: make client ARGS='-n alice'
 	cargo run --release --locked --bin chat-client -- $(ARGS)
+
+build: cargo ## build both programs in target/release, as make install needs them (two minutes)
+	cargo build --release --locked --bins --target-dir target
+	@touch target/release/chat-server target/release/chat-client
+
+# Newer sources are built first. So `make build` and then `sudo make install` needs no cargo
+# for root.
+target/release/chat-server target/release/chat-client: Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+	@$(MAKE) --no-print-directory build
+
+PREFIX ?= /usr/local
+INSTALL_DIR = $(DESTDIR)$(PREFIX)
+# The folder of the programs that are installed.
+BIN ?= target/release
+
+install: $(BIN)/chat-server $(BIN)/chat-client ## install both programs, their man pages and a systemd unit; PREFIX=/usr/local DESTDIR=
+	install -d $(INSTALL_DIR)/bin $(INSTALL_DIR)/share/man/man1 $(INSTALL_DIR)/lib/systemd/system
+	install -m 755 $^ $(INSTALL_DIR)/bin
+	scripts/man-page $(BIN)/chat-server >$(INSTALL_DIR)/share/man/man1/chat-server.1
+	scripts/man-page $(BIN)/chat-client >$(INSTALL_DIR)/share/man/man1/chat-client.1
+	sed 's|@PREFIX@|$(PREFIX)|' scripts/chat-server.service >$(INSTALL_DIR)/lib/systemd/system/chat-server.service
+	chmod 644 $(INSTALL_DIR)/share/man/man1/chat-*.1 $(INSTALL_DIR)/lib/systemd/system/chat-server.service
+
+uninstall: ## remove these files again, with the same PREFIX and DESTDIR
+	rm -f $(INSTALL_DIR)/bin/chat-server $(INSTALL_DIR)/share/man/man1/chat-server.1
+	rm -f $(INSTALL_DIR)/bin/chat-client $(INSTALL_DIR)/share/man/man1/chat-client.1
+	rm -f $(INSTALL_DIR)/lib/systemd/system/chat-server.service
 
 test: cargo ## run all tests, with direct writes and without (90 s after the build)
 	cargo test --locked
