@@ -18,6 +18,8 @@ mod emulators;
 mod fault_client;
 mod faulty_clients;
 mod framing;
+#[cfg(feature = "client")]
+mod install;
 mod listening;
 mod load;
 mod login;
