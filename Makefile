@@ -19,9 +19,10 @@ build: cargo ## build both programs in target/release, as make install needs the
 	cargo build --release --locked --bins --target-dir target
 	@touch target/release/chat-server target/release/chat-client
 
-# Newer sources are built first. So `make build` and then `sudo make install` needs no cargo
-# for root.
-target/release/chat-server target/release/chat-client: Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+# If a source is newer, it is built first. Otherwise `sudo make install` needs no cargo, which
+# root often lacks.
+SOURCES = Cargo.toml Cargo.lock $(wildcard src/*.rs src/*/*.rs src/*/*/*.rs src/*/*/*/*.rs)
+target/release/chat-server target/release/chat-client: $(SOURCES)
 	@$(MAKE) --no-print-directory build
 
 PREFIX ?= /usr/local
