@@ -1,87 +1,93 @@
-//! What stands in a session's queue, as far as it can be known, and whether what has
-//! arrived agrees with it (sections 7.1 to 7.3).
+//! The queue of a session in the model, and its comparison with the received messages
+//! (sections 7.1 to 7.3).
+//!
+//! A broadcast's response has a count of recipients, but no names. So the model does not always
+//! know which queues have accepted a broadcast. It keeps such questions open until it knows.
+//!
+//! A session is *settled* when a client has read its queue to a known end. Then the model
+//! compares what was sent to it with what it received.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::state::{Connection, Id};
 
-/// What has been sent to a session since it was last settled, which is when it was known
-/// to have been written all that there was.
+/// The messages that were sent to a session since it was last settled.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Queue {
     entries: Rc<BTreeMap<Id, Entry>>,
-    /// How many bytes everyone has sent since, in the rounds before this one.
+    /// The bytes that all clients have sent since then, in the rounds before this one.
     bytes: usize,
-    /// And how many messages whose sender was gone before the answer.
+    /// The number of those messages without a response, in the rounds before this one.
     unanswered: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Entry {
     taken: Taken,
-    /// It was sent in this round.
+    /// Whether it was sent in this round.
     is_new: bool,
-    /// The kernel may have had it when a connection broke.
+    /// Whether it may have been in the kernel when a connection was lost.
     may_be_lost: bool,
-    /// Whether the count of a broadcast includes this one is [open](Uncounted).
-    is_unheard: bool,
+    /// Whether it is [open](Uncounted) if the broadcast's count includes this recipient.
+    is_open: bool,
 }
 
-/// Whether the queue took a message, as its sender was told.
+/// Whether the queue accepted a message, according to the response to its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Taken {
     Yes,
     No,
-    /// It was a broadcast.
+    /// The response to a broadcast does not tell.
     Unknown,
 }
 
-/// What is still open of the count with which a broadcast was answered.
+/// The open part of the count in a response to a broadcast.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Uncounted {
-    /// So many of the count have not been heard of.
+    /// How many counted recipients are not known yet.
     pub(super) missing: usize,
-    /// So many who may have it have not been heard.
-    pub(super) unheard: usize,
+    /// How many possible recipients have not been settled.
+    pub(super) unsettled: usize,
 }
 
-/// What was read for a session, in order.
+/// A message that was received for a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Read {
     Delivery(Id),
     Missed(u64),
 }
 
-/// What the kernel of a connection may have taken that was cut in a round, and nobody read.
+/// The messages that a cut connection of this round may have lost in the kernel.
 #[derive(Clone, Copy)]
 pub(super) enum Loss<'a> {
-    /// None was cut.
+    /// No connection was cut.
     Nothing,
     Anything,
-    /// It had been reset before these sent anything in the round. On one machine a reset
-    /// has arrived when the call that sends it returns, and the kernel takes nothing more.
-    AllBut(&'a BTreeSet<Connection>),
+    /// All messages except those of these connections, which began to send after the reset. On
+    /// one machine, a reset has arrived when its call returns. Then the kernel accepts nothing
+    /// more.
+    AllExcept(&'a BTreeSet<Connection>),
 }
 
-/// What else there is to know for the settling of a session.
+/// The other facts that settling a session needs.
 pub(super) struct Settling<'a> {
-    /// All that its connections read in this round, one after the other.
+    /// The messages that its connections received in this round, one connection after the other.
     pub(super) read: Vec<Read>,
     pub(super) loss: Loss<'a>,
-    /// It has ended, so broadcasts of this round may have found it closed.
+    /// Whether it has ended, so that broadcasts of this round may have found it closed.
     pub(super) has_ended: bool,
-    /// It has begun in this round, and which broadcasts were before is not known.
+    /// Whether it has begun in this round. The model does not know which broadcasts preceded it.
     pub(super) is_new: bool,
-    /// What everyone has sent in this round.
+    /// What all clients have sent in this round.
     pub(super) sent: Sent,
     /// `--queue`.
-    pub(super) bound: usize,
-    /// The messages that may have been sent or not, because nobody read the answer.
+    pub(super) queue_limit: usize,
+    /// The messages of all rounds without a response. The server may have executed them.
     pub(super) unanswered: &'a BTreeSet<Id>,
 }
 
-/// What all clients together have sent.
+/// The sum of what all clients have sent.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Sent {
     pub(super) bytes: usize,
@@ -93,24 +99,24 @@ impl Loss<'_> {
         match self {
             Loss::Nothing => false,
             Loss::Anything => true,
-            Loss::AllBut(late) => !entry.is_new || !late.contains(&id.0),
+            Loss::AllExcept(late) => !entry.is_new || !late.contains(&id.0),
         }
     }
 }
 
 impl Queue {
-    pub(super) fn add(&mut self, id: Id, taken: Taken, is_unheard: bool) {
+    pub(super) fn add(&mut self, id: Id, taken: Taken, is_open: bool) {
         let entry = Entry {
             taken,
-            is_unheard,
+            is_open,
             is_new: true,
             may_be_lost: false,
         };
         Rc::make_mut(&mut self.entries).insert(id, entry);
     }
 
-    /// The round is over, and the session not settled. What stands here may be lost if a
-    /// connection of it was cut.
+    /// Ends a round in which the session is not settled. If a connection of it was cut, its
+    /// messages may be lost.
     pub(super) fn wait(&mut self, sent: Sent, loss: Loss<'_>) {
         self.bytes += sent.bytes;
         self.unanswered += sent.unanswered;
@@ -120,7 +126,7 @@ impl Queue {
         }
     }
 
-    /// Compares what was sent to the session with what it read, and forgets both.
+    /// Compares the sent messages with the received ones, then empties the queue.
     pub(super) fn settle(
         &mut self,
         settling: &Settling<'_>,
@@ -133,25 +139,27 @@ impl Queue {
             ref read,
             ..
         } = *settling;
-        let may_lack = |id: &Id, entry: &Entry| {
+        let may_be_missing = |id: &Id, entry: &Entry| {
             entry.may_be_lost
                 || loss.concerns(*id, entry)
                 || (has_ended || is_new) && entry.is_new && entry.taken == Taken::Unknown
         };
-        // Of each sender, the last message that came, and the misses told before it.
+        // For each sender: its last received message, and the missed messages reported before it.
         let mut last: BTreeMap<Connection, (u32, u64)> = BTreeMap::new();
-        let mut came = BTreeSet::new();
-        let mut told = 0;
-        // Those between two messages of one sender, of which a notice has to tell.
-        let untold = |sender: Connection, after: Option<u32>, before: u32| {
+        let mut arrived = BTreeSet::new();
+        let mut reported = 0;
+        // Counts the messages between two of one sender that a notice must report.
+        let missing_between = |sender: Connection, after: Option<u32>, before: u32| {
             let from = after.map_or(0, |after| after + 1);
             let between = self.entries.range((sender, from)..(sender, before));
-            between.filter(|(id, entry)| !may_lack(id, entry)).count() as u64
+            between
+                .filter(|(id, entry)| !may_be_missing(id, entry))
+                .count() as u64
         };
         for &read in read {
             let id = match read {
                 Read::Missed(count) => {
-                    told += count;
+                    reported += count;
                     continue;
                 }
                 Read::Delivery(id) => id,
@@ -159,68 +167,73 @@ impl Queue {
             match self.entries.get(&id) {
                 Some(entry) if entry.taken == Taken::No => {
                     return Err(format!(
-                        "{id:?} came, although its sender was told that it cannot"
+                        "{id:?} arrived, although its sender got the response that it was refused"
                     ));
                 }
                 Some(_) => {}
                 None if settling.unanswered.contains(&id) => {}
-                None => return Err(format!("{id:?} came, which was not for it")),
+                None => return Err(format!("{id:?} arrived, which was not sent to it")),
             }
             let (sender, number) = id;
-            let (before, told_before) = match last.insert(sender, (number, told)) {
-                Some((before, told_before)) => (Some(before), told_before),
+            let (before, reported_before) = match last.insert(sender, (number, reported)) {
+                Some((before, reported_before)) => (Some(before), reported_before),
                 None => (None, 0),
             };
             if before.is_some_and(|before| before >= number) {
-                return Err(format!("{id:?} came behind {before:?}"));
+                return Err(format!("{id:?} arrived after {before:?}"));
             }
-            let untold = untold(sender, before, number);
-            if untold > told - told_before {
+            let missing = missing_between(sender, before, number);
+            if missing > reported - reported_before {
                 return Err(format!(
-                    "{untold} messages lack before {id:?}, {} told of",
-                    told - told_before
+                    "{missing} messages are missing before {id:?}, {} reported",
+                    reported - reported_before
                 ));
             }
-            came.insert(id);
+            arrived.insert(id);
         }
-        let (mut lacking, mut lost) = (0, 0);
+        let (mut missing_total, mut lost) = (0, 0);
         for (id, entry) in &*self.entries {
-            let has_come = came.contains(id);
-            let may_lack = may_lack(id, entry);
-            if !has_come {
-                if entry.taken == Taken::Yes && !may_lack {
-                    return Err(format!("{id:?} was delivered, and has not come"));
+            let has_arrived = arrived.contains(id);
+            let may_be_missing = may_be_missing(id, entry);
+            if !has_arrived {
+                if entry.taken == Taken::Yes && !may_be_missing {
+                    return Err(format!("{id:?} was delivered, but has not arrived"));
                 }
-                *(if may_lack { &mut lost } else { &mut lacking }) += 1;
-                let (last, told_before) = last
+                *(if may_be_missing {
+                    &mut lost
+                } else {
+                    &mut missing_total
+                }) += 1;
+                let (last, reported_before) = last
                     .get(&id.0)
-                    .map_or((None, 0), |&(n, told)| (Some(n), told));
+                    .map_or((None, 0), |&(n, reported)| (Some(n), reported));
                 if last.is_none_or(|last| last < id.1) {
-                    let untold = untold(id.0, last, u32::MAX);
-                    if untold > told - told_before {
+                    let missing = missing_between(id.0, last, u32::MAX);
+                    if missing > reported - reported_before {
                         return Err(format!(
-                            "{untold} messages lack from {id:?} on, {} told of",
-                            told - told_before
+                            "{missing} messages are missing from {id:?} on, {} reported",
+                            reported - reported_before
                         ));
                     }
                 }
             }
-            if entry.is_unheard {
-                hear(uncounted, *id, has_come, may_lack)?;
+            if entry.is_open {
+                note_recipient(uncounted, *id, has_arrived, may_be_missing)?;
             }
         }
         let most = match is_new {
             true => u64::MAX,
-            false => lacking + lost + self.unanswered + settling.sent.unanswered,
+            false => missing_total + lost + self.unanswered + settling.sent.unanswered,
         };
-        if !(lacking..=most).contains(&told) {
+        if !(missing_total..=most).contains(&reported) {
             return Err(format!(
-                "told of {told} missed messages, which are {lacking} to {most}"
+                "{reported} missed messages are reported, expected {missing_total} to {most}"
             ));
         }
-        if told + lacking > 0 && self.bytes + settling.sent.bytes <= settling.bound {
+        if reported + missing_total > 0 && self.bytes + settling.sent.bytes <= settling.queue_limit
+        {
             return Err(format!(
-                "{lacking} messages lack, {told} told of, and there was room for all"
+                "{missing_total} messages are missing, {reported} reported, but all fit into the queue"
             ));
         }
         *self = Queue::default();
@@ -228,28 +241,32 @@ impl Queue {
     }
 }
 
-/// One of those who might have this broadcast has been heard.
-fn hear(
+/// Notes that a possible recipient of a broadcast is settled.
+fn note_recipient(
     uncounted: &mut Rc<BTreeMap<Id, Uncounted>>,
     id: Id,
-    has_come: bool,
+    has_arrived: bool,
     may_be_lost: bool,
 ) -> Result<(), String> {
     let Some(open) = Rc::make_mut(uncounted).get_mut(&id) else {
         return Ok(());
     };
-    if has_come && open.missing == 0 {
-        return Err(format!("{id:?} came to more than were counted"));
+    if has_arrived && open.missing == 0 {
+        return Err(format!(
+            "{id:?} arrived at more recipients than were counted"
+        ));
     }
-    if has_come {
+    if has_arrived {
         open.missing -= 1;
     }
-    // Whether one has it to whom it is lost is never heard.
-    if has_come || !may_be_lost {
-        open.unheard = open.unheard.saturating_sub(1);
+    // A recipient that may have lost it stays open, because the model cannot know.
+    if has_arrived || !may_be_lost {
+        open.unsettled = open.unsettled.saturating_sub(1);
     }
-    if open.missing > open.unheard {
-        return Err(format!("{id:?} came to fewer than were counted"));
+    if open.missing > open.unsettled {
+        return Err(format!(
+            "{id:?} arrived at fewer recipients than were counted"
+        ));
     }
     Ok(())
 }

@@ -1,10 +1,13 @@
-//! Has real clients do what a plan says, to a real server, and asks the model whether
-//! that can have come of it.
+//! The driver: executes a plan with real clients at a real server, and asks the model whether
+//! the observations are possible.
 //!
-//! In a round all its moves are made at the same time, each by a thread of its own. Then
-//! it is settled: who has closed or reset a connection waits until the server has logged
-//! its end; everyone who reads asks for a `Pong`, behind which stands all that was sent to
-//! them before; and last the witness asks who is here.
+//! In a round, each move has its own thread, and all moves run at the same time. Then the
+//! driver settles the round:
+//!
+//! 1. For each connection that a client has closed or reset, it waits until the server has
+//!    logged the end.
+//! 2. Each client that reads sends a `Ping`. All earlier deliveries precede the `Pong`.
+//! 3. The witness requests the list of names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, SocketAddr};
@@ -21,21 +24,20 @@ use super::plan::{
 use super::state::{Connection, Id, State, Token};
 use crate::support::{Client, Ended, Message, Server, missed_by, wait_for};
 
-/// Who asks at the end of each round, and does nothing else; the number behind those of
-/// the plan.
+/// The number of the witness, which only requests the list of names at the end of each round.
 const WITNESS: usize = CLIENTS;
 
-/// So many bytes reach any client that reads at the end of the round, without the server's
-/// having to wait for it.
-const TAKEN_AT_ONCE: usize = 64 * 1024;
+/// At least this many bytes fit into the kernel's buffers of a client that reads only at the
+/// end of a round.
+const ACCEPTED_UNREAD: usize = 64 * 1024;
 
-/// What of a dialogue is shown of a client whose round went wrong, in lines.
+/// The last lines of each dialogue that a failure prints.
 const SHOWN: usize = 40;
 
-/// What a message takes on the wire besides its text, at most.
+/// The maximum bytes of a delivery without its text.
 const AROUND_A_TEXT: usize = 8 + 34 + "Incoming-message broadcast  ".len() + 64 + 2;
 
-/// What a run has seen, to see that it was something.
+/// The counts of a run, which show that it has tested something.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) answers: usize,
@@ -55,7 +57,7 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Carries out these rounds of a plan.
+/// Executes these rounds of a plan.
 pub(super) fn run(plan: &Plan, rounds: &[usize]) -> Result<Tally, String> {
     let Settings {
         queue,
@@ -82,43 +84,43 @@ struct Driver<'a> {
     begun: Instant,
     /// The number of the last connection.
     connections: u32,
-    /// Each client's connection.
+    /// The connection of each client.
     links: [Option<Link>; CLIENTS + 1],
-    /// The last that each client was given.
+    /// The last token of each client.
     tokens: [Option<Token>; CLIENTS],
     states: Vec<State>,
-    /// All messages that were sent: to whom, in the word for it, and the text.
+    /// All sent messages: the scope and the text.
     sent: BTreeMap<Id, (&'static str, String)>,
     unanswered: BTreeSet<Id>,
-    /// Who has received what.
+    /// The messages that each session has received.
     received: BTreeSet<(Token, Id)>,
-    /// By whose name it was received.
+    /// The sender's name of each received message.
     senders: BTreeMap<Id, String>,
     known_tokens: BTreeSet<Token>,
     rounds: u32,
     tally: Tally,
 }
 
-/// A connection, at the client's end.
+/// The client's end of a connection.
 struct Link {
     number: u32,
     address: SocketAddr,
-    /// Until it is closed.
+    /// `None` after the client has closed it.
     client: Option<Client>,
-    /// The end of the dialogue, from then on.
+    /// The end of the dialogue, after the client has closed it.
     dialogue: String,
-    /// Its session, as its client knows it.
+    /// The token of its session, as the client knows it.
     token: Option<Token>,
     is_read: bool,
-    /// It was not until now.
+    /// Whether it was not read before this round.
     was_not_read: bool,
-    /// What was read in this round.
+    /// The messages of this round.
     inbox: Vec<Message>,
     ended: Option<Ended>,
     messages: u32,
 }
 
-/// What one client does in a round.
+/// The prepared move of one client.
 struct Act<'a> {
     link: Link,
     client: usize,
@@ -127,7 +129,7 @@ struct Act<'a> {
     what: &'a Move,
 }
 
-/// A link after its round.
+/// A connection after its move.
 struct Played {
     link: Link,
     client: usize,
@@ -153,7 +155,7 @@ impl Link {
         }
     }
 
-    /// Sends this, unless it was closed, which will be read.
+    /// Sends bytes. An error is ignored, because the next read reports the end.
     fn send(&mut self, bytes: &[u8]) {
         if let Some(client) = &mut self.client {
             let _ = client.try_send_raw(bytes);
@@ -166,8 +168,8 @@ impl Link {
         }
     }
 
-    /// Gives the client up, to be closed.
-    fn give_up(&mut self) -> Option<Client> {
+    /// Takes the client out, so that the caller can close it.
+    fn take_client(&mut self) -> Option<Client> {
         self.dialogue = self.end_of_dialogue();
         self.client.take()
     }
@@ -179,7 +181,7 @@ impl Link {
         }
     }
 
-    /// Reads until so many answers have come, or the connection has ended.
+    /// Reads until this many responses have arrived, or the connection has ended.
     fn read_answers(&mut self, count: usize) {
         self.read_until(|inbox| inbox.iter().filter(|it| is_answer(it)).count() >= count);
     }
@@ -196,7 +198,7 @@ impl Link {
         }
     }
 
-    /// Reads up to the answer that begins so, and takes it out.
+    /// Reads up to the first message that matches, and takes it out.
     fn read_up_to(&mut self, is_it: impl Fn(&Message) -> bool) -> Option<Message> {
         self.read_until(|inbox| inbox.last().is_some_and(&is_it));
         let is_there = self.inbox.last().is_some_and(is_it);
@@ -213,12 +215,12 @@ fn missed(message: &Message) -> Option<usize> {
     is_notice.then(|| missed_by(&message.data)).flatten()
 }
 
-fn is_taken_over(message: &Message) -> bool {
+fn is_takeover_notice(message: &Message) -> bool {
     message.data == "This session was resumed from another connection"
 }
 
 fn is_answer(message: &Message) -> bool {
-    !is_delivery(message) && missed(message).is_none() && !is_taken_over(message)
+    !is_delivery(message) && missed(message).is_none() && !is_takeover_notice(message)
 }
 
 fn token_of(header: &str) -> Option<Token> {
@@ -228,7 +230,7 @@ fn token_of(header: &str) -> Option<Token> {
 impl<'a> Driver<'a> {
     fn new(server: &'a Server, settings: &'a Settings) -> Driver<'a> {
         let mut witness = Link::new(server, 0);
-        let client = witness.client.as_mut().expect("a new one");
+        let client = witness.client.as_mut().expect("a client");
         client.set_name("witness");
         let token: Token = client.token.as_str().into();
         witness.token = Some(Arc::clone(&token));
@@ -255,7 +257,7 @@ impl<'a> Driver<'a> {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).expect("not so long")
+        u64::try_from(self.begun.elapsed().as_millis()).expect("milliseconds")
     }
 
     fn play(&mut self, round: &Round) -> Result<(), String> {
@@ -295,7 +297,7 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// What a client is going to send, and over which connection.
+    /// Prepares the bytes of a move and its connection.
     fn prepare<'m>(&mut self, what: &'m Move) -> Option<Act<'m>> {
         let client = what.client;
         if what.then == Then::StopReading {
@@ -337,7 +339,7 @@ impl<'a> Driver<'a> {
         })
     }
 
-    /// The message that a request sends: its text begins with whose it is.
+    /// Makes the message of a request. Its text begins with its id.
     fn message(&mut self, link: &mut Link, ask: &Ask) -> Option<Id> {
         let (scope, size) = match ask.body {
             Body::Private { size, .. } => ("private", size),
@@ -351,7 +353,7 @@ impl<'a> Driver<'a> {
         Some(id)
     }
 
-    /// All at the same time, but for those who are late.
+    /// Makes all moves at the same time, then the late ones.
     fn make_moves(&self, acts: Vec<Act<'_>>) -> Vec<Played> {
         let (late, early) = acts.into_iter().partition(|act: &Act<'_>| act.what.is_late);
         let mut played = self.make_at_once(early);
@@ -380,8 +382,8 @@ impl<'a> Driver<'a> {
         })
     }
 
-    /// Waits until everything that was asked is done, and reads what came of it. Gives
-    /// what the witness was told of who is here.
+    /// Waits until all requests are executed, and reads the messages. Returns the witness's list
+    /// of names.
     fn settle(&self, played: &mut [Played]) -> String {
         for it in played.iter() {
             if matches!(it.end, End::Closed(_) | End::Reset(_)) {
@@ -412,7 +414,7 @@ impl<'a> Driver<'a> {
             }
         }
         let witness = played.iter_mut().find(|it| it.client == WITNESS);
-        let witness = witness.expect("it never leaves");
+        let witness = witness.expect("the witness");
         witness.link.send(b"\n\nList-names\n");
         let list = ask(witness, &|it| {
             is_answer(it) && it.data.contains(" online: ")
@@ -420,8 +422,7 @@ impl<'a> Driver<'a> {
         list.map_or_else(|| "nothing".to_owned(), |list| list.data)
     }
 
-    /// Whether the server has done all that there was to do for the connection from this
-    /// address, by its log.
+    /// Whether the server has logged the end of the connection from this address.
     fn has_ended(&self, address: SocketAddr) -> bool {
         let address = address.to_string();
         let ends = [": disconnected ", ": lost "];
@@ -429,19 +430,19 @@ impl<'a> Driver<'a> {
             .any(|end| self.server.count_log_of(end, &address) > 0)
     }
 
-    /// Looks at each connection by itself, then asks the model about all of them.
+    /// Checks each connection by itself, then asks the model about all of them.
     fn judge(&mut self, played: &mut [Played], listed: String) -> Result<(), String> {
         let late = played
             .iter()
             .filter(|it| it.is_late)
             .map(|it| it.link.number);
-        let mut round = Heard {
+        let mut round = Observed {
             late: late.collect(),
-            ..Heard::default()
+            ..Observed::default()
         };
         let mut lives = Vec::new();
         for it in &mut *played {
-            lives.push(self.hear(it, &mut round).map_err(|problem| {
+            lives.push(self.check_messages(it, &mut round).map_err(|problem| {
                 format!(
                     "client {}, connection {}: {problem}",
                     it.client, it.link.number
@@ -453,7 +454,7 @@ impl<'a> Driver<'a> {
             _ => None,
         });
         let settled: BTreeSet<Token> = settled.collect();
-        // The sessions that each connection has, or may have taken over.
+        // The sessions that each connection has or may have taken over.
         let sessions = played
             .iter()
             .zip(&lives)
@@ -473,10 +474,10 @@ impl<'a> Driver<'a> {
             };
             let is_cut = match life.end {
                 End::Open(_) => false,
-                // If somebody has taken it over.
+                // Another connection may have taken it over.
                 End::NotRead => sessions.iter().enumerate().any(is_shared),
                 End::Gone | End::HalfClosed => {
-                    link.was_not_read || round.sent.bytes > TAKEN_AT_ONCE
+                    link.was_not_read || round.sent.bytes > ACCEPTED_UNREAD
                 }
                 End::Closed(_) | End::Reset(_) => true,
             };
@@ -500,15 +501,19 @@ impl<'a> Driver<'a> {
             sent: round.sent,
             unanswered: &self.unanswered,
             now: self.now(),
-            bound: self.settings.queue,
+            queue_limit: self.settings.queue,
             linger: self.settings.linger * 1_000,
         };
         self.states = explain(&seen, &self.states)?;
         Ok(())
     }
 
-    /// What one connection did and read in the round.
-    fn hear(&mut self, played: &mut Played, round: &mut Heard) -> Result<Life, String> {
+    /// Checks the messages of one connection in the round.
+    fn check_messages(
+        &mut self,
+        played: &mut Played,
+        round: &mut Observed,
+    ) -> Result<Life, String> {
         let Played {
             link,
             client,
@@ -516,13 +521,13 @@ impl<'a> Driver<'a> {
             end,
             ..
         } = played;
-        let (mut answered, mut bad_ones, mut last, mut had_last_word) = (0, 0, None, false);
-        // The answer that gave it its session, if it had none.
+        let (mut answered, mut bad_requests, mut last, mut has_last_message) = (0, 0, None, false);
+        // The number of responses up to the one that gave it its session. 0 if it had one before.
         let mut named = link.token.is_some().then_some(0);
         let mut read = Vec::new();
         for message in link.inbox.drain(..) {
-            if had_last_word {
-                return Err(format!("{message:?} stands behind a last word"));
+            if has_last_message {
+                return Err(format!("{message:?} follows the last message"));
             }
             let own = || {
                 link.token
@@ -533,7 +538,7 @@ impl<'a> Driver<'a> {
                 let id = self.delivered(&message, &own()?)?;
                 let asked_before = asked[..answered].iter().position(|it| it.id == Some(id));
                 if asked_before.is_some_and(|asked| named.is_some_and(|named| named <= asked)) {
-                    return Err(format!("{id:?} came behind the answer to it"));
+                    return Err(format!("{id:?} arrived after its response"));
                 }
                 let received = round.received.entry(id).or_default();
                 received.sender.clone_from(&self.senders[&id]);
@@ -543,24 +548,24 @@ impl<'a> Driver<'a> {
                 self.tally.missed += count as u64;
                 own()?;
                 read.push((message.header.as_str().into(), Read::Missed(count as u64)));
-            } else if is_taken_over(&message) {
-                had_last_word = true;
+            } else if is_takeover_notice(&message) {
+                has_last_message = true;
                 if token_of(&message.header) != Some(own()?) {
-                    return Err(format!("{message:?} has another's token"));
+                    return Err(format!("{message:?} has the token of another session"));
                 }
             } else {
                 let Some(asked) = asked.get_mut(answered) else {
-                    return Err(format!("{message:?} answers nothing"));
+                    return Err(format!("{message:?} has no request"));
                 };
-                bad_ones = if message.status.starts_with("400") {
-                    bad_ones + 1
+                bad_requests = if message.status.starts_with("400") {
+                    bad_requests + 1
                 } else {
                     0
                 };
-                if bad_ones == MAX_BAD_REQUESTS {
+                if bad_requests == MAX_BAD_REQUESTS {
                     last = Some(answered);
                 }
-                had_last_word = last.is_some()
+                has_last_message = last.is_some()
                     || message.data == "Goodbye"
                     || message.status.starts_with("418");
                 if let (Body::SetName(_), true) =
@@ -578,7 +583,7 @@ impl<'a> Driver<'a> {
             }
         }
         if link.ended == Some(Ended::InAMessage) && !matches!(end, End::Gone) {
-            return Err("it ended in the middle of a message".to_owned());
+            return Err("the connection ended within a message".to_owned());
         }
         self.tally.breaks += usize::from(matches!(end, End::Closed(_) | End::Reset(_)));
         for it in &*asked {
@@ -598,7 +603,7 @@ impl<'a> Driver<'a> {
         })
     }
 
-    /// Which message this is, if it is one that was sent, and is delivered for the first time.
+    /// Returns the id of a delivery. Fails if it was not sent, or was delivered before.
     fn delivered(&mut self, message: &Message, own: &Token) -> Result<Id, String> {
         let wrong = |why: &str| {
             let shown: String = format!("{message:?}").chars().take(200).collect();
@@ -606,7 +611,7 @@ impl<'a> Driver<'a> {
         };
         let words: Vec<&str> = message.data.splitn(4, ' ').collect();
         let [_, scope, sender, text] = words[..] else {
-            return wrong("this is no delivery");
+            return wrong("malformed delivery");
         };
         let id = text.split(' ').next().and_then(|id| {
             let (connection, number) = id.split_once('.')?;
@@ -618,25 +623,25 @@ impl<'a> Driver<'a> {
                 .is_some_and(|it| (it.0, &*it.1) == (scope, text))
         };
         let Some(id) = id.filter(sent) else {
-            return wrong("nobody has sent this");
+            return wrong("no client has sent this");
         };
         if self.senders.entry(id).or_insert_with(|| sender.to_owned()) != sender {
-            return wrong("others have it from another");
+            return wrong("other recipients have another sender");
         }
         if !self.received.insert((Arc::clone(own), id)) {
-            return wrong("this was delivered before");
+            return wrong("delivered twice");
         }
         self.tally.deliveries += 1;
         Ok(id)
     }
 
-    /// A token that is given to a client is a new one, or the one that it named.
+    /// Checks the token of a response to `Set-name`: a new one, or the one in its header.
     fn named(
         &mut self,
         own: Option<&Token>,
         answer: &Message,
         asked: &Asked,
-        round: &mut Heard,
+        round: &mut Observed,
     ) -> Result<(), String> {
         let Some(token) = token_of(&answer.header) else {
             return Err(format!("{answer:?} has no token"));
@@ -653,26 +658,26 @@ impl<'a> Driver<'a> {
                 .bytes()
                 .all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
         if !is_a_token || !self.known_tokens.insert(Arc::clone(&token)) {
-            return Err(format!("{answer:?} gives away a token, or what is none"));
+            return Err(format!("{answer:?} has a used token or a malformed one"));
         }
         round.new.insert(token);
         Ok(())
     }
 }
 
-/// What was heard in a round, of all connections.
+/// The observations of a round, of all connections.
 #[derive(Default)]
-struct Heard {
+struct Observed {
     received: BTreeMap<Id, Received>,
     sent: Sent,
-    /// The sessions that began.
+    /// The sessions that began in the round.
     new: BTreeSet<Token>,
-    /// The connections that came late.
+    /// The connections with a late move.
     late: BTreeSet<Connection>,
 }
 
 impl Act<'_> {
-    /// Sends it all, and reads as far as is wanted.
+    /// Sends the requests, and reads and ends as the move says.
     fn make(self, begun: Instant) -> Played {
         let Act {
             mut link,
@@ -695,18 +700,18 @@ impl Act<'_> {
             }
             Then::Close(count) | Then::Reset(count) => link.read_answers(count.min(asked.len())),
         }
-        let now = u64::try_from(begun.elapsed().as_millis()).expect("not so long");
+        let now = u64::try_from(begun.elapsed().as_millis()).expect("milliseconds");
         let end = match what.then {
             Then::HalfClose => End::HalfClosed,
             _ if link.ended.is_some() => End::Gone,
             Then::Stay | Then::StopReading => End::NotRead,
             Then::Close(_) => {
-                drop(link.give_up());
+                drop(link.take_client());
                 End::Closed(now)
             }
             Then::Reset(_) => {
                 link.send(b"\n\nPing unfini");
-                if let Some(client) = link.give_up() {
+                if let Some(client) = link.take_client() {
                     client.reset();
                 }
                 End::Reset(now)
@@ -722,7 +727,7 @@ impl Act<'_> {
     }
 }
 
-/// The bytes of a request, or of a line that is none.
+/// Encodes a request, or a bad status line.
 fn encode(ask: &Ask, token: Option<&str>, text: Option<&str>) -> Vec<u8> {
     let end = if ask.bare { "\n" } else { "\r\n" };
     let header = match ask.header {
@@ -740,14 +745,14 @@ fn encode(ask: &Ask, token: Option<&str>, text: Option<&str>) -> Vec<u8> {
         Body::ListNames { prefix } => format!("List-names {prefix}").into_bytes(),
         Body::Ping => b"Ping".to_vec(),
         Body::Quit => b"Quit".to_vec(),
-        Body::Wrong(wrong) | Body::Stray(wrong) => {
+        Body::Wrong(wrong) | Body::BadStatusLine(wrong) => {
             let mut bytes = wrong.bytes.to_vec();
             bytes.resize(bytes.len() + wrong.more, b'x');
             bytes
         }
     };
     let before = match ask.body {
-        Body::Stray(_) => String::new(),
+        Body::BadStatusLine(_) => String::new(),
         _ => format!("{end}{header}{end}"),
     };
     [before.as_bytes(), &body, end.as_bytes()].concat()

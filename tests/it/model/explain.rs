@@ -1,16 +1,20 @@
-//! Whether there is an order in which the server can have done what was asked of it in a
-//! round, one thing after the other, so that every answer is the one that was read, and
-//! every session has what it has to have.
+//! The search for an order of a round's requests that explains all received messages.
 //!
-//! Requests of one connection keep their order; those of different connections may come in
-//! any. A request does two things, between which others may come: it looks up whom it acts
-//! for, and then it acts. (Section 7 promises no more. A broadcast besides reaches one
-//! session after the other; who ends meanwhile may be counted or not.) All states that
-//! explain what was read are kept, because a later round may tell them apart.
+//! In such an order, the model executes one step after the other. Every response equals the
+//! received one, and every session has the deliveries that it must have.
 //!
-//! Most of what is asked changes nothing that others can see but by its messages. If such
-//! a thing fits now, it may as well be done now; so only the order of what changes names
-//! and sessions is searched.
+//! - Requests of one connection keep their order. Those of different connections may be in any
+//!   order.
+//! - A request has two steps, and steps of other connections may be between them: it looks up
+//!   its session, then it executes. Section 7 guarantees no more.
+//! - A broadcast reaches one session after the other. A session that ends meanwhile may be
+//!   counted or not.
+//!
+//! The search keeps all states that explain a round, because a later round may rule some out.
+//!
+//! Most requests change no state that other requests can see. If such a request can be executed
+//! now, the order does not matter, so it is executed at once. The search tries only the orders
+//! of requests that change names or sessions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
@@ -21,31 +25,31 @@ use super::plan::{Ask, Body, FoundBy, Header, Wrong};
 use super::state::{Acting, Connection, Id, Reply, State, Token};
 use crate::support::Message;
 
-/// What was seen in a round.
+/// The observations of a round.
 pub(super) struct Seen<'a> {
     pub(super) lives: Vec<Life>,
-    /// Who received a message, and by whose name.
+    /// The recipients of each message, and its sender's name.
     pub(super) received: BTreeMap<Id, Received>,
-    /// The sessions that are known to have been written all that there was.
+    /// The sessions whose queue was read to a known end.
     pub(super) settled: BTreeSet<Token>,
-    /// Those of which a connection was cut, so that something may be lost.
+    /// The sessions with a cut connection, which may have lost messages.
     pub(super) torn: BTreeSet<Token>,
-    /// Of these, those that lose nothing that was sent late, when the connection had
-    /// been reset and the kernel took nothing more.
+    /// The torn sessions whose connections were reset before the late moves. They lose no late
+    /// message, because the kernel accepted nothing more.
     pub(super) reset: BTreeSet<Token>,
-    /// The connections that sent when those who were not late had done what they did.
+    /// The connections that sent their requests late.
     pub(super) late: BTreeSet<Connection>,
     /// The sessions that began in this round.
     pub(super) new: BTreeSet<Token>,
-    /// What the witness was told of who is here, behind everything else.
+    /// The witness's list of names, after everything else.
     pub(super) listed: String,
     pub(super) sent: Sent,
-    /// In all rounds, the messages whose sender was gone before the answer.
+    /// The messages without a response, of all rounds.
     pub(super) unanswered: &'a BTreeSet<Id>,
-    /// When the round was over, in milliseconds.
+    /// The end of the round, in milliseconds.
     pub(super) now: u64,
     /// `--queue`.
-    pub(super) bound: usize,
+    pub(super) queue_limit: usize,
     /// `--linger`, in milliseconds.
     pub(super) linger: u64,
 }
@@ -56,54 +60,55 @@ pub(super) struct Received {
     pub(super) by: BTreeSet<Token>,
 }
 
-/// What one connection did and read.
+/// The requests, messages and end of one connection in a round.
 pub(super) struct Life {
     pub(super) connection: Connection,
     pub(super) asked: Vec<Asked>,
-    /// The last answer, after the 20th 400 in a row.
+    /// The request with the 20th response 400 in a row, which is the last.
     pub(super) last: Option<usize>,
     pub(super) end: End,
-    /// Each with its header.
+    /// The received messages, each with its header.
     pub(super) read: Vec<(Token, Read)>,
 }
 
 pub(super) struct Asked {
     pub(super) ask: Ask,
-    /// The token that its header stands for.
+    /// The token in its header.
     pub(super) token: Option<Token>,
-    /// The message that it sends.
+    /// The message that it sends, if any.
     pub(super) id: Option<Id>,
     pub(super) answer: Option<Message>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It goes on; the last answer had this header.
+    /// It stays connected. The last response had this header.
     Open(Option<Token>),
-    /// It goes on, and nothing of it was read.
+    /// It stays connected, and was not read.
     NotRead,
     /// The server closed it.
     Gone,
-    /// It said that it sends no more, and the server closed it.
+    /// The client half-closed it, then the server closed it.
     HalfClosed,
-    /// It was closed, which may have been a reset, at this time.
+    /// The client closed it at this time. With unread input, that is a reset.
     Closed(u64),
+    /// The client reset it at this time.
     Reset(u64),
 }
 
-/// How far the server may have come.
+/// A node of the search: a state, and the progress of each connection.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Node {
     state: State,
-    places: Vec<Place>,
+    progress: Vec<Progress>,
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
-struct Place {
+struct Progress {
     next: usize,
-    /// For whom the next request acts, once that is looked up.
+    /// The session of the next request, after its lookup.
     acting: Option<Option<Acting>>,
-    /// Nothing more is carried out, and why.
+    /// Why no further request is executed.
     done: Option<Done>,
     is_over: bool,
 }
@@ -111,43 +116,44 @@ struct Place {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Done {
     LastAnswer,
-    /// The server was at its end with it before it came to the rest.
+    /// The connection ended before the rest was executed.
     CutShort,
 }
 
-/// So many places in the search are looked at; most rounds take a few dozen.
-const PLACES: usize = 300_000;
+/// The maximum number of nodes. Most rounds take a few dozen.
+const MAX_NODES: usize = 300_000;
 
-/// It does not fit now, for this reason.
+/// The reason why a step is not possible now.
 type NotNow = String;
 
-/// The states after the round, from those before it; or what does not fit, of the order
-/// that came farthest.
+/// Returns the possible states after a round, from those before it.
+///
+/// If there is none, returns the problems of the order that got farthest.
 pub(super) fn explain(seen: &Seen<'_>, before: &[State]) -> Result<Vec<State>, String> {
-    let places = vec![Place::default(); seen.lives.len()];
+    let progress = vec![Progress::default(); seen.lives.len()];
     let mut nodes: Vec<Node> = before
         .iter()
         .map(|state| Node {
             state: state.clone(),
-            places: places.clone(),
+            progress: progress.clone(),
         })
         .collect();
     let (mut visited, mut after) = (HashSet::new(), HashSet::new());
     let mut farthest = (0, Vec::new());
     while let Some(mut node) = nodes.pop() {
-        seen.do_what_changes_nothing(&mut node);
+        seen.execute_steps_without_effect(&mut node);
         if !visited.insert(node.clone()) {
             continue;
         }
-        if visited.len() > PLACES {
-            return Err("too many orders to try, which is not the server's fault".to_owned());
+        if visited.len() > MAX_NODES {
+            return Err("too many orders to try; the server may be right".to_owned());
         }
-        let progress: usize = node
-            .places
+        let steps: usize = node
+            .progress
             .iter()
             .map(|it| it.next + usize::from(it.is_over))
             .sum();
-        let problems = if node.places.iter().all(|it| it.is_over) {
+        let problems = if node.progress.iter().all(|it| it.is_over) {
             match seen.conclude(node.state.clone()) {
                 Ok(state) => {
                     after.insert(state);
@@ -161,8 +167,8 @@ pub(super) fn explain(seen: &Seen<'_>, before: &[State]) -> Result<Vec<State>, S
         let (next, not_now) = seen.go_on(&node);
         nodes.extend(next);
         let problems = [problems, not_now].concat();
-        if progress >= farthest.0 && !problems.is_empty() {
-            farthest = (progress, problems);
+        if steps >= farthest.0 && !problems.is_empty() {
+            farthest = (steps, problems);
         }
     }
     if after.is_empty() {
@@ -172,11 +178,11 @@ pub(super) fn explain(seen: &Seen<'_>, before: &[State]) -> Result<Vec<State>, S
 }
 
 impl Seen<'_> {
-    fn do_what_changes_nothing(&self, node: &mut Node) {
+    fn execute_steps_without_effect(&self, node: &mut Node) {
         loop {
             let steps = (0..self.lives.len()).filter(|&i| {
                 let mut has_moved = false;
-                while !node.places[i].is_over && self.step(node, i, false).is_ok() {
+                while !node.progress[i].is_over && self.step(node, i, false).is_ok() {
                     has_moved = true;
                 }
                 has_moved
@@ -187,16 +193,16 @@ impl Seen<'_> {
         }
     }
 
-    /// All that may come next, and why the rest may not.
+    /// Returns the possible next nodes, and why the other steps are not possible.
     fn go_on(&self, node: &Node) -> (Vec<Node>, Vec<NotNow>) {
         let (mut next, mut not_now) = (Vec::new(), Vec::new());
-        for (i, (place, life)) in node.places.iter().zip(&self.lives).enumerate() {
-            if place.is_over {
+        for (i, (progress, life)) in node.progress.iter().zip(&self.lives).enumerate() {
+            if progress.is_over {
                 continue;
             }
             let mut changed = node.clone();
             if self.is_unanswered(node, i) {
-                match self.carry_out_unanswered(&mut changed, i) {
+                match self.execute_unanswered(&mut changed, i) {
                     Ok(()) => next.push(changed),
                     Err(why) => not_now.push(why),
                 }
@@ -211,11 +217,11 @@ impl Seen<'_> {
                 Ok(()) => next.push(changed),
                 Err(why) => not_now.push(format!("connection {}: {why}", life.connection)),
             }
-            // Whether this is a break depends on what was unread.
+            // With unread input the close was a reset, else an end. So try both.
             if let (End::Closed(_), true) = (&life.end, self.is_at_its_end(node, i)) {
                 let mut ended = node.clone();
                 ended.state.end_connection(life.connection);
-                ended.places[i].is_over = true;
+                ended.progress[i].is_over = true;
                 next.push(ended);
             }
         }
@@ -230,30 +236,31 @@ impl Seen<'_> {
     }
 
     fn is_at_its_end(&self, node: &Node, i: usize) -> bool {
-        let place = &node.places[i];
-        place.done.is_some() || place.next == self.lives[i].asked.len()
+        let progress = &node.progress[i];
+        progress.done.is_some() || progress.next == self.lives[i].asked.len()
     }
 
     fn is_unanswered(&self, node: &Node, i: usize) -> bool {
-        !self.is_at_its_end(node, i) && self.lives[i].asked[node.places[i].next].answer.is_none()
+        !self.is_at_its_end(node, i) && self.lives[i].asked[node.progress[i].next].answer.is_none()
     }
 
-    /// The next thing that a connection does, if it fits: where it may not change
-    /// anything, only what is the same at any later time.
+    /// Executes the next step of a connection, if it agrees with the observations.
+    ///
+    /// If `may_change` is false, executes only a step that would be the same at any later time.
     fn step(&self, node: &mut Node, i: usize, may_change: bool) -> Result<(), NotNow> {
         let life = &self.lives[i];
         if self.is_at_its_end(node, i) {
             return self.end(node, i, may_change);
         }
-        let place = &node.places[i];
-        let asked = &life.asked[place.next];
+        let progress = &node.progress[i];
+        let asked = &life.asked[progress.next];
         let Some(answer) = &asked.answer else {
             if would_change_nothing(&node.state, asked) {
-                return self.carried_out(node, i);
+                return self.mark_executed(node, i);
             }
-            return Err("it was not answered".to_owned());
+            return Err("it has no response".to_owned());
         };
-        let Some(acting) = place.acting.clone() else {
+        let Some(acting) = progress.acting.clone() else {
             return self.look_up(node, i, asked, answer);
         };
         let mut state = None;
@@ -283,7 +290,7 @@ impl Seen<'_> {
                 Reply::new("200 OK", header, "Goodbye")
             }
             Body::Ping => Reply::new("200 OK", acting.as_ref().map(|it| &it.token), "Pong"),
-            Body::Stray(wrong) => Reply::new(
+            Body::BadStatusLine(wrong) => Reply::new(
                 wrong.status,
                 node.state.own.get(&life.connection),
                 wrong.data,
@@ -312,7 +319,7 @@ impl Seen<'_> {
         Ok(())
     }
 
-    /// Whom the next request acts for, if that fits what was answered and received.
+    /// Looks up the session of the next request, if that agrees with the observations.
     fn look_up(
         &self,
         node: &mut Node,
@@ -322,7 +329,7 @@ impl Seen<'_> {
     ) -> Result<(), NotNow> {
         let own = node.state.own.get(&self.lives[i].connection);
         let acting = match (asked.ask.header, &asked.token) {
-            _ if matches!(asked.ask.body, Body::Stray(_)) => None,
+            _ if matches!(asked.ask.body, Body::BadStatusLine(_)) => None,
             (Header::Unknown | Header::NotAToken, _) => {
                 return self.finish(node, i, &Reply::unknown_token(), answer);
             }
@@ -345,7 +352,7 @@ impl Seen<'_> {
             let received = asked.id.and_then(|id| self.received.get(&id));
             if let Some(received) = received.filter(|it| *it.sender != **name) {
                 return Err(format!(
-                    "{:?} is from {}, who is {name}",
+                    "{:?} is from {}, expected {name}",
                     asked.id, received.sender
                 ));
             }
@@ -355,11 +362,11 @@ impl Seen<'_> {
                 session.token_was_used = true;
             }
         }
-        node.places[i].acting = Some(acting);
+        node.progress[i].acting = Some(acting);
         Ok(())
     }
 
-    /// The request is carried out, if it is answered so.
+    /// Executes the request, if its response is this one.
     fn finish(
         &self,
         node: &mut Node,
@@ -373,48 +380,48 @@ impl Seen<'_> {
             data,
         } = reply;
         let header = header.as_deref().unwrap_or_default();
-        let asked = &self.lives[i].asked[node.places[i].next].ask;
+        let asked = &self.lives[i].asked[node.progress[i].next].ask;
         if (*status, header, data) != (&*answer.status, &*answer.header, &answer.data) {
             return Err(format!(
                 "{asked:?} is answered {answer:?}, not {status}, {header:?}, {data}"
             ));
         }
-        self.carried_out(node, i)
+        self.mark_executed(node, i)
     }
 
-    fn carried_out(&self, node: &mut Node, i: usize) -> Result<(), NotNow> {
+    fn mark_executed(&self, node: &mut Node, i: usize) -> Result<(), NotNow> {
         let life = &self.lives[i];
-        let place = &mut node.places[i];
-        place.acting = None;
-        let is_last = match life.asked[place.next].ask.body {
-            Body::Quit => life.asked[place.next]
+        let progress = &mut node.progress[i];
+        progress.acting = None;
+        let is_last = match life.asked[progress.next].ask.body {
+            Body::Quit => life.asked[progress.next]
                 .answer
                 .as_ref()
                 .is_none_or(|it| it.data == "Goodbye"),
-            Body::Stray(wrong) => wrong.status.starts_with("418"),
+            Body::BadStatusLine(wrong) => wrong.status.starts_with("418"),
             _ => false,
         };
-        place.next += 1;
-        if is_last || life.last == Some(place.next - 1) {
+        progress.next += 1;
+        if is_last || life.last == Some(progress.next - 1) {
             return self.cut_short(node, i, Done::LastAnswer);
         }
         Ok(())
     }
 
-    /// The rest of what it asked is not carried out.
+    /// Marks the other requests of a connection as not executed.
     fn cut_short(&self, node: &mut Node, i: usize, why: Done) -> Result<(), NotNow> {
-        let rest = &self.lives[i].asked[node.places[i].next..];
+        let rest = &self.lives[i].asked[node.progress[i].next..];
         let mut received = rest.iter().filter_map(|asked| asked.id);
         if let Some(id) = received.find(|id| self.received.contains_key(id)) {
-            return Err(format!("{id:?} was carried out"));
+            return Err(format!("{id:?} was executed"));
         }
         if let Some(asked) = rest.iter().find(|asked| asked.answer.is_some()) {
             return Err(format!(
-                "{:?} was answered behind a last word",
+                "{:?} has a response after the last message",
                 asked.ask.body
             ));
         }
-        node.places[i].done = Some(why);
+        node.progress[i].done = Some(why);
         Ok(())
     }
 
@@ -426,9 +433,9 @@ impl Seen<'_> {
         to: &str,
         may_change: bool,
     ) -> Result<(), NotNow> {
-        let asked = &self.lives[i].asked[node.places[i].next];
+        let asked = &self.lives[i].asked[node.progress[i].next];
         let (Some(id), Some(answer)) = (asked.id, &asked.answer) else {
-            return Err("it was not answered".to_owned());
+            return Err("it has no response".to_owned());
         };
         let received = self.received.get(&id).map(|it| &it.by);
         let Some((token, recipient)) = node.state.by_name(to) else {
@@ -438,22 +445,22 @@ impl Seen<'_> {
                 format!("No one is named {to}"),
             );
             return match received {
-                Some(by) => Err(format!("{id:?} to nobody came to {by:?}")),
+                Some(by) => Err(format!("{id:?} without a recipient arrived at {by:?}")),
                 None => self.finish(node, i, &reply, answer),
             };
         };
         let token = Arc::clone(token);
         let is_refused = answer.status.starts_with("502");
-        let came_right = match received {
-            None => is_refused || !self.is_heard(&token),
+        let arrived_right = match received {
+            None => is_refused || !self.is_fully_known(&token),
             Some(by) => !is_refused && by.iter().eq([&token]),
         };
-        if !came_right {
+        if !arrived_right {
             return Err(format!(
-                "{id:?} to {to}, who is {token}, came to {received:?}"
+                "{id:?} to {to}, which is {token}, arrived at {received:?}"
             ));
         }
-        // Else who it was for can be told later alone.
+        // A later step may still change the recipient.
         if received.is_none() && !may_change && self.others_can_change(node, i) {
             return Err("not yet".to_owned());
         }
@@ -475,12 +482,12 @@ impl Seen<'_> {
     }
 
     fn broadcast(&self, node: &mut Node, i: usize, acting: &Acting) -> Result<(), NotNow> {
-        let asked = &self.lives[i].asked[node.places[i].next];
+        let asked = &self.lives[i].asked[node.progress[i].next];
         let (Some(id), Some(answer)) = (asked.id, &asked.answer) else {
-            return Err("it was not answered".to_owned());
+            return Err("it has no response".to_owned());
         };
-        let nobody = BTreeSet::new();
-        let by = self.received.get(&id).map_or(&nobody, |it| &it.by);
+        let none = BTreeSet::new();
+        let by = self.received.get(&id).map_or(&none, |it| &it.by);
         let recipients: Vec<Token> = node
             .state
             .sessions
@@ -490,24 +497,25 @@ impl Seen<'_> {
             .collect();
         if let Some(stranger) = by.iter().find(|by| !recipients.contains(by)) {
             return Err(format!(
-                "{id:?} came to {stranger}, who is not here, or sent it"
+                "{id:?} arrived at {stranger}, which is offline or its sender"
             ));
         }
-        let deaf = |token: &Token| !by.contains(token) && !self.is_heard(token);
-        let lacks =
-            |token: &Token| !by.contains(token) && self.is_heard(token) && !self.missed_some(token);
-        if let Some(lacking) = recipients.iter().find(|it| lacks(it)) {
-            return Err(format!("{id:?} has not come to {lacking}"));
+        let is_unknown = |token: &Token| !by.contains(token) && !self.is_fully_known(token);
+        let misses = |token: &Token| {
+            !by.contains(token) && self.is_fully_known(token) && !self.missed_some(token)
+        };
+        if let Some(missing) = recipients.iter().find(|it| misses(it)) {
+            return Err(format!("{id:?} has not arrived at {missing}"));
         }
-        let unheard = recipients.iter().filter(|it| deaf(it)).count();
-        let counts = by.len()..=by.len() + unheard;
+        let unsettled = recipients.iter().filter(|it| is_unknown(it)).count();
+        let counts = by.len()..=by.len() + unsettled;
         let counted = answer
             .data
             .strip_prefix("Delivered to ")
             .and_then(|it| it.parse().ok());
         let Some(count) = counted.filter(|count| counts.contains(count)) else {
             return Err(format!(
-                "{id:?} came to {counts:?}, and is answered {answer:?}"
+                "{id:?} arrived at {counts:?}, but the response is {answer:?}"
             ));
         };
         let reply = Reply::new(
@@ -518,18 +526,18 @@ impl Seen<'_> {
         self.finish(node, i, &reply, answer)?;
         for token in &recipients {
             if let Some(session) = node.state.sessions.get_mut(token) {
-                session.queue.add(id, Taken::Unknown, deaf(token));
+                session.queue.add(id, Taken::Unknown, is_unknown(token));
             }
         }
-        if unheard > 0 {
+        if unsettled > 0 {
             let missing = count - by.len();
-            Rc::make_mut(&mut node.state.uncounted).insert(id, Uncounted { missing, unheard });
+            Rc::make_mut(&mut node.state.uncounted).insert(id, Uncounted { missing, unsettled });
         }
         Ok(())
     }
 
-    /// Whether all that this session was sent in this round is known to have come, or not.
-    fn is_heard(&self, token: &Token) -> bool {
+    /// Whether the model knows all messages that this session received in this round.
+    fn is_fully_known(&self, token: &Token) -> bool {
         self.settled.contains(token) && !self.torn.contains(token)
     }
 
@@ -537,7 +545,7 @@ impl Seen<'_> {
         if !self.torn.contains(token) {
             Loss::Nothing
         } else if self.reset.contains(token) {
-            Loss::AllBut(&self.late)
+            Loss::AllExcept(&self.late)
         } else {
             Loss::Anything
         }
@@ -549,28 +557,31 @@ impl Seen<'_> {
     }
 
     fn others_can_change(&self, node: &Node, i: usize) -> bool {
-        let lives = self.lives.iter().zip(&node.places).enumerate();
-        let mut others = lives.filter(|(other, (_, place))| *other != i && !place.is_over);
+        let lives = self.lives.iter().zip(&node.progress).enumerate();
+        let mut others = lives.filter(|(other, (_, progress))| *other != i && !progress.is_over);
         let expires = |until: u64| until <= self.now;
         let mut sessions = node.state.sessions.values();
         sessions.any(|session| session.lingers.is_some_and(expires))
-            || others.any(|(_, (life, place))| {
-                let asks = &life.asked[place.next..];
+            || others.any(|(_, (life, progress))| {
+                let asks = &life.asked[progress.next..];
                 !matches!(life.end, End::Open(_) | End::NotRead)
                     || asks.iter().any(|it| {
-                        matches!(it.ask.body, Body::SetName(_) | Body::Quit | Body::Stray(_))
+                        matches!(
+                            it.ask.body,
+                            Body::SetName(_) | Body::Quit | Body::BadStatusLine(_)
+                        )
                     })
             })
     }
 
-    /// Nobody knows what the answer was; what was sent may have come or not.
-    fn carry_out_unanswered(&self, node: &mut Node, i: usize) -> Result<(), NotNow> {
+    /// Executes a request without a response. Its message may have arrived or not.
+    fn execute_unanswered(&self, node: &mut Node, i: usize) -> Result<(), NotNow> {
         let life = &self.lives[i];
-        let asked = &life.asked[node.places[i].next];
+        let asked = &life.asked[node.progress[i].next];
         let own = node.state.own.get(&life.connection).cloned();
         let acting = match (asked.ask.header, &asked.token) {
-            // One line that is not a request, so it has no header.
-            _ if matches!(asked.ask.body, Body::Stray(_)) => None,
+            // A bad status line has no header.
+            _ if matches!(asked.ask.body, Body::BadStatusLine(_)) => None,
             (Header::TokenOf(_), Some(token)) => {
                 let acting = node.state.acting(token);
                 if let Some(session) = node.state.sessions.get_mut(token) {
@@ -595,17 +606,17 @@ impl Seen<'_> {
                     node.state.end(&acting.token);
                 }
             }
-            // Refused, so it is not the last.
+            // The request is refused, so the connection goes on.
             Body::Quit => {
-                node.places[i].next += 1;
+                node.progress[i].next += 1;
                 return Ok(());
             }
             _ => {}
         }
-        self.carried_out(node, i)
+        self.mark_executed(node, i)
     }
 
-    /// The connection ends, or goes on into the next round.
+    /// Ends the connection, or leaves it open for the next round.
     fn end(&self, node: &mut Node, i: usize, may_change: bool) -> Result<(), NotNow> {
         let Life {
             connection,
@@ -613,16 +624,16 @@ impl Seen<'_> {
             ref asked,
             ..
         } = self.lives[i];
-        let place = &node.places[i];
-        let holds = node.state.holds(connection);
-        let cut_short = place.done == Some(Done::CutShort) && place.next < asked.len();
-        let is_last = place.done == Some(Done::LastAnswer);
+        let progress = &node.progress[i];
+        let holds = node.state.has_session(connection);
+        let cut_short = progress.done == Some(Done::CutShort) && progress.next < asked.len();
+        let is_last = progress.done == Some(Done::LastAnswer);
         match end {
             End::Open(_) | End::NotRead if is_last => {
-                return Err("it goes on behind a last word".to_owned());
+                return Err("it is open after its last message".to_owned());
             }
             End::Gone | End::HalfClosed if holds && cut_short => {
-                return Err("it was closed before all was answered".to_owned());
+                return Err("it was closed before all responses".to_owned());
             }
             End::Open(_) | End::NotRead => {}
             End::Gone if !is_last => {}
@@ -631,18 +642,18 @@ impl Seen<'_> {
             End::Gone | End::HalfClosed => node.state.end_connection(connection),
             End::Closed(at) | End::Reset(at) => {
                 let lingers = (self.linger > 0).then_some(at + self.linger);
-                node.state.break_connection(connection, lingers);
+                node.state.lose_connection(connection, lingers);
             }
         }
-        node.places[i].is_over = true;
+        node.progress[i].is_over = true;
         Ok(())
     }
 
-    /// Everything is done: is what was read what had to be?
+    /// Compares the state after all steps with the observations.
     fn conclude(&self, mut state: State) -> Result<State, String> {
         for life in &self.lives {
             let own = state.own.get(&life.connection);
-            let holds = state.holds(life.connection);
+            let holds = state.has_session(life.connection);
             match &life.end {
                 End::Open(header) if header.as_ref() != own.filter(|_| holds) => {
                     return Err(format!(
@@ -652,19 +663,19 @@ impl Seen<'_> {
                 }
                 End::Open(_) if own.is_some() && !holds => {
                     return Err(format!(
-                        "connection {} has lost its session, and goes on",
+                        "connection {} is open without its session",
                         life.connection
                     ));
                 }
                 End::Gone if holds => {
                     return Err(format!(
-                        "connection {} is closed, and has its session",
+                        "connection {} is closed, but still has its session",
                         life.connection
                     ));
                 }
-                End::Gone if own.is_none() && life.last.is_none() && !had_a_last_word(life) => {
+                End::Gone if own.is_none() && life.last.is_none() && !had_a_last_message(life) => {
                     return Err(format!(
-                        "connection {} was closed for no reason",
+                        "connection {} was closed without a reason",
                         life.connection
                     ));
                 }
@@ -679,14 +690,14 @@ impl Seen<'_> {
         }
         if state.list_names("") != self.listed {
             return Err(format!(
-                "{} are here, not {}",
+                "the list of names is {}, expected {}",
                 self.listed,
                 state.list_names("")
             ));
         }
         let ended = std::mem::take(&mut state.ended);
         for (token, mut session) in ended {
-            // One that did not read to the end knows nothing.
+            // A client that has not read to the end may have missed messages.
             if session
                 .holder()
                 .is_some_and(|holder| self.has_read_to_the_end(holder))
@@ -741,7 +752,7 @@ impl Seen<'_> {
             has_ended,
             is_new: self.new.contains(token),
             sent: self.sent,
-            bound: self.bound,
+            queue_limit: self.queue_limit,
             unanswered: self.unanswered,
         }
     }
@@ -754,7 +765,7 @@ fn answer_to_wrong(wrong: &Wrong, acting: Option<&Acting>) -> Reply {
     Reply::new(wrong.status, acting.map(|it| &it.token), wrong.data)
 }
 
-/// Whether it is all the same if this was carried out or not.
+/// Whether the state is the same with and without this request.
 fn would_change_nothing(state: &State, asked: &Asked) -> bool {
     let names = asked
         .token
@@ -764,11 +775,11 @@ fn would_change_nothing(state: &State, asked: &Asked) -> bool {
     !marks
         && !matches!(
             asked.ask.body,
-            Body::SetName(_) | Body::Quit | Body::Stray(_)
+            Body::SetName(_) | Body::Quit | Body::BadStatusLine(_)
         )
 }
 
-fn had_a_last_word(life: &Life) -> bool {
+fn had_a_last_message(life: &Life) -> bool {
     life.asked.iter().any(|asked| {
         let data = asked.answer.as_ref().map(|it| &*it.data);
         data == Some("Goodbye") || data.is_some_and(|data| data.ends_with("not a web server"))

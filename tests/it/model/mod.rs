@@ -1,21 +1,24 @@
-//! The server against a model of it.
+//! A sequential model of the server, and random tests that compare the server with it.
 //!
-//! A seed makes a plan ([`plan`]) for eight clients: who asks what, who breaks off how,
-//! who comes back, who takes whose session. They carry it out at the real server, all at
-//! the same time ([`driver`]). The model is the protocol's sections 4 to 7 as a state
-//! ([`state`]) with queues ([`deliveries`]), for one request after the other; whether what
-//! the clients have seen can have come of some order of what they did is searched for
-//! ([`explain`]).
+//! A test has these steps:
 //!
-//! The same seed is the same plan. What comes of it is not: who comes first in a race,
-//! whether a reset finds something unread, and so whether a client has a connection, or
-//! whose token it knows, when its next move comes, is as the threads have it. So a seed
-//! that has failed may pass when it is repeated. Before it is told it is tried again with
-//! rounds left out, as long as it still fails.
+//! 1. A seed makes a plan for eight clients ([`plan`]): their requests, how their connections
+//!    end, and which sessions they resume or take over.
+//! 2. The clients execute the plan at the real server, all at the same time ([`driver`]).
+//! 3. A search looks for an order of all requests that explains what the clients have received
+//!    ([`explain`]). If there is none, the test fails.
 //!
-//! What the model leaves to the server, beyond what section 7 does: the notice to whom is
-//! taken over may be missing; and a session that lingers may do so for longer than it
-//! should, but not for less.
+//! The model is sections 4 to 7 of the protocol: a state that changes with one request after
+//! the other ([`state`]), and the queues of its sessions ([`deliveries`]).
+//!
+//! The same seed gives the same plan, but not the same result. The threads decide which client
+//! wins a race and whether a reset finds unread bytes. So they also decide whether a client has
+//! a connection, and which token it has, at its next move. A seed that failed may pass when it
+//! is repeated. Before the test reports a failure, it runs the seed again with fewer rounds, as
+//! long as it still fails.
+//!
+//! The model allows two things that section 7 does not leave open. The notice of a takeover may
+//! be missing. A session may linger longer than `--linger`, but not shorter.
 
 mod deliveries;
 mod driver;
@@ -30,14 +33,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(crate) use driver::Tally;
 use plan::Plan;
 
-/// A plan with some rounds left out is tried so often, because it may fail by chance alone.
+/// How often a shorter plan is tried. It may pass by chance.
 const TRIES: usize = 3;
 
-/// For so long.
+/// The time limit for finding a shorter plan.
 const SHORTENING: Duration = Duration::from_secs(30);
 
-/// Runs a seed, or those of its rounds that `MODEL_ROUNDS` names. If the model does not
-/// agree, panics with what was said, and with how to see it again.
+/// Runs a seed, or the rounds of it in `MODEL_ROUNDS`.
+///
+/// If the server does not agree with the model, panics with the dialogues and with the command
+/// that repeats the run.
 pub(crate) fn run(seed: u64) -> Tally {
     let plan = Plan::new(seed);
     let all = (0..plan.rounds.len()).collect();
@@ -50,7 +55,7 @@ pub(crate) fn run(seed: u64) -> Tally {
         });
         let numbers: Vec<String> = rounds.iter().map(usize::to_string).collect();
         panic!(
-            "{problem}\n{}to see it again:\n\
+            "{problem}\n{}to repeat it:\n\
              MODEL_SEED={seed} MODEL_ROUNDS={} cargo test --locked --test it model_check\n",
             moves.collect::<String>(),
             numbers.join(",")
@@ -62,7 +67,7 @@ fn numbers(text: &str) -> Vec<usize> {
     let numbers = text.split(',').map(str::parse);
     numbers
         .collect::<Result<_, _>>()
-        .expect("numbers parted by commas")
+        .expect("numbers with commas between them")
 }
 
 fn run_rounds(plan: &Plan, rounds: &[usize]) -> Result<Tally, String> {
@@ -72,7 +77,7 @@ fn run_rounds(plan: &Plan, rounds: &[usize]) -> Result<Tally, String> {
     })
 }
 
-/// Leaves rounds out as long as it still fails.
+/// Leaves out rounds as long as the plan still fails.
 fn shorten(plan: &Plan, mut rounds: Vec<usize>, mut problem: String) -> (Vec<usize>, String) {
     let deadline = Instant::now() + SHORTENING;
     let mut size = rounds.len() / 2;
@@ -91,8 +96,8 @@ fn shorten(plan: &Plan, mut rounds: Vec<usize>, mut problem: String) -> (Vec<usi
     (rounds, problem)
 }
 
-/// A number that nobody has chosen.
+/// Returns a seed that depends on the time.
 pub(crate) fn fresh_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.expect("the present").subsec_nanos().into()
+    now.expect("a time after 1970").subsec_nanos().into()
 }

@@ -1,24 +1,23 @@
-//! What the clients are going to do: all of it from the seed, before anything is sent.
+//! The plan of a test run: all moves of all clients, made from the seed before the run.
 //!
-//! A plan knows clients by their numbers and never by what became of them, so the same
-//! seed gives the same plan, whatever the server answers. Who has no session when a step
-//! wants one does what is left of it.
+//! Does not know the server's responses. A plan names clients by number, so the same seed gives
+//! the same plan. A client without a session executes the rest of a step that needs one.
 
 use std::fmt;
 
 use crate::fault_client::Random;
 
-/// The clients of a plan, by numbers from 0. One more, the witness, is in no plan.
+/// The number of clients in a plan. The witness is one more client outside the plan.
 pub(super) const CLIENTS: usize = 8;
 
-/// Few, so that they are fought for; two of them are one.
+/// Few names, so that clients compete for them. Two of them differ only in case.
 const NAMES: [&str; 10] = [
     "ann", "bob", "BOB", "cat", "dee", "eve", "fay", "gus", "hal", "ivy",
 ];
 
 const ROUNDS: usize = 40;
 
-/// What everyone does from one settling to the next.
+/// The moves between two settlings.
 pub(super) type Round = Vec<Move>;
 
 pub(super) struct Plan {
@@ -29,37 +28,36 @@ pub(super) struct Plan {
 /// The server's options.
 pub(super) struct Settings {
     pub(super) queue: usize,
-    /// In seconds.
+    /// Seconds.
     pub(super) linger: u64,
     pub(super) rate: u64,
     pub(super) burst: u64,
 }
 
-/// What one client does in a round, while others do theirs: it sends all this at once,
-/// and then does that.
+/// The move of one client in a round: it sends all requests at once, then does `then`.
 pub(super) struct Move {
     pub(super) client: usize,
-    /// What it asks first if it has no connection and makes one.
+    /// The first requests, if it has to connect.
     pub(super) arrival: Vec<Ask>,
     pub(super) asks: Vec<Ask>,
-    /// So many bytes go out by themselves, before the rest.
+    /// The number of bytes in its first write.
     pub(super) first: usize,
     pub(super) then: Then,
-    /// It begins when everyone who is not late has done what it does.
+    /// Whether it begins after the moves that are not late.
     pub(super) is_late: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
-    /// It reads its answers, and stays.
+    /// Reads its responses and stays connected.
     Stay,
-    /// It sends nothing, and reads nothing until its next move.
+    /// Sends nothing, and reads nothing until its next move.
     StopReading,
-    /// It says that it sends no more, in the middle of a request, and reads to the end.
+    /// Half-closes within a request, and reads to the end.
     HalfClose,
-    /// It reads so many answers, and closes.
+    /// Reads this many responses and closes the connection.
     Close(usize),
-    /// It reads so many, begins another request, and resets the connection.
+    /// Reads this many responses, begins another request and resets the connection.
     Reset(usize),
 }
 
@@ -81,12 +79,12 @@ impl fmt::Display for Move {
     }
 }
 
-/// A request, or a line that is none.
+/// A request, or a bad status line.
 #[derive(Clone)]
 pub(super) struct Ask {
     pub(super) header: Header,
     pub(super) body: Body,
-    /// Its lines end with LF alone.
+    /// Whether its lines end with LF instead of CRLF.
     pub(super) bare: bool,
 }
 
@@ -102,9 +100,9 @@ impl fmt::Debug for Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Header {
     Empty,
-    /// The last token that this client was given; none if there was none.
+    /// The last token that this client got. Empty if it has none.
     TokenOf(usize),
-    /// One that nobody has.
+    /// A token that no session has.
     Unknown,
     NotAToken,
 }
@@ -125,14 +123,14 @@ pub(super) enum Body {
     Ping,
     Quit,
     Wrong(&'static Wrong),
-    /// Stands where a status line should.
-    Stray(&'static Wrong),
+    /// A bad line in place of the status line.
+    BadStatusLine(&'static Wrong),
 }
 
-/// Something wrong, and what is answered to it.
+/// A bad line and its response.
 pub(super) struct Wrong {
     pub(super) bytes: &'static [u8],
-    /// So many more of these stand behind it.
+    /// The number of `x` bytes after it.
     pub(super) more: usize,
     pub(super) found: FoundBy,
     pub(super) status: &'static str,
@@ -145,14 +143,14 @@ impl fmt::Debug for Wrong {
     }
 }
 
-/// When it is found that it is wrong (section 6).
+/// The check that finds the error (section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FoundBy {
-    /// Before it is asked who sends it.
+    /// Before the token is looked up.
     Characters,
-    /// Whoever sends it.
+    /// With or without a session.
     Word,
-    /// Where there is a session.
+    /// Only with a session.
     Arguments,
 }
 
@@ -239,7 +237,7 @@ static WRONG: [Wrong; 15] = [
 
 const SHAPE: &str = "A request is an empty line, a token line and a request line";
 
-static STRAYS: [Wrong; 2] = [
+static BAD_STATUS_LINES: [Wrong; 2] = [
     wrong(FoundBy::Characters, b"hello?", BAD, SHAPE),
     Wrong {
         more: 8_512,
@@ -254,7 +252,7 @@ static HTTP: Wrong = wrong(
     "This is a chat server, not a web server",
 );
 
-/// So many answers of 400 in a row close a connection.
+/// A connection closes after this many responses with 400 in a row.
 pub(super) const MAX_BAD_REQUESTS: usize = 20;
 
 impl Plan {
@@ -277,19 +275,20 @@ impl Plan {
     }
 }
 
-/// A few clients, each with a move of its own.
+/// Makes a round of a few clients with one move each.
 fn round(random: &mut Random) -> Round {
     let count = 1 + random.below(5) as usize;
     let clients = shuffled(random);
     let clients = clients.into_iter().take(count);
-    clients.map(|client| a_move(random, client)).collect()
+    clients.map(|client| client_move(random, client)).collect()
 }
 
-/// Two take the same session over, while it asks, and others talk.
+/// Makes two rounds in which two clients take over the same session, while it sends requests
+/// and other clients broadcast.
 fn fight(random: &mut Random) -> [Round; 2] {
     let clients = shuffled(random);
     let [victim, takers @ .., _, _, _] = &clients[..6] else {
-        unreachable!("six are six");
+        unreachable!("six clients");
     };
     let all = |what: Body, client, then| Move {
         client,
@@ -311,7 +310,7 @@ fn fight(random: &mut Random) -> [Round; 2] {
         asks: burst(random, taker),
         ..all(Body::Ping, taker, Then::Stay)
     }));
-    // The server reads 4 KiB at once, and writes when it has answered what it read.
+    // The server reads 4 KiB at once. It writes after it has executed those requests.
     let talk = Body::Broadcast {
         size: pick(random, &[20, 400, 1_000]),
     };
@@ -325,11 +324,14 @@ fn shuffled(random: &mut Random) -> Vec<usize> {
     (0..CLIENTS).map(draw).collect()
 }
 
-fn a_move(random: &mut Random, client: usize) -> Move {
+fn client_move(random: &mut Random, client: usize) -> Move {
     let asks = match random.below(40) {
-        // So much that queues overflow.
+        // Enough to overflow queues.
         0..2 => flood(random),
-        2 => vec![ask(Header::Empty, Body::Stray(&STRAYS[0])); MAX_BAD_REQUESTS + 2],
+        2 => vec![
+            ask(Header::Empty, Body::BadStatusLine(&BAD_STATUS_LINES[0]));
+            MAX_BAD_REQUESTS + 2
+        ],
         _ => burst(random, client),
     };
     let read_before = random.below(asks.len() as u64 + 3) as usize;
@@ -355,13 +357,14 @@ fn a_move(random: &mut Random, client: usize) -> Move {
     }
 }
 
-/// Most come to have a session: their own, if it is there, or else a new one.
+/// Makes the first requests of a new connection. Most clients resume their own session, or
+/// begin a new one.
 fn arrival(random: &mut Random, client: usize) -> Vec<Ask> {
     let set_name = |header, name| ask(header, Body::SetName(name));
     let name = pick(random, &NAMES);
     match random.below(10) {
         0 => Vec::new(),
-        // Another's session.
+        // Resume another client's session.
         1..3 => vec![set_name(Header::TokenOf(other(random)), name)],
         _ => vec![
             set_name(Header::TokenOf(client), name),
@@ -395,11 +398,19 @@ fn request(random: &mut Random, client: usize) -> Ask {
         28..31 => Body::Ping,
         31..34 => Body::SetName(pick(random, &NAMES)),
         34 => Body::Quit,
-        35 => Body::Stray(pick(random, &[&STRAYS[0], &STRAYS[0], &STRAYS[1], &HTTP])),
+        35 => Body::BadStatusLine(pick(
+            random,
+            &[
+                &BAD_STATUS_LINES[0],
+                &BAD_STATUS_LINES[0],
+                &BAD_STATUS_LINES[1],
+                &HTTP,
+            ],
+        )),
         _ => Body::Wrong(&WRONG[random.below(WRONG.len() as u64) as usize]),
     };
     let header = match body {
-        // Whose header it has then is nothing that a client should count on.
+        // The header of this response depends on the check that failed, so the plan avoids it.
         Body::Wrong(Wrong {
             found: FoundBy::Characters,
             ..

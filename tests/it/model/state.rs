@@ -1,5 +1,7 @@
-//! The server as a state and what changes it, one step after the other: section 4 and the
-//! commands of section 2, without threads, sockets or queues.
+//! The state of the model: sessions, names and tokens, and the commands that change them.
+//!
+//! It has section 4 and the commands of section 2, one step after the other. Does not know
+//! threads, sockets or bytes.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -7,47 +9,47 @@ use std::sync::Arc;
 
 use super::deliveries::{Queue, Uncounted};
 
-/// A session's token, by which it is known here too.
+/// A session's token, which also identifies it in the model.
 pub(super) type Token = Arc<str>;
 
-/// The number of a connection in a run. The clients count them, not the server.
+/// The number of a connection in a run. The driver counts them, not the server.
 pub(super) type Connection = u32;
 
-/// A message: the connection that sent it, and its number among those of it.
+/// A message: the connection that sent it, and its number on that connection.
 pub(super) type Id = (Connection, u32);
 
-/// All that the protocol lets one know of a server.
+/// The state of a server, as far as the protocol shows it.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct State {
     pub(super) sessions: BTreeMap<Token, Session>,
-    /// Those that have ended in this round.
+    /// The sessions that have ended in this round.
     pub(super) ended: BTreeMap<Token, Session>,
-    /// The session that each connection has, or had, if any.
+    /// The session that each connection has or had.
     pub(super) own: BTreeMap<Connection, Token>,
-    /// The broadcasts of which not all recipients have been heard.
+    /// The broadcasts whose count of recipients is not explained yet.
     pub(super) uncounted: Rc<BTreeMap<Id, Uncounted>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Session {
     pub(super) name: Arc<str>,
-    /// The connections to which it was attached in this round, one after the other.
+    /// The connections to which it was attached in this round, in order.
     pub(super) holders: Vec<Connection>,
-    /// It has none any more, and may not end by itself before this time.
+    /// If it lingers, the time before which it must not expire.
     pub(super) lingers: Option<u64>,
-    /// Its token has stood in a header.
+    /// Whether a request has used its token.
     pub(super) token_was_used: bool,
     pub(super) queue: Queue,
 }
 
-/// For whom a request acts: the session, and the name that it had when it was looked up.
+/// The session for which a request acts, and its name at the time of the lookup.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Acting {
     pub(super) token: Token,
     pub(super) name: Arc<str>,
 }
 
-/// An answer as it has to be.
+/// The expected response.
 pub(super) struct Reply {
     pub(super) status: &'static str,
     pub(super) header: Option<Token>,
@@ -77,7 +79,7 @@ impl Reply {
 }
 
 impl State {
-    /// The session of a token, for a request that comes now.
+    /// Looks up the session of a token.
     pub(super) fn acting(&self, token: &Token) -> Option<Acting> {
         let session = self.sessions.get(token)?;
         Some(Acting {
@@ -91,8 +93,8 @@ impl State {
         sessions.find(|(_, session)| session.name.eq_ignore_ascii_case(name))
     }
 
-    /// Whether the session of this connection is there, and still its own.
-    pub(super) fn holds(&self, connection: Connection) -> bool {
+    /// Whether this connection still has its session.
+    pub(super) fn has_session(&self, connection: Connection) -> bool {
         let session = self
             .own
             .get(&connection)
@@ -100,20 +102,20 @@ impl State {
         session.is_some_and(|session| session.holder() == Some(connection))
     }
 
-    /// `Set-name`; the answer, and whether anything has changed.
+    /// Executes `Set-name`. Returns the response, and whether the state has changed.
     pub(super) fn set_name(
         &mut self,
         connection: Connection,
         acting: Option<&Acting>,
         name: &str,
-        fresh: &Token,
+        new_token: &Token,
     ) -> (Reply, bool) {
         let owner = self.by_name(name).map(|(token, _)| Arc::clone(token));
         let taken = |header| Reply::new("403 Forbidden", header, format!("{name} is taken"));
         match (self.own.get(&connection).cloned(), acting) {
             (None, None) if owner.is_some() => (taken(None), false),
             (None, None) => {
-                self.own.insert(connection, Arc::clone(fresh));
+                self.own.insert(connection, Arc::clone(new_token));
                 let session = Session {
                     name: name.into(),
                     holders: vec![connection],
@@ -121,9 +123,9 @@ impl State {
                     token_was_used: false,
                     queue: Queue::default(),
                 };
-                self.sessions.insert(Arc::clone(fresh), session);
+                self.sessions.insert(Arc::clone(new_token), session);
                 (
-                    Reply::new("200 OK", Some(fresh), format!("You are {name}")),
+                    Reply::new("200 OK", Some(new_token), format!("You are {name}")),
                     true,
                 )
             }
@@ -158,7 +160,7 @@ impl State {
                     let data = format!("This connection is {}", own.name);
                     (Reply::new("403 Forbidden", Some(&own.token), data), false)
                 }
-                // It has been closed, and reads no answer.
+                // The connection has been closed, so no client reads this response.
                 None => (Reply::unknown_token(), false),
             },
         }
@@ -183,16 +185,16 @@ impl State {
         }
     }
 
-    /// The connection ends in good order.
+    /// Ends a connection and its session.
     pub(super) fn end_connection(&mut self, connection: Connection) {
-        if self.holds(connection) {
+        if self.has_session(connection) {
             self.end(&Arc::clone(&self.own[&connection]));
         }
     }
 
-    /// The connection breaks: its session lingers until this time at least, if it may.
-    pub(super) fn break_connection(&mut self, connection: Connection, lingers: Option<u64>) {
-        if !self.holds(connection) {
+    /// Loses a connection. If its session may linger, it does so until this time at least.
+    pub(super) fn lose_connection(&mut self, connection: Connection, lingers: Option<u64>) {
+        if !self.has_session(connection) {
             return;
         }
         let token = Arc::clone(&self.own[&connection]);
