@@ -1,5 +1,6 @@
-//! The generator against the real server, in small; and against a server that cheats,
-//! because a check that has never failed is not known to check anything.
+//! The load generator with short runs at the real server, and at servers that cheat.
+//!
+//! The cheating servers show that the checks of the generator find faults.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -15,7 +16,7 @@ use generator::message::{Ledger, Texts, name};
 use generator::protocol::{Protocol, ServerEvent};
 use generator::run;
 
-/// What a run prints, or why it fails.
+/// Returns the output of a run, or its failure.
 fn load(arguments: &[&str]) -> Result<String, String> {
     let arguments: Vec<String> = arguments.iter().map(|&it| it.to_owned()).collect();
     let mut out = Vec::new();
@@ -58,7 +59,7 @@ fn closed_loop_delivers_and_reports_all_broadcasts() {
     }
     assert!(
         !report.contains("null"),
-        "the process could be seen: {report}"
+        "a metric of the process is missing: {report}"
     );
 }
 
@@ -80,7 +81,7 @@ fn open_loop_sends_at_the_given_rate() {
         .and_then(|row| row.strip_prefix("fanout-3-1-at-200"));
     let per_second = row.and_then(|row| row.split_whitespace().next());
     let per_second: f64 = per_second.expect(&table).parse().expect("a number");
-    // The last of forty is due after 195 ms.
+    // The last of forty messages is due after 195 ms.
     assert!(per_second < 80.0 / 0.19, "faster than the clock: {table}");
 }
 
@@ -201,7 +202,7 @@ fn floor_serves_every_kind_of_case() {
     }
 }
 
-/// What a server does to one of the messages for one of its clients.
+/// A fault that a server makes with one message of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
@@ -211,13 +212,13 @@ enum Fault {
     Damage,
 }
 
-/// The message that the fault is done to, and the last one: one goes before the twenty
-/// that are counted.
+/// The number of the faulty message.
 const FAULTY: usize = 10;
+/// The number of the last message. The warm-up message has the number 0.
 const LAST: usize = 20;
 
-/// In seconds: longer than a busy machine makes a good server pause.
-const PATIENCE: &str = "1";
+/// The idle timeout in seconds. It is longer than a pause of a good server on a busy machine.
+const IDLE_TIMEOUT: &str = "1";
 
 /// Accepts three clients of CP and answers their logins.
 fn three_clients(listener: &TcpListener) -> Vec<BufReader<TcpStream>> {
@@ -225,19 +226,19 @@ fn three_clients(listener: &TcpListener) -> Vec<BufReader<TcpStream>> {
         let mut client = BufReader::new(listener.accept().expect("a client").0);
         let request = body(&mut client).expect("a login");
         let name = request.strip_prefix("Set-name ").expect("a login");
-        tell(&client, &format!("You are {name}"));
+        respond(&client, &format!("You are {name}"));
         client
     };
     (0..3).map(logged_in).collect()
 }
 
-/// A server of CP for three clients, of whom the first sends. It ends with them.
+/// Starts a CP server for three clients, of which the first sends. It ends with them.
 fn cheating_server(fault: Fault, faulty: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         let mut clients = three_clients(&listener);
-        // Connections are accepted in order, so the first is the sender's.
+        // The first accepted connection belongs to the sender.
         let mut held_back = None;
         for number in 0.. {
             let Some(request) = body(&mut clients[0]) else {
@@ -247,30 +248,30 @@ fn cheating_server(fault: Fault, faulty: usize) -> SocketAddr {
                 .strip_prefix("Broadcast-message ")
                 .expect("a broadcast");
             let delivery = format!("Incoming-message broadcast {} {text}", name(0));
-            tell(&clients[2], &delivery);
+            respond(&clients[2], &delivery);
             match fault {
-                _ if number != faulty => tell(&clients[1], &delivery),
-                Fault::None => tell(&clients[1], &delivery),
+                _ if number != faulty => respond(&clients[1], &delivery),
+                Fault::None => respond(&clients[1], &delivery),
                 Fault::Drop => {}
-                Fault::Double => tell(
+                Fault::Double => respond(
                     &clients[1],
                     &format!("{delivery}\r\n200 OK\r\n\r\n{delivery}"),
                 ),
                 Fault::Swap => held_back = Some(delivery),
-                Fault::Damage => tell(&clients[1], &delivery.replace("abc", "abd")),
+                Fault::Damage => respond(&clients[1], &delivery.replace("abc", "abd")),
             }
             if number > faulty
                 && let Some(delivery) = held_back.take()
             {
-                tell(&clients[1], &delivery);
+                respond(&clients[1], &delivery);
             }
-            tell(&clients[0], "Delivered to 2");
+            respond(&clients[0], "Delivered to 2");
         }
     });
     address
 }
 
-/// The last line of a request.
+/// Reads a request and returns its last line.
 fn body(client: &mut BufReader<TcpStream>) -> Option<String> {
     let mut line = String::new();
     for _ in 0..3 {
@@ -283,14 +284,14 @@ fn body(client: &mut BufReader<TcpStream>) -> Option<String> {
     Some(line.trim_end().to_owned())
 }
 
-fn tell(client: &BufReader<TcpStream>, data: &str) {
-    // Fails where the generator has seen enough.
+fn respond(client: &BufReader<TcpStream>, data: &str) {
+    // The write fails after the generator has found the fault.
     let _ = client
         .get_ref()
         .write_all(format!("200 OK\r\n\r\n{data}\r\n").as_bytes());
 }
 
-/// What the generator says of a server with this fault, with this many in flight.
+/// Runs the generator at a server with this fault, with this many broadcasts in flight.
 fn verdict(fault: Fault, faulty: usize, in_flight: &str) -> Result<String, String> {
     load_three(cheating_server(fault, faulty), in_flight, "broadcasts")
 }
@@ -309,7 +310,7 @@ fn load_three(address: SocketAddr, in_flight: &str, pacing: &str) -> Result<Stri
         "--pacing",
         pacing,
         "--patience",
-        PATIENCE,
+        IDLE_TIMEOUT,
         "--logins-at-once",
         "1",
         "fanout",
@@ -318,7 +319,7 @@ fn load_three(address: SocketAddr, in_flight: &str, pacing: &str) -> Result<Stri
 
 #[test]
 fn cheating_server_fails_the_run() {
-    verdict(Fault::None, FAULTY, "4").expect("it does not cheat yet");
+    verdict(Fault::None, FAULTY, "4").expect("a good server");
     for (fault, faulty, in_flight, what) in [
         (
             Fault::Drop,
@@ -413,7 +414,7 @@ fn lagging_server(group: usize) -> SocketAddr {
     let address = listener.local_addr().expect("an address");
     thread::spawn(move || {
         let mut clients = three_clients(&listener);
-        // The warm-up is one broadcast.
+        // The warm-up has one broadcast.
         for group in std::iter::once(1).chain(std::iter::repeat(group)) {
             let mut held_back = Vec::new();
             for _ in 0..group {
@@ -422,12 +423,12 @@ fn lagging_server(group: usize) -> SocketAddr {
                 };
                 let text = request.strip_prefix("Broadcast-message ").expect("a text");
                 let delivery = format!("Incoming-message broadcast {} {text}", name(0));
-                tell(&clients[2], &delivery);
-                tell(&clients[0], "Delivered to 2");
+                respond(&clients[2], &delivery);
+                respond(&clients[0], "Delivered to 2");
                 held_back.push(delivery);
             }
             for delivery in held_back {
-                tell(&clients[1], &delivery);
+                respond(&clients[1], &delivery);
             }
         }
     });
@@ -495,7 +496,7 @@ fn irc_echoes_are_checked_as_responses() {
     let run = |fault| {
         let address = echoing_server(fault).to_string();
         let target = ["--server", "irc-echo", "--address", &address];
-        let limits = ["--patience", PATIENCE, "--logins-at-once", "1"];
+        let limits = ["--patience", IDLE_TIMEOUT, "--logins-at-once", "1"];
         load(&[&target[..], &limits, &["--messages", "40", "ping"]].concat())
     };
     run(Fault::None).expect("a good server");
@@ -523,7 +524,7 @@ fn irc_echoes_are_checked_as_responses() {
 fn ledger_accepts_each_message_once_in_order() {
     let mut ledger = Ledger::new(2, 2);
     for number in 0..3 {
-        ledger.enter(1, 0, number).expect("it is due");
+        ledger.enter(1, 0, number).expect("the next message");
     }
     ledger.enter(0, 0, 0).expect("another recipient");
     ledger.enter(1, 1, 0).expect("another sender");
@@ -550,8 +551,12 @@ fn text_encodes_sender_and_sequence_number() {
     texts.write(7, 123, &mut text);
     assert_eq!(text, b"00007 0000000123 abcdefghijklmnopqrstuvw");
     assert_eq!(texts.read(b"c00007", &text), Some((7, 123)));
-    assert_eq!(texts.read(b"c00008", &text), None, "another's name");
-    assert_eq!(texts.read(b"c00007", &text[..39]), None, "cut off");
+    assert_eq!(
+        texts.read(b"c00008", &text),
+        None,
+        "the name of another client"
+    );
+    assert_eq!(texts.read(b"c00007", &text[..39]), None, "a shorter text");
 }
 
 #[test]

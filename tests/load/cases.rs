@@ -1,4 +1,4 @@
-//! A case, whichever it is, and the standard ones.
+//! The cases of the load generator, and the standard cases.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use super::metrics::Metric;
 use super::ping::Ping;
 use super::process::Process;
 
-/// How many clients a `fanout` or a `hold` has, where nothing else is event.
+/// The default number of clients of `fanout` and `hold`.
 pub(crate) const CLIENTS: usize = 100;
 
-/// How many messages a `fanout` or a `ping` sends in all, where nothing else is event.
+/// The default number of messages of `fanout` and `ping`.
 pub(crate) const MESSAGES: u64 = 1_000;
 
-/// Bytes of a text, where nothing else is event.
+/// The default size of a text, in bytes.
 pub(crate) const TEXT: usize = 100;
 
-/// How long the clients of a `hold` stay, where nothing else is event.
+/// How long the clients of `hold` stay by default.
 pub(crate) const STAY: Duration = Duration::from_secs(3);
 
-/// One load.
+/// A case: one kind of load with its parameters.
 #[derive(Clone, Debug)]
 pub(crate) enum Case {
     Fanout(Fanout),
@@ -30,7 +30,7 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    /// Of which kind it is; those of a kind have the same figures.
+    /// Returns its kind. All cases of a kind have the same metrics.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Case::Fanout(_) => "fanout",
@@ -39,7 +39,7 @@ impl Case {
         }
     }
 
-    /// Its name, which says all but how many messages there are and how long they are.
+    /// Returns its name, with all parameters except the number and the size of messages.
     pub(crate) fn name(&self) -> String {
         let kind = self.kind();
         match self {
@@ -72,7 +72,7 @@ impl Case {
         }
     }
 
-    /// How many connections it has.
+    /// Returns the number of its connections.
     pub(crate) fn clients(&self) -> usize {
         match self {
             Case::Fanout(fanout) => fanout.clients,
@@ -81,8 +81,8 @@ impl Case {
         }
     }
 
-    /// The same with a fraction of the messages, to see that it works: the figures of so
-    /// few mean little.
+    /// Returns the case with a fraction of the messages, for a trial run. Its metrics mean
+    /// little.
     pub(crate) fn quick(mut self) -> Case {
         const FRACTION: u64 = 20;
         match &mut self {
@@ -93,7 +93,7 @@ impl Case {
         self
     }
 
-    /// Runs it.
+    /// Runs the case.
     pub(crate) fn run(
         &self,
         engine: &mut Engine,
@@ -106,7 +106,7 @@ impl Case {
         }
     }
 
-    /// What makes it impossible, if anything does.
+    /// Returns the problem with its parameters, if there is one.
     pub(crate) fn validate(&self) -> Option<String> {
         match self {
             Case::Fanout(fanout) => match fanout.pace {
@@ -131,10 +131,11 @@ impl Case {
     }
 }
 
-/// The cases that are compared: of each kind the ones that differ in what they cost a
-/// server, and one fanout over the number of clients. Each has so many messages that it
-/// takes some seconds, because less is noise. Fanouts of both closed loops are here, because
-/// each of them favours another server.
+/// Returns the standard cases, which compare servers.
+///
+/// Each kind has cases with different costs for a server, and one fanout has several numbers
+/// of clients. Each case runs for some seconds, because shorter runs are noise. Fanouts of both
+/// closed loops are included, because each of them favours another server.
 pub(crate) fn standard() -> Vec<Case> {
     let paced = |clients, senders, pace, broadcasts| {
         Case::Fanout(Fanout {

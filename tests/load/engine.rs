@@ -1,9 +1,8 @@
-//! The epoll loop: many connections, one thread, and a [`Load`] that says what to send and
-//! hears what comes.
+//! The epoll loop: many connections in one thread, driven by a [`Load`].
 //!
-//! It knows no case and measures nothing. It is built to be cheap, because it shares the
-//! processors with the server that it loads: one large buffer to read into, messages
-//! parsed in place, one write for all that a client has to send at a moment.
+//! Does not know cases or metrics. It is built to be cheap, because it shares the processors
+//! with the server: one large read buffer, messages parsed in place, and one write for all
+//! pending bytes of a client.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -23,28 +22,30 @@ use rustix::time::{
 use super::progress::Progress;
 use super::protocol::{Protocol, ServerEvent};
 
-/// What one read takes: some thousand deliveries, so that who is behind catches up fast.
+/// Bytes of one read: some thousand deliveries, so that a client with a backlog catches up fast.
 const BUFFER: usize = 256 * 1024;
 
-/// How many connections are read before something is sent again. More would be cheaper,
-/// but what is to be sent would wait for it, and its latency is counted.
+/// The maximum number of connections that are read before the next send. More would be
+/// cheaper, but would delay the pending messages, whose latency is counted.
 const BATCH: usize = 256;
 
-/// How often the loop looks up while nothing comes: to see that nothing comes, and to move
-/// the progress line.
+/// The longest wait of the loop, which then checks the idle timeout and moves the progress
+/// line.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The token of the timer; clients count from 0.
+/// The token of the timer. The tokens of clients count from 0.
 const TIMER: Token = Token(usize::MAX);
 
-/// What is done with the connections. It hears, and notes what is to be done; it acts
-/// after each batch of what was on_event.
+/// The part of a case that uses the connections.
+///
+/// In [`Load::on_event`] it notes what to send. After each batch of events, the engine calls
+/// [`Load::send_due`].
 pub(crate) trait Load {
-    /// Sends what is to be sent by now; the time that it gives is when to be asked again
-    /// even if nothing is on_event.
+    /// Sends all messages that are due. Returns the time of the next call if no event arrives
+    /// before.
     fn send_due(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure>;
 
-    /// A client has been told something.
+    /// Handles an event of a client.
     fn on_event(
         &mut self,
         client: usize,
@@ -52,24 +53,24 @@ pub(crate) trait Load {
         now: Instant,
     ) -> Result<(), Failure>;
 
-    /// The server has closed a client's connection.
+    /// Handles the end of a client's connection.
     fn closed(&mut self, client: usize) -> Result<(), Failure> {
         Err(Failure(format!(
             "client {client}: the server closed the connection"
         )))
     }
 
-    /// Whether all that is to come has come.
+    /// Whether all expected events have arrived.
     fn is_done(&self) -> bool;
 
-    /// What has not come.
+    /// Describes the missing events.
     fn missing(&self) -> String;
 
-    /// How much is done, of how much.
+    /// Returns how much is done, and the total.
     fn progress(&self) -> (u64, u64);
 }
 
-/// Why a run is worth nothing.
+/// The reason why a run has failed.
 #[derive(Debug)]
 pub(crate) struct Failure(pub(crate) String);
 
@@ -85,32 +86,32 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// How a server is treated, whatever the load.
+/// The settings that all cases share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LoadSettings {
-    /// A run fails when nothing has come for so long.
-    pub(crate) patience: Duration,
-    /// How many log in at the same time.
+    /// A run fails if no event arrives for this time.
+    pub(crate) idle_timeout: Duration,
+    /// How many clients log in at the same time.
     pub(crate) logins_at_once: usize,
     /// A `fanout` or a `ping` sends no further message after this time.
     pub(crate) max_duration: Option<Duration>,
 }
 
-/// The loop.
+/// The epoll loop.
 pub(crate) struct Engine {
     poll: Poll,
     events: Events,
     buffer: Vec<u8>,
     timer: Timer,
     progress: Progress,
-    /// How the server is treated.
+    /// The settings that all cases share.
     pub(crate) settings: LoadSettings,
     /// The connections.
     pub(crate) wire: Wire,
 }
 
 impl Engine {
-    /// No connections yet to the server at this address.
+    /// Makes an engine without connections, for the server at this address.
     pub(crate) fn new(
         address: SocketAddr,
         protocol: Protocol,
@@ -152,8 +153,8 @@ impl Engine {
             }
             if self.turn(load)? {
                 last = Instant::now();
-            } else if last.elapsed() > self.settings.patience {
-                let time = self.settings.patience.as_secs_f32();
+            } else if last.elapsed() > self.settings.idle_timeout {
+                let time = self.settings.idle_timeout.as_secs_f32();
                 return Err(Failure(format!(
                     "nothing has come for {time} s: {}",
                     load.missing()
@@ -163,8 +164,8 @@ impl Engine {
         }
     }
 
-    /// Goes on hearing for a load that is done, until nothing has come for a moment. What
-    /// comes is too much, or belongs to what went before.
+    /// Handles events of a finished load until none arrives for [`POLL_INTERVAL`]. A late
+    /// event belongs to the run or is one too many.
     pub(crate) fn drain_until_quiet(&mut self, load: &mut impl Load) -> Result<(), Failure> {
         while self.turn(load)? {
             self.wire.send_all()?;
@@ -172,8 +173,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits for something to come, at most for a [`POLL_INTERVAL`], and has it on_event. Whether
-    /// anything has come.
+    /// Waits for events, at most for [`POLL_INTERVAL`], and handles them. Returns whether any has
+    /// arrived.
     fn turn(&mut self, load: &mut impl Load) -> Result<bool, Failure> {
         match self.poll.poll(&mut self.events, Some(POLL_INTERVAL)) {
             Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(true),
@@ -194,34 +195,34 @@ impl Engine {
     }
 }
 
-/// The connections, and what is to be sent on them.
+/// The connections and their pending bytes.
 pub(crate) struct Wire {
     registry: mio::Registry,
     address: SocketAddr,
     protocol: Protocol,
     connections: Vec<Connection>,
-    /// Those that have something to send that the socket has not refused yet.
+    /// The clients with pending bytes that the next send writes.
     unsent: Vec<usize>,
     messages: u64,
 }
 
 impl Wire {
-    /// What is spoken.
+    /// Returns the protocol.
     pub(crate) fn protocol(&self) -> Protocol {
         self.protocol
     }
 
-    /// How many messages of the server have come, of whatever kind.
+    /// Returns the number of all received messages.
     pub(crate) fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// How many connections there have been; the next client has this number.
+    /// Returns the number of connections so far, which is the number of the next client.
     pub(crate) fn clients(&self) -> usize {
         self.connections.len()
     }
 
-    /// Connects one more client. What it sends waits until it is connected.
+    /// Connects one more client. Its bytes wait until it is connected.
     pub(crate) fn connect(&mut self) -> Result<usize, Failure> {
         let client = self.connections.len();
         let mut socket = TcpStream::connect(self.address)?;
@@ -239,8 +240,8 @@ impl Wire {
         Ok(client)
     }
 
-    /// Has a client say something, written by `say` in the protocol that is spoken. It is
-    /// sent together with all else that is event before the next batch is on_event.
+    /// Adds a message of a client to its pending bytes. All pending bytes are sent before the
+    /// next batch of events.
     pub(crate) fn say<T>(
         &mut self,
         client: usize,
@@ -253,11 +254,11 @@ impl Wire {
         say(self.protocol, unsent)
     }
 
-    /// Closes our end too, for which the server waits.
+    /// Closes the client's end too, because the server waits for it.
     fn close(&mut self, client: usize) -> Result<(), Failure> {
         let socket = &mut self.connections[client].socket;
         self.registry.deregister(socket)?;
-        // Fails where the server was faster.
+        // Fails if the server has reset the connection.
         let _ = socket.shutdown(Shutdown::Both);
         Ok(())
     }
@@ -269,7 +270,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Reads all that a socket has, and has it on_event.
+    /// Reads all bytes of a socket and handles the events.
     fn read(
         &mut self,
         event: &Event,
@@ -312,8 +313,8 @@ impl Wire {
             let begun = &mut self.connections[client].begun;
             begun.clear();
             begun.extend_from_slice(bytes);
-            // A short read has emptied the socket, which saves asking it once more; but an
-            // end that came with the last bytes is not told of again.
+            // A short read has emptied the socket, so a second read is not needed. But epoll
+            // does not report again an end of input that arrived with the last bytes.
             if count < room && !event.is_read_closed() {
                 return Ok(());
             }
@@ -323,13 +324,13 @@ impl Wire {
 
 struct Connection {
     socket: TcpStream,
-    /// The beginning of a message whose end has not come.
+    /// The beginning of a message whose end has not arrived.
     begun: Vec<u8>,
     unsent: Vec<u8>,
 }
 
 impl Connection {
-    /// Writes what there is. What the socket does not take waits until it is writable.
+    /// Writes the pending bytes. The rest waits until the socket is writable.
     fn send(&mut self) -> Result<(), Failure> {
         while !self.unsent.is_empty() {
             match self.socket.write(&self.unsent) {
@@ -343,8 +344,8 @@ impl Connection {
     }
 }
 
-/// Ends a wait to the microsecond, where epoll's own timeout counts milliseconds: a load
-/// of a given rate would come in bursts.
+/// A timer with microseconds. The timeout of epoll has milliseconds, so a load with a given
+/// rate would be sent in bursts.
 struct Timer(OwnedFd);
 
 impl Timer {
@@ -355,9 +356,10 @@ impl Timer {
         Ok(Timer(timer))
     }
 
-    /// Nobody reads the timer: setting it anew makes the next expiry an event again.
+    /// Sets the timer. It is never read, because a new time makes its next expiry an event
+    /// again.
     fn set(&self, time: Instant) -> io::Result<()> {
-        // A time of zero would stop it.
+        // A time of zero would stop the timer.
         let wait = time
             .saturating_duration_since(Instant::now())
             .max(Duration::from_nanos(1));

@@ -1,4 +1,4 @@
-//! The case `fanout`: many hear what a few say.
+//! The case `fanout`: a few senders broadcast to many clients.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,37 +10,36 @@ use super::process::Process;
 use super::protocol::ServerEvent;
 use super::ramp_up::{ramp_up, unexpected};
 
-/// What is to be done.
+/// The parameters of the case.
 #[derive(Clone, Debug)]
 pub(crate) struct Fanout {
-    /// Everyone, the senders among them; each broadcast is for all but its sender.
+    /// All clients, senders included. Each broadcast is for all except its sender.
     pub(crate) clients: usize,
     pub(crate) senders: usize,
-    /// How many broadcasts are counted; some go before them that are not.
+    /// The number of measured broadcasts. The warm-up precedes them.
     pub(crate) broadcasts: u64,
     pub(crate) pace: Pace,
-    /// Bytes of a text.
+    /// The size of a text, in bytes.
     pub(crate) text: usize,
 }
 
-/// When the next broadcast goes out.
+/// The rule for when the next broadcast is sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// As soon as fewer than this many are in flight, dealt out to the senders: a closed
-    /// loop. A broadcast is in flight until the last recipient has it.
+    /// When fewer than this many broadcasts are in flight: a closed loop. The window is divided
+    /// among the senders. A broadcast is in flight until its last recipient has it.
     InFlight(usize),
-    /// From the next sender in turn, while fewer deliveries are in flight than this many
-    /// broadcasts have: a closed loop that does not wait for the last recipient. It keeps
-    /// the server busy while a slow recipient is behind, and so shows the queueing that
-    /// [`Pace::InFlight`] hides.
+    /// While fewer deliveries are in flight than this many broadcasts have: a closed loop that
+    /// does not wait for the last recipient. The senders take turns. It keeps the server busy
+    /// while a slow recipient has a backlog, and so shows the queueing that [`Pace::InFlight`]
+    /// hides.
     Deliveries(usize),
-    /// This many a second by the clock, whether the server keeps up or not: an open loop.
-    /// Latencies count from when a broadcast was to go out, so that a server that stalls
-    /// does not hide what it delays.
+    /// This many per second, even if the server is slower: an open loop. Latencies count from
+    /// the time at which a broadcast was due. So a server that stalls does not hide the delay.
     PerSecond(f64),
 }
 
-/// One in this many broadcasts goes before the counted ones, to warm up.
+/// The warm-up has one broadcast for this many measured ones.
 const WARM_UP: u64 = 20;
 
 impl Fanout {
@@ -82,37 +81,37 @@ struct Broadcasting {
     texts: Texts,
     ledger: Ledger,
     senders: Vec<Sender>,
-    /// What the answer to a broadcast names: the number of its recipients.
+    /// The number of recipients, as the response to a broadcast has it.
     recipients: Vec<u8>,
     is_answered: bool,
     latencies: Latencies,
-    /// Of this run: when it began, and how many broadcasts it has, has sent, has seen
-    /// arrive everywhere.
+    /// The begin of this run. Then its numbers of broadcasts: planned, sent, and arrived at all
+    /// recipients.
     began: Instant,
     count: u64,
     sent: u64,
     arrived: u64,
-    /// The deliveries of this run that have arrived.
+    /// The number of arrived deliveries of this run.
     delivered: u64,
     /// The time after which this run sends no further broadcast.
     deadline: Option<Instant>,
 }
 
-/// One of the senders, who are the first of the clients.
+/// A sender. The first clients are the senders.
 struct Sender {
-    /// How many it may have in flight.
+    /// The maximum number of its broadcasts in flight.
     window: usize,
     /// The number of its next broadcast.
     next: u32,
-    /// Its broadcasts that have not arrived everywhere, the earliest first.
+    /// Its broadcasts in flight, the earliest first.
     in_flight: VecDeque<InFlight>,
-    /// How many answers it still waits for.
+    /// The number of its missing responses.
     unanswered: u64,
 }
 
 struct InFlight {
     since: Instant,
-    /// How many recipients do not have it.
+    /// The number of recipients that do not have it yet.
     waiting: usize,
 }
 
@@ -146,7 +145,8 @@ impl Broadcasting {
         }
     }
 
-    /// This many broadcasts from now on, or fewer if they take longer than `max_duration`.
+    /// Begins a run of this many broadcasts, or of fewer if they take longer than
+    /// `max_duration`.
     fn begin(&mut self, count: u64, max_duration: Option<Duration>) {
         self.latencies.clear();
         self.began = Instant::now();
@@ -205,7 +205,7 @@ impl Broadcasting {
         let Sender {
             next, in_flight, ..
         } = &mut self.senders[sender];
-        // What is in flight are the last numbers before the next one.
+        // The broadcasts in flight have the last numbers before `next`.
         let place = (in_flight.len() + number as usize).checked_sub(*next as usize);
         let Some(message) = place.and_then(|place| in_flight.get_mut(place)) else {
             return Err(Failure(format!(
@@ -216,7 +216,7 @@ impl Broadcasting {
         self.delivered += 1;
         self.latencies
             .record(now.saturating_duration_since(message.since));
-        // Each recipient has them in order, so they arrive everywhere in order.
+        // Each recipient gets them in order. So the first one in flight is complete first.
         if message.waiting == 0 {
             in_flight.pop_front();
             self.arrived += 1;
@@ -228,7 +228,7 @@ impl Broadcasting {
 impl Load for Broadcasting {
     fn send_due(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
-            // At least one, because the figures are divided by it.
+            // At least one, because metrics are divided by the count.
             self.count = self.sent.max(1);
         }
         if let Pace::Deliveries(window) = self.pace {

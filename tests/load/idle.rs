@@ -1,4 +1,4 @@
-//! The case `hold`: many come, stay, and go, and say nothing.
+//! The case `hold`: many clients log in, stay idle and disconnect.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,24 +9,24 @@ use super::process::Process;
 use super::protocol::ServerEvent;
 use super::ramp_up::{log_in, unexpected};
 
-/// What is to be done.
+/// The parameters of the case.
 #[derive(Clone, Debug)]
 pub(crate) struct IdleCase {
     /// At least [`FEWEST`].
     pub(crate) clients: usize,
-    /// How long they stay.
+    /// How long the clients stay.
     pub(crate) stay: Duration,
 }
 
-/// There have to be a few early logins, a few in between, and a few late ones.
+/// The minimum number of clients: a few early logins, a few in between, and a few late ones.
 pub(crate) const FEWEST: usize = 10;
 
-/// The cost of a login is the mean of this many: of the first hundred and twenty without
-/// the first forty, so around the 80th, and of the last.
+/// The number of logins in a sample. The early sample has the logins 40 to 120, so its mean is
+/// around the 80th. The late sample has the last logins.
 const SAMPLE: usize = 80;
 
-/// How many of a sample log in at the same time. One would be the clearest, but InspIRCd
-/// finishes logins once a second.
+/// How many clients of a sample log in at the same time. One would be the clearest, but
+/// InspIRCd completes logins once a second.
 const SAMPLED_AT_ONCE: usize = 16;
 
 impl IdleCase {
@@ -89,16 +89,16 @@ impl IdleCase {
     }
 }
 
-/// What a login costs.
+/// The cost of a login.
 struct Cost {
     /// The server's processor time, in microseconds.
     cpu: Option<f64>,
-    /// How long it takes, likewise.
+    /// The median time, in microseconds.
     median: f64,
 }
 
 impl Cost {
-    /// Of this many logins, including what the server does after the answer.
+    /// Measures this many logins, including the server's work after the response.
     fn measure(
         sample: usize,
         engine: &mut Engine,
@@ -123,7 +123,7 @@ impl Cost {
     }
 }
 
-/// Each client does one thing.
+/// A load in which each client does one thing.
 struct Each {
     what: Act,
     clients: usize,
@@ -133,11 +133,11 @@ struct Each {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Act {
-    /// Listens.
+    /// Only reads.
     Nothing,
-    /// Asks for a sign of life, which shows that the server still has it.
+    /// Sends a ping, whose response shows that the server still has the client.
     Ask,
-    /// Leaves, and sees the server close.
+    /// Quits, and waits until the server closes the connection.
     Quit,
 }
 
@@ -174,7 +174,7 @@ impl Load for Each {
         match event {
             ServerEvent::Alive if self.what == Act::Ask => self.done += 1,
             ServerEvent::Aside => {}
-            // IRC's last line is an error.
+            // The last line of an IRC server is an error.
             ServerEvent::Refusal(_) if self.what == Act::Quit => {}
             other => return Err(unexpected(client, other)),
         }
@@ -183,7 +183,9 @@ impl Load for Each {
 
     fn closed(&mut self, client: usize) -> Result<(), Failure> {
         if self.what != Act::Quit {
-            return Err(Failure(format!("client {client} was not held")));
+            return Err(Failure(format!(
+                "client {client}: the server closed the connection"
+            )));
         }
         self.done += 1;
         Ok(())
@@ -196,8 +198,8 @@ impl Load for Each {
     fn missing(&self) -> String {
         let waiting = self.clients - self.done;
         match self.what {
-            Act::Quit => format!("{waiting} clients have left and not been let go"),
-            _ => format!("{waiting} clients are not answered"),
+            Act::Quit => format!("{waiting} clients have quit and are still connected"),
+            _ => format!("{waiting} clients have no response"),
         }
     }
 

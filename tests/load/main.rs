@@ -1,26 +1,25 @@
-//! The load generator: how fast is a chat server, and what does it cost?
+//! The load generator: it measures the speed and the cost of a chat server.
 //!
-//! It speaks CP and IRC, so that the same load runs against this server and against those
-//! that one would otherwise run. `make bench` runs the standard cases against ours,
-//! `make bench-peers` compares; `cargo bench --bench load -- --help` tells how to run a
-//! single one.
+//! It speaks CP and IRC, so that the same load runs against this server and against IRC
+//! servers. `make bench` runs the standard cases against this server, and `make bench-peers`
+//! compares it with others. `cargo bench --bench load -- --help` explains how to run one case.
 //!
-//! The files in the order in which they explain one another:
+//! The files, in reading order:
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `protocol.rs` | speaking CP and IRC |
-//! | `message.rs` | texts that can be told apart, and the ledger that checks them |
-//! | `engine.rs` | the epoll loop, and the connections |
-//! | `coming.rs` | how clients log in |
-//! | `fanout.rs`, `ping.rs`, `hold.rs` | the cases |
-//! | `figures.rs`, `process.rs` | what is counted, and where it is read |
+//! | `protocol.rs` | the messages of CP and IRC |
+//! | `message.rs` | texts with sender and number, and the ledger that checks them |
+//! | `engine.rs` | the epoll loop and the connections |
+//! | `ramp_up.rs` | the login of all clients |
+//! | `fanout.rs`, `ping.rs`, `idle.rs` | the cases |
+//! | `metrics.rs`, `process.rs` | the metrics and their sources |
 //! | `cases.rs` | the standard cases |
-//! | `server.rs` | the server that is loaded |
+//! | `server.rs` | the loaded server |
 //! | `floor.rs` | the floor of the shape: a server that only reads and writes |
-//! | `report.rs`, `progress.rs` | what is printed |
+//! | `report.rs`, `progress.rs` | the output |
 //!
-//! Its tests are in `tests/it/load.rs`, which includes this file as a module, since cargo
+//! Its tests are in `tests/it/load.rs`, which includes this file as a module, because Cargo
 //! runs no tests of a bench target without a harness.
 
 #![forbid(unsafe_code)]
@@ -62,24 +61,24 @@ use protocol::Protocol;
 use report::Outcome;
 use server::Server;
 
-/// Our server of the same build, unless another is named.
-const OURS: &str = env!("CARGO_BIN_EXE_chat-server");
+/// The server of the same build, which is the default.
+const OWN_SERVER: &str = env!("CARGO_BIN_EXE_chat-server");
 
-/// How long nothing may come, unless something else is event: longer than a server takes
-/// to tell 4,000 clients of each other.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The default idle timeout: longer than a server needs to announce 4,000 clients to each
+/// other.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many log in at the same time, unless something else is event: enough to keep a server
-/// busy, few enough for its backlog of connections.
+/// The default number of clients that log in at the same time: enough to keep a server busy,
+/// and few enough for its listen backlog.
 const LOGINS_AT_ONCE: usize = 64;
 
-/// Descriptors that are no connections: the standard three, epoll, the timer, and a few
-/// of /proc.
+/// Descriptors that are not connections: the standard streams, epoll, the timer, and a few of
+/// /proc.
 const OTHER_DESCRIPTORS: u64 = 32;
 
 #[cfg_attr(test, allow(dead_code, reason = "the tests call run"))]
 fn main() -> ExitCode {
-    // cargo bench adds --bench at the end, where it would be the server's.
+    // `cargo bench` appends --bench, which the server would get as an option.
     let arguments = std::env::args().skip(1).filter(|it| it != "--bench");
     let arguments: Vec<String> = arguments.collect();
     match run(&arguments, &mut io::stdout()) {
@@ -94,16 +93,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Why there is no report.
+/// The reason why there is no report.
 #[derive(Debug)]
 pub(crate) enum Error {
-    /// The arguments are no good.
+    /// The arguments are wrong.
     Usage(String),
     /// A case has failed.
     Failed(Failure),
 }
 
-/// Does what the arguments ask for, and prints its report.
+/// Runs the cases of the arguments and prints the report.
 pub(crate) fn run(arguments: &[String], out: &mut impl Write) -> Result<(), Error> {
     let table = options();
     let matches = table.parse(arguments)?;
@@ -154,7 +153,7 @@ Pacing of a fanout with --in-flight W:
 
 fn options() -> Options {
     let (clients, messages, text) = (cases::CLIENTS, cases::MESSAGES, cases::TEXT);
-    let (stay, patience) = (cases::STAY.as_secs(), PATIENCE.as_secs());
+    let (stay, idle_timeout) = (cases::STAY.as_secs(), IDLE_TIMEOUT.as_secs());
     let mut table = Options::new();
     table
         .optopt(
@@ -210,7 +209,7 @@ fn options() -> Options {
         .optopt(
             "",
             "patience",
-            &format!("fail when nothing has come for so long ({patience})"),
+            &format!("fail when nothing has come for so long ({idle_timeout})"),
             "S",
         )
         .optopt(
@@ -225,21 +224,21 @@ fn options() -> Options {
     table
 }
 
-/// What is to be done.
+/// The cases to run, their server and their settings.
 struct Plan {
     cases: Vec<Case>,
     target: Target,
     settings: LoadSettings,
 }
 
-/// Which server.
+/// The server to load.
 enum Target {
-    There {
+    Running {
         protocol: Protocol,
         address: SocketAddr,
         pid: Option<u32>,
     },
-    Ours {
+    Started {
         path: String,
         options: Vec<String>,
     },
@@ -263,7 +262,7 @@ impl Plan {
         if matches.opt_present("quick") {
             cases = cases.into_iter().map(Case::quick).collect();
         }
-        let patience: Option<f64> = value(matches, "patience")?;
+        let idle_timeout: Option<f64> = value(matches, "patience")?;
         let target = Target::from_matches(matches, options)?;
         if target.protocol() == Protocol::IrcEcho && cases.iter().any(|it| it.kind() == "fanout") {
             return Err(Error::Usage(
@@ -274,7 +273,7 @@ impl Plan {
             cases,
             target,
             settings: LoadSettings {
-                patience: patience.map_or(PATIENCE, Duration::from_secs_f64),
+                idle_timeout: idle_timeout.map_or(IDLE_TIMEOUT, Duration::from_secs_f64),
                 logins_at_once: value(matches, "logins-at-once")?.unwrap_or(LOGINS_AT_ONCE),
                 max_duration: max_duration(matches)?,
             },
@@ -306,7 +305,7 @@ fn closed_loop(matches: &Matches, window: usize) -> Result<Pace, Error> {
     }
 }
 
-/// A case of this kind, as the options have it.
+/// Makes a case of this kind from the options.
 fn case_of(kind: &str, matches: &Matches) -> Result<Case, Error> {
     let clients = value(matches, "clients")?.unwrap_or(cases::CLIENTS);
     let messages = value(matches, "messages")?.unwrap_or(cases::MESSAGES);
@@ -342,7 +341,7 @@ fn case_of(kind: &str, matches: &Matches) -> Result<Case, Error> {
         }),
     };
     match case.validate() {
-        Some(validate) => Err(Error::Usage(validate)),
+        Some(problem) => Err(Error::Usage(problem)),
         None => Ok(case),
     }
 }
@@ -363,7 +362,7 @@ impl Target {
             return Ok(Target::Floor);
         }
         match matches.opt_str("address") {
-            Some(address) => Ok(Target::There {
+            Some(address) => Ok(Target::Running {
                 protocol,
                 address: address
                     .to_socket_addrs()
@@ -375,8 +374,10 @@ impl Target {
             None if protocol != Protocol::Cp => {
                 Err(Error::Usage("an IRC server needs an --address".to_owned()))
             }
-            None => Ok(Target::Ours {
-                path: matches.opt_str("spawn").unwrap_or_else(|| OURS.to_owned()),
+            None => Ok(Target::Started {
+                path: matches
+                    .opt_str("spawn")
+                    .unwrap_or_else(|| OWN_SERVER.to_owned()),
                 options: options.to_vec(),
             }),
         }
@@ -384,21 +385,21 @@ impl Target {
 
     fn protocol(&self) -> Protocol {
         match self {
-            Target::There { protocol, .. } => *protocol,
-            Target::Ours { .. } | Target::Floor => Protocol::Cp,
+            Target::Running { protocol, .. } => *protocol,
+            Target::Started { .. } | Target::Floor => Protocol::Cp,
         }
     }
 
     fn server(&self) -> Result<Server, Failure> {
         match self {
-            Target::There { address, pid, .. } => Server::at(*address, *pid),
-            Target::Ours { path, options } => Server::start(path, options),
+            Target::Running { address, pid, .. } => Server::at(*address, *pid),
+            Target::Started { path, options } => Server::start(path, options),
             Target::Floor => Server::start_floor(),
         }
     }
 }
 
-/// An option's value, if it is given.
+/// Parses the value of an option, if it is given.
 fn value<T: FromStr>(matches: &Matches, name: &str) -> Result<Option<T>, Error> {
     let parse = |text: String| {
         text.parse()
@@ -418,7 +419,7 @@ fn run_case(
     case.run(&mut engine, server.process.as_ref())
 }
 
-/// Each connection is a descriptor, and the usual soft limit is 1,024.
+/// Raises the limit of descriptors for all connections. The usual soft limit is 1,024.
 fn raise_descriptor_limit(cases: &[Case]) -> Result<(), Failure> {
     let clients = cases.iter().map(Case::clients).max().unwrap_or(0);
     let wanted = clients as u64 + OTHER_DESCRIPTORS;

@@ -1,12 +1,11 @@
-//! Who a client is and what it says: names and texts that tell, where they arrive, whose
-//! they are and the how manieth; and the ledger that checks them.
+//! Names of clients, texts with sender and sequence number, and the ledger that checks them.
 //!
-//! Pure. A message that is missing, doubled, out of order or damaged is found here, and
-//! makes the run a failure: the figures of a server that loses messages mean nothing.
+//! Pure. The ledger finds each message that is missing, doubled, out of order or damaged. Such
+//! a message fails the run, because the metrics of a server that loses messages mean nothing.
 
 use std::fmt;
 
-/// The shortest text: a sender, a number, and the spaces behind them.
+/// The size of the shortest text: a sender, a number, and a space after each.
 pub(crate) const SHORTEST: usize = SENDER_DIGITS + 1 + NUMBER_DIGITS + 1;
 
 /// Enough for every client that one address and port can have.
@@ -14,23 +13,23 @@ const SENDER_DIGITS: usize = 5;
 /// Enough for every `u32`.
 const NUMBER_DIGITS: usize = 10;
 
-/// The name of a client, which is short because IRC's are.
+/// Returns the name of a client. It is short because IRC limits names.
 pub(crate) fn name(client: usize) -> String {
     format!("c{client:0SENDER_DIGITS$}")
 }
 
-/// The client of a name.
+/// Returns the client of a name.
 fn client(name: &[u8]) -> Option<usize> {
     number(name.strip_prefix(b"c")?, SENDER_DIGITS).map(|client| client as usize)
 }
 
-/// Writes texts of one length, and reads them again.
+/// A writer and reader of texts of one size.
 pub(crate) struct Texts {
     filler: Vec<u8>,
 }
 
 impl Texts {
-    /// Texts of this many bytes, at least [`SHORTEST`].
+    /// Makes texts of this many bytes, at least [`SHORTEST`].
     pub(crate) fn new(length: usize) -> Texts {
         let filler = (b'a'..=b'z').cycle();
         Texts {
@@ -38,7 +37,7 @@ impl Texts {
         }
     }
 
-    /// Writes the text of a sender's message of this number.
+    /// Writes the text of a sender's message with this number.
     pub(crate) fn write(&self, sender: usize, number: u32, out: &mut Vec<u8>) {
         put_digits(sender as u32, SENDER_DIGITS, out);
         out.push(b' ');
@@ -47,7 +46,7 @@ impl Texts {
         out.extend_from_slice(&self.filler);
     }
 
-    /// The sender and the number of a message, if it is to the byte as it was written.
+    /// Returns sender and number of a text, if every byte is as written.
     pub(crate) fn read(&self, sender: &[u8], text: &[u8]) -> Option<(usize, u32)> {
         let from = client(sender)?;
         let (head, filler) = text.split_at_checked(SHORTEST)?;
@@ -59,14 +58,14 @@ impl Texts {
     }
 }
 
-/// Which message of each sender is due next at each recipient.
+/// The number of the next message, for each recipient and sender.
 pub(crate) struct Ledger {
     senders: usize,
     due: Vec<u32>,
 }
 
 impl Ledger {
-    /// Nothing has arrived; the first message has the number 0.
+    /// Makes an empty ledger. The first message has the number 0.
     pub(crate) fn new(recipients: usize, senders: usize) -> Ledger {
         Ledger {
             senders,
@@ -74,7 +73,7 @@ impl Ledger {
         }
     }
 
-    /// A message has arrived.
+    /// Enters an arrived message.
     pub(crate) fn enter(
         &mut self,
         recipient: usize,
@@ -89,13 +88,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// The number that is due.
+    /// Returns the number of the next message.
     pub(crate) fn due(&self, recipient: usize, sender: usize) -> u32 {
         self.due[recipient * self.senders + sender]
     }
 }
 
-/// A message has arrived that was not due.
+/// An arrived message that was not due.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Disorder {
     number: u32,
@@ -116,7 +115,7 @@ impl fmt::Display for Disorder {
     }
 }
 
-/// As `write!` with a width would, at a tenth of its cost.
+/// Writes a number with leading zeros, at a tenth of the cost of `write!`.
 fn put_digits(value: u32, digits: usize, out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + digits, b'0');
@@ -127,7 +126,7 @@ fn put_digits(value: u32, digits: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// The number that so many digits are.
+/// Parses a number of exactly this many digits.
 fn number(text: &[u8], digits: usize) -> Option<u32> {
     if text.len() != digits {
         return None;

@@ -1,5 +1,4 @@
-//! What a run comes to: latencies, what the server spent meanwhile, and the figures that
-//! are made of both.
+//! The metrics of a run: latencies, and the resources that the server has spent.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,41 +8,40 @@ use hdrhistogram::Histogram;
 use super::engine::{Failure, Wire};
 use super::process::{Process, Size, Switches, own_cpu};
 
-/// Longer than any patience; what takes longer counts as this.
+/// The longest latency that is counted. It is longer than any idle timeout.
 const LONGEST: Duration = Duration::from_secs(600);
-/// Three significant digits: 0.1 % is finer than any two runs agree.
+/// The significant digits of a latency. Two runs differ by more than 0.1 %.
 const DIGITS: u8 = 3;
 
-/// One number of a report.
+/// A number of a report.
 #[derive(Clone, Debug)]
 pub(crate) struct Metric {
-    /// Its name for programs, with its unit.
+    /// Its name in JSON, with the unit.
     pub(crate) key: &'static str,
-    /// Its name for people, short, because many stand in a row; empty where only programs
-    /// get it.
+    /// Its column title in the table, which must be short. Empty if only JSON has it.
     pub(crate) title: &'static str,
-    /// `None` where it cannot be known: of a server whose process is not ours to see.
+    /// `None` if the server's process cannot be read.
     pub(crate) value: Option<f64>,
 }
 
-/// A figure that is known.
+/// Makes a metric with a value.
 pub(crate) fn known(key: &'static str, title: &'static str, value: f64) -> Metric {
     figure(key, title, Some(value))
 }
 
-/// A figure that may not be known.
+/// Makes a metric that may have no value.
 pub(crate) fn figure(key: &'static str, title: &'static str, value: Option<f64>) -> Metric {
     Metric { key, title, value }
 }
 
-/// How long things took, each of them counted.
+/// A histogram of latencies.
 pub(crate) struct Latencies(Histogram<u64>);
 
 impl Latencies {
     pub(crate) fn new() -> Latencies {
         let longest = LONGEST.as_nanos() as u64;
         let histogram = Histogram::new_with_bounds(1, longest, DIGITS);
-        Latencies(histogram.expect("bounds in order, and few digits"))
+        Latencies(histogram.expect("valid bounds"))
     }
 
     pub(crate) fn record(&mut self, latency: Duration) {
@@ -54,7 +52,7 @@ impl Latencies {
         self.0.reset();
     }
 
-    /// In microseconds.
+    /// Returns the median in microseconds.
     pub(crate) fn median(&self) -> f64 {
         self.quantile(0.5)
     }
@@ -73,7 +71,7 @@ impl Latencies {
     }
 }
 
-/// Reads the counters at the beginning of something.
+/// The counters at the beginning of a measurement.
 pub(crate) struct Meter<'a> {
     process: Option<&'a Process>,
     switches: Option<Switches>,
@@ -83,14 +81,14 @@ pub(crate) struct Meter<'a> {
     began: Instant,
 }
 
-/// What something has taken.
+/// The time and the resources of a measurement.
 pub(crate) struct Spent {
     pub(crate) time: Duration,
-    /// Of the server.
+    /// The CPU time of the server.
     pub(crate) cpu: Option<Duration>,
     pub(crate) own_cpu: Duration,
     pub(crate) switches: Option<Switches>,
-    /// Messages of the server, answers included.
+    /// The messages of the server, responses included.
     pub(crate) messages: u64,
 }
 
@@ -124,12 +122,12 @@ impl<'a> Meter<'a> {
     }
 }
 
-/// How big the server is, if its process can be seen.
+/// Reads the size of the server's process, if it can be read.
 pub(crate) fn size(process: Option<&Process>) -> Result<Option<Size>, Failure> {
     Ok(process.map(Process::size).transpose()?)
 }
 
-/// What a client costs in memory and threads: what so many have added.
+/// Returns memory and threads per client: the growth divided by the number of clients.
 pub(crate) fn per_client(empty: Option<Size>, full: Option<Size>, clients: usize) -> [Metric; 2] {
     let added = |part: fn(Size) -> u64| {
         let (empty, full) = (part(empty?) as f64, part(full?) as f64);
@@ -141,7 +139,7 @@ pub(crate) fn per_client(empty: Option<Size>, full: Option<Size>, clients: usize
     ]
 }
 
-/// The figures of a case in which messages are sent and delivered.
+/// Returns the metrics of a case with deliveries.
 pub(crate) fn traffic(deliveries: u64, latencies: &Latencies, spent: &Spent) -> Vec<Metric> {
     let seconds = spent.time.as_secs_f64();
     let cpu = spent.cpu.map(|cpu| cpu.as_secs_f64() * 1e6);

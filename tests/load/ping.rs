@@ -1,4 +1,4 @@
-//! The case `ping`: pairs bounce a private message to and fro.
+//! The case `ping`: pairs of clients send a private message back and forth.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +9,18 @@ use super::process::Process;
 use super::protocol::{Protocol, ServerEvent};
 use super::ramp_up::{log_in, unexpected};
 
-/// What is to be done.
+/// The parameters of the case.
 #[derive(Clone, Debug)]
 pub(crate) struct Ping {
     pub(crate) pairs: usize,
-    /// How many messages are counted, to and fro, of all pairs; some go before them that
-    /// are not.
+    /// The number of measured messages of all pairs, in both directions. The warm-up precedes
+    /// them.
     pub(crate) messages: u64,
-    /// Bytes of a text.
+    /// The size of a text, in bytes.
     pub(crate) text: usize,
 }
 
-/// One in this many messages goes before the counted ones, to warm up.
+/// The warm-up has one message for this many measured ones.
 const WARM_UP: u64 = 20;
 
 impl Ping {
@@ -59,18 +59,18 @@ impl Ping {
 
 struct Bouncing {
     texts: Texts,
-    /// Each recipient has one sender, the other of the pair.
+    /// The messages of the other player. Each recipient has one sender.
     ledger: Ledger,
-    /// The echoes of each player's own messages, where the server sends them.
+    /// The echoes of each player's own messages, if the server sends them.
     echoes: Ledger,
     players: Vec<Player>,
     is_answered: bool,
     is_echoed: bool,
     round_trips: Vec<Instant>,
     latencies: Latencies,
-    /// Whose turn it is.
+    /// The players that send next.
     turns: Vec<usize>,
-    /// Of this run: how many messages it has, has sent, has seen arrive and be answered.
+    /// The numbers of messages of this run: planned, sent, arrived and answered.
     count: u64,
     sent: u64,
     arrived: u64,
@@ -85,12 +85,12 @@ struct Player {
     next: u32,
 }
 
-/// The other of a pair.
+/// Returns the other player of the pair.
 fn other(player: usize) -> usize {
     player ^ 1
 }
 
-/// Whether a player is the one of the pair that begins.
+/// Whether a player sends the first message of its pair.
 fn begins(player: usize) -> bool {
     player.is_multiple_of(2)
 }
@@ -119,7 +119,7 @@ impl Bouncing {
         }
     }
 
-    /// This many messages from now on, of all pairs, or fewer if they take longer than
+    /// Begins a run of this many messages of all pairs, or of fewer if they take longer than
     /// `max_duration`.
     fn begin(&mut self, count: u64, max_duration: Option<Duration>) {
         self.latencies.clear();
@@ -189,7 +189,7 @@ impl Bouncing {
 impl Load for Bouncing {
     fn send_due(&mut self, now: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
         if self.deadline.is_some_and(|deadline| now >= deadline) {
-            // At least one, because the figures are divided by it.
+            // At least one, because metrics are divided by the count.
             self.count = self.sent.max(1);
         }
         while self.sent < self.count

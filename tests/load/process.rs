@@ -1,9 +1,9 @@
-//! What the server's process costs, read from outside: processor time, context switches,
+//! The resources of the server's process, read from outside: CPU time, context switches,
 //! memory, threads.
 //!
-//! Linux only, by `/proc` and by the processor clock that a process has. The clock counts
-//! nanoseconds where `/proc/PID/stat` counts ticks of 10 ms; it is the same time, user and
-//! system together, and it includes threads that have ended.
+//! Linux only: it reads `/proc` and the CPU clock of the process. The clock counts nanoseconds,
+//! and `/proc/PID/stat` counts ticks of 10 ms. Both count user and system time, and include
+//! ended threads.
 
 use std::fs;
 use std::io;
@@ -13,22 +13,22 @@ use std::time::Duration;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// A process that is measured.
+/// A measured process.
 pub(crate) struct Process {
     folder: PathBuf,
     clock: ClockId,
 }
 
-/// Context switches since the threads that are there now began.
+/// The context switches of all present threads since they began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Switches {
-    /// A thread waited.
+    /// Switches in which a thread waited.
     pub(crate) voluntary: u64,
-    /// A thread was made to wait.
+    /// Switches in which a thread was preempted.
     pub(crate) involuntary: u64,
 }
 
-/// How big a process is.
+/// The size of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub(crate) rss_kib: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Size {
 }
 
 impl Process {
-    /// The process of this number, which has to be there.
+    /// Opens a running process.
     pub(crate) fn of(pid: u32) -> io::Result<Process> {
         let raw = i32::try_from(pid).map_err(io::Error::other)?;
         Ok(Process {
@@ -45,13 +45,15 @@ impl Process {
         })
     }
 
-    /// The processor time that it has used.
+    /// Returns its CPU time.
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
         Ok(self.clock.now()?.into())
     }
 
-    /// Its context switches, summed over its threads. Takes milliseconds where these are
-    /// thousands, so it is not to be called between two looks at the time.
+    /// Returns the sum of its threads' context switches.
+    ///
+    /// With thousands of threads it takes milliseconds. So do not call it within a measured
+    /// time.
     pub(crate) fn switches(&self) -> io::Result<Switches> {
         let mut sum = Switches {
             voluntary: 0,
@@ -59,29 +61,29 @@ impl Process {
         };
         for task in fs::read_dir(self.folder.join("task"))? {
             let status = fs::read_to_string(task?.path().join("status"))?;
-            sum.voluntary += figure(&status, "voluntary_ctxt_switches")?;
-            sum.involuntary += figure(&status, "nonvoluntary_ctxt_switches")?;
+            sum.voluntary += status_value(&status, "voluntary_ctxt_switches")?;
+            sum.involuntary += status_value(&status, "nonvoluntary_ctxt_switches")?;
         }
         Ok(sum)
     }
 
-    /// How big it is now.
+    /// Returns its present size.
     pub(crate) fn size(&self) -> io::Result<Size> {
         let status = fs::read_to_string(self.folder.join("status"))?;
         Ok(Size {
-            rss_kib: figure(&status, "VmRSS")?,
-            threads: figure(&status, "Threads")?,
+            rss_kib: status_value(&status, "VmRSS")?,
+            threads: status_value(&status, "Threads")?,
         })
     }
 }
 
-/// The processor time that the generator itself has used.
+/// Returns the CPU time of the generator itself.
 pub(crate) fn own_cpu() -> io::Result<Duration> {
     Ok(ClockId::CLOCK_PROCESS_CPUTIME_ID.now()?.into())
 }
 
-/// A figure of a `status` file: kB, or a count.
-fn figure(status: &str, name: &str) -> io::Result<u64> {
+/// Reads a value of a `status` file: kB, or a count.
+fn status_value(status: &str, name: &str) -> io::Result<u64> {
     status
         .lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))

@@ -1,12 +1,12 @@
-//! The line that tells a person at a terminal that something is going on.
+//! The progress line at a terminal.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// How often the line changes: fast enough to look alive.
-const EVERY: Duration = Duration::from_millis(100);
+/// The interval between two updates of the line.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A line on stderr, if that is a terminal; else nothing.
+/// A progress line on stderr. It is empty if stderr is not a terminal.
 pub(crate) struct Progress {
     what: String,
     began: Instant,
@@ -15,7 +15,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// The progress of this.
+    /// Makes a progress line with this title.
     pub(crate) fn of(what: String) -> Progress {
         let now = Instant::now();
         Progress {
@@ -26,9 +26,9 @@ impl Progress {
         }
     }
 
-    /// So much is done, of so much.
+    /// Shows how much is done, of the total.
     pub(crate) fn show(&mut self, (done, of): (u64, u64)) {
-        if !self.is_terminal || self.shown.elapsed() < EVERY {
+        if !self.is_terminal || self.shown.elapsed() < UPDATE_INTERVAL {
             return;
         }
         self.shown = Instant::now();
@@ -37,7 +37,7 @@ impl Progress {
     }
 }
 
-/// The line is gone before anything else is written.
+/// Removes the line before other output.
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.is_terminal {

@@ -1,51 +1,50 @@
-//! What the generator says to a server, and what a server says to it: the few words of
-//! CP and of IRC that a load needs, behind one enum.
+//! The messages of CP and of IRC that a load needs, behind one enum.
 //!
-//! Pure: bytes in, values out. It knows no socket and no case. What it reads is parsed
-//! in place and nothing is allocated, because this runs for each delivery, and the
-//! generator is to cost little beside the server that it measures.
+//! Pure: bytes in, values out. Does not know sockets or cases. It parses messages in place and
+//! allocates nothing, because it runs for each delivery, and the generator must cost little
+//! beside the server.
 
 use memchr::memchr;
 
-/// What the server speaks.
+/// The protocol of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// CP/0.0.0: everyone with a name hears every broadcast, each request is answered.
+    /// CP/0.0.0: each client with a name gets every broadcast, and each request has a response.
     Cp,
-    /// IRC: a broadcast is a message to a channel that everyone has joined, and only what
-    /// fails is answered.
+    /// IRC: a broadcast is a message to a channel that all clients have joined. Only failures
+    /// have a response.
     Irc,
-    /// IRC with the capability `echo-message`: the server sends each message back to its
-    /// sender, too. That is the same work as the responses of CP.
+    /// IRC with the capability `echo-message`: the server also sends each message back to its
+    /// sender. That is the same work as the responses of CP.
     IrcEcho,
 }
 
-/// One message of a server, as far as a load cares.
+/// A message of a server, as far as a load needs it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ServerEvent<'a> {
-    /// Somebody's message.
+    /// A message of a client.
     Message { sender: &'a [u8], text: &'a [u8] },
-    /// A message has been sent on, to this name or to this many (CP only).
+    /// A message was delivered to this name or to this many clients (CP only).
     Sent { to: &'a [u8] },
-    /// The name is ours.
+    /// The client has its name.
     LoggedIn,
-    /// We are in the channel (IRC only).
+    /// The client is in the channel (IRC only).
     Entered,
-    /// The answer to [`Protocol::ask`].
+    /// The response to [`Protocol::ask`].
     Alive,
-    /// The server wants this back, or it closes the connection (IRC only).
+    /// A ping of the server. Without a response, it closes the connection (IRC only).
     Question(&'a [u8]),
-    /// Anything that a load need not know.
+    /// A message that a load ignores.
     Aside,
-    /// Anything that must not happen under a load: a refusal, a gap, a farewell.
+    /// A message that must not arrive under a load: a refusal, a gap or a last message.
     Refusal(&'a [u8]),
 }
 
-/// Where everyone is, on IRC.
+/// The IRC channel of all clients.
 const CHANNEL: &str = "#load";
 
 impl Protocol {
-    /// The first message in these bytes and its length, or `None` if it is not whole yet.
+    /// Returns the first message in these bytes and its length, or `None` if it is incomplete.
     pub(crate) fn read(self, bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
         match self {
             Protocol::Cp => read_cp(bytes),
@@ -53,12 +52,12 @@ impl Protocol {
         }
     }
 
-    /// Whether each message that is sent is answered.
+    /// Whether each sent message has a response.
     pub(crate) fn answers(self) -> bool {
         self != Protocol::Irc
     }
 
-    /// Takes a name.
+    /// Writes a login with this name.
     pub(crate) fn log_in(self, name: &str, out: &mut Vec<u8>) {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nSet-name ", name, "\r\n"]),
@@ -71,8 +70,9 @@ impl Protocol {
         }
     }
 
-    /// Goes where broadcasts are on_event, if that is anywhere but here: then it says so,
-    /// and [`ServerEvent::Entered`] is the answer.
+    /// Writes the request that joins the channel, on IRC. Returns whether it has written one.
+    ///
+    /// The response is [`ServerEvent::Entered`].
     pub(crate) fn enter(self, out: &mut Vec<u8>) -> bool {
         match self {
             Protocol::Cp => false,
@@ -83,7 +83,7 @@ impl Protocol {
         }
     }
 
-    /// Begins a message to everyone, of which the text and [`Protocol::end`] are to follow.
+    /// Begins a broadcast. The text and [`Protocol::end`] must follow.
     pub(crate) fn begin_broadcast(self, out: &mut Vec<u8>) {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nBroadcast-message "]),
@@ -91,7 +91,7 @@ impl Protocol {
         }
     }
 
-    /// Begins a message to one, of which the text and [`Protocol::end`] are to follow.
+    /// Begins a private message. The text and [`Protocol::end`] must follow.
     pub(crate) fn begin_private(self, name: &str, out: &mut Vec<u8>) {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nPrivate-message ", name, " "]),
@@ -104,7 +104,7 @@ impl Protocol {
         put(out, &["\r\n"]);
     }
 
-    /// Asks for a sign of life.
+    /// Writes a ping.
     pub(crate) fn ask(self, out: &mut Vec<u8>) {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nPing\r\n"]),
@@ -112,14 +112,14 @@ impl Protocol {
         }
     }
 
-    /// Gives the server's question back.
+    /// Writes the response to a ping of the server.
     pub(crate) fn answer(self, question: &[u8], out: &mut Vec<u8>) {
         put(out, &["PONG "]);
         out.extend_from_slice(question);
         self.end(out);
     }
 
-    /// Leaves; the server then closes.
+    /// Writes a quit. The server then closes the connection.
     pub(crate) fn quit(self, out: &mut Vec<u8>) {
         match self {
             Protocol::Cp => put(out, &["\r\n\r\nQuit\r\n"]),
@@ -128,7 +128,7 @@ impl Protocol {
     }
 }
 
-/// Three lines: status, header, data.
+/// Reads three lines: status, header, data.
 fn read_cp(bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
     let (status, rest) = split_line(bytes)?;
     let (_, rest) = split_line(rest)?;
@@ -153,7 +153,7 @@ fn read_cp(bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
     Some((event, length))
 }
 
-/// One line: `[:source] command parameters`.
+/// Reads one line: `[:source] command parameters`.
 fn read_irc(bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
     let (line, rest) = split_line(bytes)?;
     let length = bytes.len() - rest.len();
@@ -178,9 +178,9 @@ fn read_irc(bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
         // A refused capability: `CAP name NAK :echo-message`. Without it the load would wait
         // for echoes that never come.
         b"CAP" if split_word(split_word(parameters).1).0 == b"NAK" => ServerEvent::Refusal(line),
-        // The end of the message of the day, or that there is none: the login's last line.
+        // The end of the message of the day, or its absence: the last line of a login.
         b"376" | b"422" => ServerEvent::LoggedIn,
-        // The end of the channel's names: the joining's last line.
+        // The end of the channel's names: the last line of a join.
         b"366" => ServerEvent::Entered,
         // The numbers of errors.
         [b'4' | b'5', _, _] => ServerEvent::Refusal(line),
@@ -189,14 +189,14 @@ fn read_irc(bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
     Some((event, length))
 }
 
-/// A line without its end, and what follows it.
+/// Splits off the first line, without its end.
 fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr(b'\n', bytes)?;
     let line = &bytes[..end];
     Some((line.strip_suffix(b"\r").unwrap_or(line), &bytes[end + 1..]))
 }
 
-/// A word, and what follows the space behind it.
+/// Splits off the first word and the space after it.
 fn split_word(bytes: &[u8]) -> (&[u8], &[u8]) {
     match memchr(b' ', bytes) {
         Some(end) => (&bytes[..end], &bytes[end + 1..]),

@@ -1,5 +1,4 @@
-//! How the clients of every case come: connecting, taking a name, going where broadcasts
-//! are on_event.
+//! The login of all clients: connect, set a name, and join the channel on IRC.
 
 use std::time::Instant;
 
@@ -8,11 +7,11 @@ use super::message::name;
 use super::metrics::Latencies;
 use super::protocol::ServerEvent;
 
-/// How many join an IRC channel at the same time. All who are there are told of each, and
-/// ngIRCd closes a connection for which more than 32 KiB wait.
+/// How many clients join an IRC channel at the same time. The server announces each join to all
+/// members, and ngIRCd closes a connection with more than 32 KiB of pending bytes.
 const JOINS_AT_ONCE: usize = 16;
 
-/// Has this many clients log in and hear broadcasts.
+/// Logs in this many clients that then receive broadcasts.
 pub(crate) fn ramp_up(engine: &mut Engine, clients: usize) -> Result<(), Failure> {
     log_in(engine, clients, engine.settings.logins_at_once)?;
     let mut entering = Entering::default();
@@ -20,8 +19,9 @@ pub(crate) fn ramp_up(engine: &mut Engine, clients: usize) -> Result<(), Failure
     engine.drain_until_quiet(&mut entering)
 }
 
-/// Has clients log in, so many at a time, until there are `clients`; gives the time that
-/// each took.
+/// Logs in clients until there are `clients`, at most `at_once` at the same time.
+///
+/// Returns the time of each login.
 pub(crate) fn log_in(
     engine: &mut Engine,
     clients: usize,
@@ -45,7 +45,7 @@ struct Logins {
     at_once: usize,
     /// The first client that logs in here.
     first: usize,
-    /// When each began, from the first on.
+    /// The begin of each login, from `first` on.
     began: Vec<Instant>,
     done: usize,
     latencies: Latencies,
@@ -85,7 +85,7 @@ impl Load for Logins {
 
     fn missing(&self) -> String {
         let waiting = self.began.len() - self.done;
-        format!("{waiting} clients wait for the answer to their login")
+        format!("{waiting} clients have no response to their login")
     }
 
     fn progress(&self) -> (u64, u64) {
@@ -93,7 +93,7 @@ impl Load for Logins {
     }
 }
 
-/// All enter the channel, if there is one.
+/// A load in which all clients join the channel, if there is one.
 #[derive(Default)]
 struct Entering {
     clients: usize,
@@ -133,7 +133,7 @@ impl Load for Entering {
 
     fn missing(&self) -> String {
         let waiting = self.asked - self.done;
-        format!("{waiting} clients wait for being in the channel")
+        format!("{waiting} clients have not joined the channel")
     }
 
     fn progress(&self) -> (u64, u64) {
@@ -141,12 +141,12 @@ impl Load for Entering {
     }
 }
 
-/// A server says what it must not say now.
+/// Makes the failure for an unexpected event.
 pub(crate) fn unexpected(client: usize, event: &ServerEvent<'_>) -> Failure {
     Failure(match event {
         ServerEvent::Refusal(text) => {
             format!(
-                "client {client} is told \"{}\"",
+                "client {client} got \"{}\"",
                 text.trim_ascii().escape_ascii()
             )
         }
@@ -155,6 +155,6 @@ pub(crate) fn unexpected(client: usize, event: &ServerEvent<'_>) -> Failure {
             text.escape_ascii(),
             sender.escape_ascii()
         ),
-        other => format!("client {client} is told {other:?}, which it has not asked for"),
+        other => format!("client {client} got {other:?} without a request"),
     })
 }

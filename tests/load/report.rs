@@ -1,4 +1,4 @@
-//! Reports: a table for people, JSON for programs.
+//! Reports: a table for people, and JSON for programs.
 
 use std::fmt::{self, Write};
 
@@ -6,7 +6,7 @@ use super::cases::Case;
 use super::metrics::Metric;
 use super::protocol::Protocol;
 
-/// What came of one case.
+/// The result of a case.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) case: Case,
@@ -14,7 +14,7 @@ pub(crate) struct Outcome {
     pub(crate) figures: Vec<Metric>,
 }
 
-/// A row for each outcome, a table for each kind of case, and what its columns mean.
+/// Returns a table for each kind of case, with a row for each outcome and a legend.
 pub(crate) fn table(outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     let kind = |outcome: &Outcome| outcome.case.kind();
@@ -50,8 +50,8 @@ fn legend(case: &Case) -> &'static str {
     }
 }
 
-/// An array with an object for each outcome, one a line. All names are ours, so there is
-/// nothing to escape.
+/// Returns a JSON array with one object per line. All names are constants, so nothing needs
+/// escaping.
 pub(crate) fn json(outcomes: &[Outcome]) -> String {
     let objects: Vec<String> = outcomes.iter().map(object).collect();
     format!("[\n{}\n]\n", objects.join(",\n"))
@@ -70,7 +70,7 @@ fn row(outcome: &Outcome) -> Vec<String> {
     [outcome.case.name()].into_iter().chain(values).collect()
 }
 
-/// Three digits at least, and all of a whole number.
+/// Formats a value with at least three digits. Whole numbers have all their digits.
 fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
@@ -80,7 +80,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// The first column to the left, the others to the right.
+/// Aligns the first column to the left, and the others to the right.
 fn aligned(rows: &[Vec<String>]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: Vec<usize> = (0..rows[0].len()).filter_map(width).collect();
@@ -91,7 +91,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
                 0 => write!(text, "{cell:<width$}"),
                 _ => write!(text, "  {cell:>width$}"),
             };
-            debug_assert!(written.is_ok(), "a String takes everything");
+            debug_assert!(written.is_ok(), "a write to a String never fails");
         }
         text.push('\n');
     }

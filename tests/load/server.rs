@@ -1,4 +1,4 @@
-//! The server that is loaded: one that is there, or ours, started for the occasion.
+//! The loaded server: a running one, or the server of this build, started for a case.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -8,9 +8,8 @@ use super::engine::Failure;
 use super::floor::FLOOR_SERVER;
 use super::process::Process;
 
-/// Options of ours under a load, where nothing else is event: nothing that slows a client
-/// down or turns one away. A queue of 64 MiB holds what an open loop piles up; a closed one
-/// needs none of it.
+/// The default options of the started server. They neither delay nor refuse a client. A queue
+/// of 64 MiB holds the backlog of an open loop. A closed loop needs no such queue.
 const UNLIMITED: [(&str, &str); 4] = [
     ("--rate", "0"),
     ("--max-clients", "100000"),
@@ -18,16 +17,16 @@ const UNLIMITED: [(&str, &str); 4] = [
     ("--queue", "67108864"),
 ];
 
-/// A server, until it is dropped; who started it ends it.
+/// A server. Dropping it ends the process, if this program has started it.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    /// `None` if it is elsewhere.
+    /// `None` if the process is on another machine.
     pub(crate) process: Option<Process>,
     started: Option<Child>,
 }
 
 impl Server {
-    /// A server that is there, with its process if that can be seen.
+    /// Uses a running server, and its process if it has a process id.
     pub(crate) fn at(address: SocketAddr, pid: Option<u32>) -> Result<Server, Failure> {
         let process = pid.map(Process::of).transpose();
         Ok(Server {
@@ -37,8 +36,8 @@ impl Server {
         })
     }
 
-    /// Starts the program of ours at this path, on a free port, without limits but those
-    /// among these options. It logs as it always does, where nobody reads it.
+    /// Starts the chat server at this path on a free port. It has no limits except those in
+    /// `options`. Its log goes to /dev/null at the usual level.
     pub(crate) fn start(path: &str, options: &[String]) -> Result<Server, Failure> {
         let unlimited = UNLIMITED
             .into_iter()
@@ -70,7 +69,7 @@ impl Server {
             .map_err(|e| failed(&e.to_string()))?;
         let stdout = child.stdout.take();
         let pid = child.id();
-        // From here on it is ended with us, whatever comes.
+        // From here on, the drop of `server` ends the process, also after an error.
         let mut server = Server {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             process: None,
@@ -83,7 +82,7 @@ impl Server {
         server.address = line
             .strip_prefix("listening on ")
             .and_then(|address| address.trim_end().parse().ok())
-            .ok_or_else(|| failed("it does not say where it listens; by itself it may say why"))?;
+            .ok_or_else(|| failed("it prints no address; run it by itself to see why"))?;
         server.process = Some(Process::of(pid)?);
         Ok(server)
     }

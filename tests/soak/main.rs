@@ -1,11 +1,14 @@
-//! A soak, in two halves, each for as many minutes as the argument says: 300 clients that
-//! chat, break and resume, flood, and babble, and when they are gone, whether the server
-//! is as it was before they came; then [seed](model) after seed against the model, each
-//! with a server of its own. `make soak MINUTES=10` runs both; it fails if anything is not
-//! as it should be.
+//! A soak test in two parts. Each part runs for as many minutes as the argument says.
 //!
-//! What is compared with is what a shorter run of the same left behind, because the
-//! allocator keeps memory that it has had, and gives it to the next.
+//! 1. 300 clients chat, lose connections and resume, flood, or are faulty. Then the server must
+//!    have no more threads, descriptors and memory than before.
+//! 2. The server is compared with its [model], for one seed after the other. Each seed has its
+//!    own server.
+//!
+//! `make soak MINUTES=10` runs both parts, and fails if one fails.
+//!
+//! The first part compares with the end of a shorter run of the same load, because the allocator
+//! keeps freed memory for later use.
 
 #[path = "../it/fault_client.rs"]
 mod fault_client;
@@ -26,19 +29,18 @@ use rustix::process::Signal;
 use support::{Client, Message, Server, Usage, wait_for};
 
 const CHATTING: Range<u64> = 0..120;
-const BREAKING: Range<u64> = 120..180;
+const RESUMING: Range<u64> = 120..180;
 const FLOODING: Range<u64> = 180..210;
-const BABBLING: Range<u64> = 210..300;
+const FAULTY: Range<u64> = 210..300;
 
-/// How long the clients are there before what is left is taken for the beginning.
+/// The duration of the shorter run, whose end is the baseline.
 const WARM_UP: Duration = Duration::from_secs(20);
 
-/// By how much the memory may differ from that, in kB: what the allocator happens to keep
-/// of 300 threads that come and go. If each connection left 100 bytes behind, it would be
-/// as much in two minutes.
+/// How much the memory may grow, in kB. The allocator keeps some memory of 300 ended threads.
+/// With 100 lost bytes per connection, the growth would be as large after two minutes.
 const MEMORY_NOISE: u64 = 8 * 1024;
 
-/// What the log says of clients, whatever they do.
+/// The expected beginnings of log lines.
 const EXPECTED: [&str; 11] = [
     "connected from ",
     "connections not logged: ",
@@ -58,16 +60,16 @@ fn main() -> ExitCode {
         .nth(1)
         .and_then(|text| text.parse::<f64>().ok());
     let Some(minutes) = minutes else {
-        eprintln!("for how many minutes? make soak MINUTES=2");
+        eprintln!("usage: make soak MINUTES=2");
         return ExitCode::from(2);
     };
     let time = Duration::from_secs_f64(60.0 * minutes);
     let mut server = Server::start_with(&["--linger", "2", "--login-timeout", "10"], |_| {});
-    show("with nobody", quiet(&server));
-    match soak(&server, time).and_then(|()| check_end(&mut server)) {
+    show("without clients", usage_without_clients(&server));
+    match soak(&server, time).and_then(|()| check_shutdown(&mut server)) {
         Ok(()) => {
             compare_with_the_model(time);
-            println!("all is as it should be");
+            println!("passed");
             ExitCode::SUCCESS
         }
         Err(problem) => {
@@ -78,13 +80,13 @@ fn main() -> ExitCode {
             if let Some(status) = server.has_exited() {
                 println!("the server has ended: {status}");
             }
-            println!("NOT as it should be: {problem}");
+            println!("FAILED: {problem}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// One seed after the other, for so long. Panics if the server is not what its model is.
+/// Compares the server with the model, for one seed after the other. Panics if they differ.
 fn compare_with_the_model(time: Duration) {
     let (begun, first) = (Instant::now(), model::fresh_seed());
     let mut all = model::Tally::default();
@@ -99,25 +101,22 @@ fn compare_with_the_model(time: Duration) {
 fn soak(server: &Server, time: Duration) -> Result<(), String> {
     let done = Done::default();
     run(server, WARM_UP, &done)?;
-    let before = quiet(server);
+    let before = usage_without_clients(server);
     show("after the warm-up", before);
     run(server, time, &done)?;
-    let after = quiet(server);
+    let after = usage_without_clients(server);
     show("at the end", after);
-    println!(
-        "the most memory there was: {} kB",
-        server.proc_status("VmHWM")
-    );
+    println!("maximum memory: {} kB", server.proc_status("VmHWM"));
     println!("{done:?}");
     let same = (before.threads, before.descriptors) == (after.threads, after.descriptors);
     if !same || after.memory > before.memory + MEMORY_NOISE {
-        return Err("something is left".to_owned());
+        return Err("the server has not released all resources".to_owned());
     }
     Ok(())
 }
 
-/// The server is to end in good order, and to have logged nothing that surprises.
-fn check_end(server: &mut Server) -> Result<(), String> {
+/// Shuts the server down and checks its exit code and its log.
+fn check_shutdown(server: &mut Server) -> Result<(), String> {
     server.signal(Signal::TERM);
     let code = server.expect_exit().code();
     if code != Some(0) {
@@ -125,7 +124,7 @@ fn check_end(server: &mut Server) -> Result<(), String> {
     }
     let log = server.log();
     let (known, surprising): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| {
-        // time, level, thread, and what it is
+        // A line has time, level and thread before the text.
         let text = line.split_once(": ").map_or(*line, |(_, text)| text);
         line.contains(" INFO ") && EXPECTED.iter().any(|known| text.starts_with(known))
             || line.ends_with(" main: shutdown complete")
@@ -149,7 +148,7 @@ fn show(when: &str, usage: Usage) {
     println!("{when}: {threads} threads, {descriptors} descriptors, {memory} kB");
 }
 
-/// What has been done, to see that something was.
+/// The counts of a run, which show that it has tested something.
 #[derive(Debug, Default)]
 struct Done {
     messages: AtomicU64,
@@ -163,22 +162,22 @@ fn count(what: &AtomicU64) {
     what.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Has all clients do what they do for so long.
+/// Runs all clients for this time.
 fn run(server: &Server, time: Duration, done: &Done) -> Result<(), String> {
     let end = Instant::now() + time;
     let failed = thread::scope(|scope| {
-        let clients: Vec<_> = (CHATTING.start..BABBLING.end)
+        let clients: Vec<_> = (CHATTING.start..FAULTY.end)
             .map(|number| {
                 let life = match number {
                     _ if CHATTING.contains(&number) => chat,
-                    _ if BREAKING.contains(&number) => break_and_resume,
+                    _ if RESUMING.contains(&number) => lose_and_resume,
                     _ if FLOODING.contains(&number) => flood,
-                    _ => babble,
+                    _ => run_faulty_clients,
                 };
                 scope.spawn(move || life(server, number, end, done))
             })
             .collect();
-        // All are joined here, or a panic of one would be ours.
+        // An explicit join, because the scope would pass on the panic of a thread.
         clients
             .into_iter()
             .map(|client| client.join())
@@ -187,14 +186,14 @@ fn run(server: &Server, time: Duration, done: &Done) -> Result<(), String> {
     });
     match failed {
         0 => Ok(()),
-        _ => Err(format!("{failed} clients were not answered as they should")),
+        _ => Err(format!("{failed} clients got a wrong response")),
     }
 }
 
-/// What the server holds when everybody is gone, those who linger too.
-fn quiet(server: &Server) -> Usage {
+/// Waits until no client and no lingering session is left. Returns the use of resources.
+fn usage_without_clients(server: &Server) -> Usage {
     let mut last = server.connect();
-    wait_for("everybody to be gone", || {
+    wait_for("the end of all sessions", || {
         last.set_name("last");
         last.send("List-names");
         let alone = last.next().data == "1 online: last";
@@ -203,8 +202,8 @@ fn quiet(server: &Server) -> Usage {
     });
     drop(last);
     let mut usage = server.usage();
-    wait_for("nobody's threads to be left", || {
-        // As long as a connection may take to close, and a little more.
+    wait_for("a steady count of threads", || {
+        // A connection takes at most a second to close.
         thread::sleep(Duration::from_millis(1_200));
         let before = std::mem::replace(&mut usage, server.usage());
         (before.threads, before.descriptors) == (usage.threads, usage.descriptors)
@@ -212,7 +211,7 @@ fn quiet(server: &Server) -> Usage {
     usage
 }
 
-/// A person, who says something now and then to one or to all.
+/// Runs a user that sends private messages and broadcasts now and then.
 fn chat(server: &Server, number: u64, end: Instant, done: &Done) {
     let mut random = Random::new(number);
     let mut client = server.log_in(&format!("chat{number}"));
@@ -224,34 +223,37 @@ fn chat(server: &Server, number: u64, end: Instant, done: &Done) {
             let other = random.below(CHATTING.end);
             client.send(&format!("Private-message chat{other} {text}"));
         }
-        // Who has not come yet, or has left, is not found.
-        let answer = answer(&mut client, done);
-        let status = &*answer.status;
-        assert!(["200 OK", "404 Not Found"].contains(&status), "{answer:?}");
+        // The recipient may not have logged in yet, or may have disconnected.
+        let response = response(&mut client, done);
+        let status = &*response.status;
+        assert!(
+            ["200 OK", "404 Not Found"].contains(&status),
+            "{response:?}"
+        );
         count(&done.messages);
         pause(&mut random, 600);
     }
     client.send("Quit");
-    assert_eq!(answer(&mut client, done).data, "Goodbye");
+    assert_eq!(response(&mut client, done).data, "Goodbye");
     client.expect_end();
 }
 
-/// Somebody with a bad network, who always comes back.
-fn break_and_resume(server: &Server, number: u64, end: Instant, done: &Done) {
+/// Runs a user with a bad network that always resumes its session.
+fn lose_and_resume(server: &Server, number: u64, end: Instant, done: &Done) {
     let mut random = Random::new(number);
     let name = format!("break{number}");
     let mut client = server.log_in(&name);
     while Instant::now() < end {
         client.send_as(&client.token.clone(), "Ping");
-        assert_eq!(answer(&mut client, done).data, "Pong");
+        assert_eq!(response(&mut client, done).data, "Pong");
         pause(&mut random, 400);
         let token = client.token.clone();
         let mut next = server.connect();
         match random.below(3) {
             0 => client.reset(),
-            // A reset where something is unread, and else an end in good order.
+            // With unread input, a drop sends a reset. Otherwise it ends the session.
             1 => drop(client),
-            // Taken over, while it is there.
+            // Take over the session while the old connection is open.
             _ => {
                 resume(&mut next, &token, &name, done);
                 client = next;
@@ -263,34 +265,33 @@ fn break_and_resume(server: &Server, number: u64, end: Instant, done: &Done) {
     }
 }
 
-/// Takes the session up again; or another of the same name, if it has ended, because the
-/// connection was closed in good order after all.
+/// Resumes the session, or begins a new one with the same name if the session has ended.
 fn resume(client: &mut Client, token: &str, name: &str, done: &Done) {
     loop {
         client.send_as(token, &format!("Set-name {name}"));
-        let answer = answer(client, done);
-        if answer.status == "304 Not Modified" {
-            client.token = answer.header;
+        let response = response(client, done);
+        if response.status == "304 Not Modified" {
+            client.token = response.header;
             return count(&done.resumptions);
         }
-        assert_eq!(answer.data, "Unknown token");
+        assert_eq!(response.data, "Unknown token");
         client.send(&format!("Set-name {name}"));
-        let answer = self::answer(client, done);
-        if answer.status == "200 OK" {
-            client.token = answer.header;
+        let response = self::response(client, done);
+        if response.status == "200 OK" {
+            client.token = response.header;
             return;
         }
-        assert_eq!(answer.data, format!("{name} is taken"));
+        assert_eq!(response.data, format!("{name} is taken"));
     }
 }
 
-/// A program that asks as fast as it can, and is slowed down.
+/// Runs a program that sends requests as fast as it can, and is rate limited.
 fn flood(server: &Server, number: u64, end: Instant, done: &Done) {
     let mut client = server.log_in(&format!("flood{number}"));
     while Instant::now() < end {
         client.send_raw("\n\nPing\n".repeat(60));
         for _ in 0..60 {
-            assert_eq!(answer(&mut client, done).data, "Pong");
+            assert_eq!(response(&mut client, done).data, "Pong");
         }
         count(&done.floods);
     }
@@ -298,8 +299,8 @@ fn flood(server: &Server, number: u64, end: Instant, done: &Done) {
     while client.next_or_end().is_some() {}
 }
 
-/// Bad clients, one after the other.
-fn babble(server: &Server, number: u64, end: Instant, done: &Done) {
+/// Runs faulty clients, one after the other.
+fn run_faulty_clients(server: &Server, number: u64, end: Instant, done: &Done) {
     let mut random = Random::new(number);
     for round in 0.. {
         if Instant::now() >= end {
@@ -312,8 +313,8 @@ fn babble(server: &Server, number: u64, end: Instant, done: &Done) {
     }
 }
 
-/// The next message that nobody else has sent.
-fn answer(client: &mut Client, done: &Done) -> Message {
+/// Returns the next response. Skips deliveries and notices of missed messages.
+fn response(client: &mut Client, done: &Done) -> Message {
     loop {
         let message = client.next();
         let is_delivery = message.data.starts_with("Incoming-message ");
@@ -324,8 +325,7 @@ fn answer(client: &mut Client, done: &Done) -> Message {
     }
 }
 
-/// A while, up to so many milliseconds: the time that a person takes, which nothing else
-/// here would.
+/// Sleeps at most this many milliseconds, as a user would.
 fn pause(random: &mut Random, millis: u64) {
     thread::sleep(Duration::from_millis(random.below(millis)));
 }

@@ -1,7 +1,8 @@
-//! What one stalled reader among a hundred costs the others: the time from sending a
-//! broadcast to its arrival at each of the other 99, with the hundredth reading and with
-//! it stalled, side by side. A benchmark to look at, not a test: on a busy machine the two
-//! differ by what else is going on, which is why the rounds alternate.
+//! A benchmark of the delay that one stalled client causes to 99 others.
+//!
+//! It measures the time from sending a broadcast to its arrival at each of the 99 clients. In
+//! half of the rounds, the hundredth client reads. In the other half, it is stalled. The rounds
+//! alternate, because on a busy machine the load changes. It is not a test.
 //!
 //! `make bench-stall` runs it, in less than a minute.
 
@@ -14,23 +15,23 @@ use std::time::{Duration, Instant};
 
 use support::{Client, Server};
 
-/// Those whose times are taken.
+/// The number of clients whose times are measured.
 const READERS: usize = 99;
 
-/// As many with a stalled reader as without.
+/// The number of measured rounds. Half of them have a stalled client.
 const ROUNDS: usize = 40;
 
 const BROADCASTS: usize = 150;
 
-/// Between two broadcasts: long enough for all to have one before the next comes, so that
-/// nobody's time is another message's.
+/// The pause between two broadcasts. It is long enough for all clients to get one before the
+/// next, so that the times do not overlap.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The text that ends it.
+/// The text that ends the benchmark.
 const END: &str = "end";
 
 fn main() {
-    // Stalled is what the hundredth is to be, and not broken.
+    // A long write timeout, because the stalled client must stay connected.
     let server = Server::start(&["--write-timeout", "3600"]);
     let begin = Instant::now();
     let readers: Vec<JoinHandle<Times>> = (0..READERS)
@@ -41,7 +42,7 @@ fn main() {
         .collect();
     let (mut sender, mut slow) = (server.log_in("sender"), server.log_in("slow"));
     eprintln!("{ROUNDS} rounds of {BROADCASTS} broadcasts to {READERS} readers and one more");
-    // The first is not counted: everything is done for the first time in it.
+    // The first round is a warm-up and is not counted.
     for round in 0..=ROUNDS {
         if round % 2 == 0 {
             thread::scope(|scope| {
@@ -58,14 +59,14 @@ fn main() {
 
     let mut times = Times::default();
     for reader in readers {
-        let its = reader.join().expect("no panic");
-        times.all_read.extend(its.all_read);
-        times.one_stalled.extend(its.one_stalled);
+        let reader_times = reader.join().expect("no panic");
+        times.all_read.extend(reader_times.all_read);
+        times.one_stalled.extend(reader_times.one_stalled);
     }
     print(times);
 }
 
-/// How long deliveries took, in nanoseconds.
+/// The times of deliveries, in nanoseconds.
 #[derive(Default)]
 struct Times {
     all_read: Vec<u64>,
@@ -79,7 +80,7 @@ fn send_round(sender: &mut Client, round: usize, begin: Instant) {
         let sent = begin.elapsed().as_nanos();
         sender.send(&format!("Broadcast-message {round} {sent}"));
         let answer = sender.next().data;
-        // Who is stalled misses most of them, and may have room for a few.
+        // The stalled client misses most of them, but its queue may have room for a few.
         assert!(answer.starts_with("Delivered to "), "{answer}");
     }
 }
@@ -91,13 +92,13 @@ fn read_on(client: &mut Client) {
     }
 }
 
-/// Reads whatever has been queued.
+/// Reads all queued messages.
 fn read_all(client: &mut Client) {
     client.send("Ping that was all");
     while client.next().data != "Pong that was all" {}
 }
 
-/// The life of a reader.
+/// Reads broadcasts and measures their times, until the last one.
 fn take_times(mut reader: Client, begin: Instant) -> Times {
     let mut times = Times::default();
     loop {

@@ -1,4 +1,4 @@
-//! Writes what the corpus of a target begins with: `corpus TARGET FOLDER`.
+//! Writes the initial corpus of a target into a folder: `corpus TARGET FOLDER`.
 
 use std::env;
 use std::fs;

@@ -1,10 +1,9 @@
-//! The target `connection`: all that one client sends, up to its closing its side.
+//! The target `connection`: the whole stream of one client, up to its end of input.
 //!
-//! The server is the real one, from the accepted socket on: a loopback connection, served
-//! by [`connection::serve`] on a thread of its own with a writer beside it. What is left
-//! out is the accepting. Two sessions are there before, and linger, so that there is
-//! someone to write to and someone to come back as; their queues are short, and their
-//! tokens those of the guide's conversation.
+//! The real server serves a loopback connection: [`connection::serve`] runs on a thread, with a
+//! writer thread. Only the accept loop is missing. Two lingering sessions exist before, so that
+//! the client has recipients and sessions to resume. They have short queues, and the tokens of
+//! the guide's conversation.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -27,43 +26,43 @@ use chat::sessions::Sessions;
 use crossbeam_channel::never;
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::model::{Heard, Model};
+use crate::model::{Model, Received};
 use crate::{choose, cut, letter};
 
-/// Who is there before, by name and token.
+/// The names and tokens of the lingering sessions.
 pub const RESIDENTS: [(&str, &str); 2] = [
     ("bob", "0a1b2c3d4e5f60718293a4b5c6d7e8f9"),
     ("dora", "9c8b7a69584736251403f2e1d0c9b8a7"),
 ];
 
-/// How many bytes of deliveries wait for each of them: two or three short ones.
+/// The queue limit of each lingering session, in bytes: two or three short deliveries.
 pub const RESIDENT_QUEUE: usize = 256;
 
-/// A server that says nothing for so long has hung.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit of a read. A server that sends nothing for this time hangs.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 const WRITE_TIMEOUT: Duration = Duration::from_secs(limits::DEFAULT_WRITE_TIMEOUT as u64);
 
-/// Serves a client that sends this, and compares what it hears with what the protocol
-/// says it must.
+/// Serves a client that sends these bytes, and compares the received messages with the
+/// expected ones.
 pub fn check(stream: &[u8]) {
     let sessions = Sessions::new(10, None);
     for (number, (name, token)) in (1..).zip(RESIDENTS) {
         settle(&sessions, number, name, token);
     }
     log().clear();
-    let heard = converse(&sessions, stream);
+    let received = converse(&sessions, stream);
 
     let (text, questions) = letter::telnet(stream);
-    let (messages, answers) = part(&heard);
+    let (messages, answers) = split(&received);
     let mut model = Model::new();
-    let fell_silent = model.listen(&letter::lines(&text), &messages);
+    let server_closed = model.check(&letter::lines(&text), &messages);
     assert!(
-        answers == questions || fell_silent && questions.starts_with(&answers),
-        "telnet is answered {answers:?}, not {questions:?}"
+        answers == questions || server_closed && questions.starts_with(&answers),
+        "the telnet answers are {answers:?}, expected {questions:?}"
     );
 
-    // The client is gone, and so is its session, if it was its own.
+    // The client's own session has ended with its connection.
     let mut names: Vec<String> = sessions
         .names("", usize::MAX)
         .0
@@ -72,11 +71,14 @@ pub fn check(stream: &[u8]) {
         .collect();
     names.sort();
     assert_eq!(names, model.names_left());
-    assert!(sessions.close().is_empty(), "its place is not given up");
+    assert!(
+        sessions.close().is_empty(),
+        "the connection is still registered"
+    );
     check_log(&model);
 }
 
-/// Makes a session that lingers, as if its connection had been lost.
+/// Makes a lingering session, as after the loss of its connection.
 fn settle(sessions: &Arc<Sessions>, number: u64, name: &str, token: &str) {
     // Shut down after the first session, so that nothing can be written to it.
     static LOST: OnceLock<Arc<TcpStream>> = OnceLock::new();
@@ -88,18 +90,18 @@ fn settle(sessions: &Arc<Sessions>, number: u64, name: &str, token: &str) {
     let claimed = registration.claim(&name, token, &PendingWrites::new(DirectWrites::new(false)));
     assert!(claimed.is_ok_and(|ended| ended.is_empty()));
     // Otherwise the session could not linger.
-    sessions.use_token(token).expect("it is there");
+    sessions.use_token(token).expect("a session");
     registration.attachment().abort();
     registration.writer.end();
     assert!(matches!(registration.break_session(true), Some((_, true))));
 }
 
-/// Two ends of a connection: the client's and the server's.
+/// Returns the client's and the server's end of a connection.
 fn connect() -> (TcpStream, TcpStream, SocketAddr) {
     static LISTENER: OnceLock<TcpListener> = OnceLock::new();
     let listener = LISTENER.get_or_init(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
     let client =
-        TcpStream::connect(listener.local_addr().expect("its address")).expect("a connection");
+        TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
     let (socket, peer) = listener.accept().expect("the same connection");
     (client, socket, peer)
 }
@@ -108,14 +110,18 @@ fn attachment(number: u64, socket: Arc<TcpStream>, queue_size: usize) -> Attachm
     Attachment::new(number, socket, queue_size, WRITE_TIMEOUT, never())
 }
 
-/// All that the server sends to a client that sends this and closes its side.
+/// Returns all that the server sends to a client that sends these bytes and half-closes.
 fn converse(sessions: &Arc<Sessions>, stream: &[u8]) -> Vec<u8> {
     static REFUSER: OnceLock<Refuser> = OnceLock::new();
     let refuser = REFUSER.get_or_init(|| Refuser::start().expect("a thread"));
     let (mut client, socket, peer) = connect();
     client.set_nodelay(true).expect("an open socket");
-    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    client.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    client
+        .set_read_timeout(Some(READ_TIMEOUT))
+        .expect("a timeout");
+    client
+        .set_write_timeout(Some(READ_TIMEOUT))
+        .expect("a timeout");
 
     let now = Instant::now();
     let attachment = attachment(3, Arc::new(socket), limits::DEFAULT_QUEUE);
@@ -131,20 +137,21 @@ fn converse(sessions: &Arc<Sessions>, stream: &[u8]) -> Vec<u8> {
     };
     thread::scope(|scope| {
         scope.spawn(|| connection::serve(Box::new(connection)));
-        // The kernel holds more than the fuzzer sends, so that nobody waits for anybody.
+        // The kernel's buffers hold more than the fuzzer sends, so no write blocks for ever.
         for piece in cut(stream) {
-            client.write_all(piece).expect("it is taken");
+            client.write_all(piece).expect("the server reads");
         }
         client.shutdown(Shutdown::Write).expect("an open socket");
-        let mut heard = Vec::new();
-        client.read_to_end(&mut heard).expect("an orderly end");
-        heard
+        let mut received = Vec::new();
+        client
+            .read_to_end(&mut received)
+            .expect("an end without a reset");
+        received
     })
 }
 
-/// Parts what a server has sent into messages and the answers to telnet's questions, which
-/// may stand between them.
-fn part(mut bytes: &[u8]) -> (Vec<Heard>, Vec<u8>) {
+/// Splits the server's bytes into messages and telnet answers, which may be between messages.
+fn split(mut bytes: &[u8]) -> (Vec<Received>, Vec<u8>) {
     let (mut messages, mut answers) = (Vec::new(), Vec::new());
     while !bytes.is_empty() {
         if let [255, 252, option, after @ ..] = bytes {
@@ -159,25 +166,25 @@ fn part(mut bytes: &[u8]) -> (Vec<Heard>, Vec<u8>) {
             assert!(line.len() <= 8_512, "{} bytes", line.len());
             letter::good(Some(line)).expect("a good line")
         };
-        messages.push(understood([next(), next(), next()]));
+        messages.push(parsed([next(), next(), next()]));
     }
     (messages, answers)
 }
 
-/// A message, as the client's parser takes it too.
-fn understood([status, header, data]: [&str; 3]) -> Heard {
+/// Parses a message with the client's parser, and returns it.
+fn parsed([status, header, data]: [&str; 3]) -> Received {
     let lines = [status, header, data].map(|line| Line::Whole(line.as_bytes()));
     let message = ServerMessage::parse(lines).expect("a message of this protocol");
     assert_eq!(message.header, Token::from_hex(header));
     let (header, data) = (header.to_owned(), data.to_owned());
     match message.content {
-        Content::Message(_) => Heard::Delivery { header, data },
-        Content::Notice(Notice::Missed(count)) => Heard::Missed { header, count },
-        Content::Notice(notice) => panic!("nobody is to be told {notice}"),
+        Content::Message(_) => Received::Delivery { header, data },
+        Content::Notice(Notice::Missed(count)) => Received::Missed { header, count },
+        Content::Notice(notice) => panic!("unexpected notice {notice}"),
         Content::Answer { status, text } => {
             assert_eq!(text.as_str(), data);
             let status = status.line();
-            Heard::Answer {
+            Received::Answer {
                 status,
                 header,
                 data,
@@ -186,8 +193,8 @@ fn understood([status, header, data]: [&str; 3]) -> Heard {
     }
 }
 
-/// Nobody's token has come to the log, unless somebody has taken it for a name, and nothing
-/// that drives terminals.
+/// Checks that the log has no control characters and no token, except a token that is also a
+/// name.
 fn check_log(model: &Model) {
     for line in log().lines() {
         assert!(!line.contains(letter::is_forbidden), "{line:?}");
@@ -202,7 +209,7 @@ fn check_log(model: &Model) {
     }
 }
 
-/// The line without `\x..`, whose digits could be taken for the first of a token.
+/// Removes `\x..` from a line, because its digits could look like the first ones of a token.
 fn without_escapes(line: &str) -> String {
     let mut parts = line.split("\\x");
     let mut shown = parts.next().unwrap_or_default().to_owned();
@@ -213,7 +220,7 @@ fn without_escapes(line: &str) -> String {
     shown
 }
 
-/// What has been logged, at the most talkative level.
+/// Returns the log, at the level trace.
 fn log() -> std::sync::MutexGuard<'static, String> {
     struct Lines(Mutex<String>);
     impl Log for Lines {

@@ -1,11 +1,11 @@
-//! The first inputs of the fuzzer: the conversations of the protocol's document, of README and
-//! of the guide, and the edges that the protocol draws.
+//! The initial inputs of the fuzzer: the conversations of the protocol's document and of the
+//! README, and the edge cases of the protocol.
 
 const README: &str = include_str!("../../../README.md");
 const BY_HAND: &str = include_str!("../../../src/guide/by_hand.md");
 const PROTOCOL: &str = include_str!("../../../src/protocol/mod.rs");
 
-/// The inputs with which the corpus of this target begins; `None` if it is none.
+/// Returns the initial inputs of a target, or `None` if there is no such target.
 pub fn of(target: &str) -> Option<Vec<Vec<u8>>> {
     match target {
         "line" | "connection" => Some(streams()),
@@ -15,7 +15,7 @@ pub fn of(target: &str) -> Option<Vec<Vec<u8>>> {
     }
 }
 
-/// What clients send, from the connecting to the end.
+/// Returns whole streams of clients.
 pub fn streams() -> Vec<Vec<u8>> {
     let mut streams: Vec<Vec<u8>> = conversations()
         .iter()
@@ -26,7 +26,7 @@ pub fn streams() -> Vec<Vec<u8>> {
     streams
 }
 
-/// What clients ask, each request by itself.
+/// Returns single requests.
 pub fn requests() -> Vec<Vec<u8>> {
     messages(">")
         .into_iter()
@@ -35,7 +35,7 @@ pub fn requests() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What servers say, each message by itself.
+/// Returns single messages of servers.
 pub fn replies() -> Vec<Vec<u8>> {
     let others = [
         "502 Bad Gateway\n\nMissed 3 messages: you read too slowly",
@@ -52,7 +52,7 @@ pub fn replies() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The messages of one side, with LF between their lines.
+/// Returns the messages of one side, with LF between their lines.
 fn messages(mark: &str) -> Vec<String> {
     let mut messages = Vec::new();
     for conversation in conversations() {
@@ -64,7 +64,7 @@ fn messages(mark: &str) -> Vec<String> {
     messages
 }
 
-/// The blocks in which a client's lines are marked with `>` and a server's with `<`.
+/// Returns the code blocks in which `>` marks a client's lines and `<` a server's.
 fn conversations() -> Vec<Vec<&'static str>> {
     let documents = README.lines().chain(BY_HAND.lines());
     let protocol = PROTOCOL.lines().map(|line| {
@@ -78,7 +78,7 @@ fn conversations() -> Vec<Vec<&'static str>> {
             _ => blocks.push(Vec::new()),
         }
     }
-    // Every second block is between the marks.
+    // Every second block is between two fences.
     let fenced = blocks.into_iter().skip(1).step_by(2);
     fenced
         .filter(|block| block.iter().all(|line| line.starts_with(['<', '>'])))
@@ -93,7 +93,7 @@ fn lines_after<'a>(mark: &str, block: &[&'a str]) -> Vec<&'a str> {
         .collect()
 }
 
-/// Third lines: each command, and what is just no more good.
+/// Returns request lines: each command, and lines that are just invalid.
 fn bodies() -> Vec<String> {
     let mut bodies: Vec<String> = [
         "",
@@ -128,7 +128,7 @@ fn bodies() -> Vec<String> {
     bodies
 }
 
-/// Streams that come to an edge.
+/// Returns streams with edge cases.
 fn edges() -> Vec<Vec<u8>> {
     let [bob, dora] = crate::connection::RESIDENTS.map(|(_, token)| token);
     let request = |body: &str| format!("\r\n\r\n{body}\r\n");
@@ -159,7 +159,7 @@ fn edges() -> Vec<Vec<u8>> {
         ),
         "\n\nPing one\r\0\n\r\0Ping two\r\n\r\r\n\n\nPing thr\ree\n".to_owned(),
     ];
-    // By itself, because a `Quit` would end the row, and so would twenty that are bad.
+    // One stream for each body, because `Quit` and twenty bad requests end a connection.
     edges.extend(bodies().iter().map(|body| named(&request(body))));
     for length in [8_511, 8_512, 8_513] {
         let long = "x".repeat(length);
@@ -168,7 +168,7 @@ fn edges() -> Vec<Vec<u8>> {
         edges.push(request(&format!("Ping {}", &long[5..])));
     }
     let mut edges: Vec<Vec<u8>> = edges.into_iter().map(String::into_bytes).collect();
-    // PuTTY's greeting, Ctrl-C, and subnegotiations with an end and without.
+    // PuTTY's negotiation, Ctrl-C, and subnegotiations with and without an end.
     let telnet: [&[u8]; 3] = [
         b"\xFF\xFB\x1F\xFF\xFD\x01\xFF\xFB\x03\xFF\xFD\x03\r\n\r\nPing\r\n",
         b"\r\n\r\nPing he\xFF\xF4\xFF\xFD\x06llo\r\n\xFF\xFF\r\nPing\r\n",
@@ -208,10 +208,7 @@ mod tests {
                 .any(|typed| typed.ends_with("Private-message carol hi"))
         );
         for (name, token) in crate::connection::RESIDENTS {
-            assert!(
-                BY_HAND.contains(token),
-                "{name}'s token is another in src/guide/by_hand.md"
-            );
+            assert!(README.contains(token), "README has another token of {name}");
         }
     }
 

@@ -1,11 +1,11 @@
-//! The protocol's sections 1, 2 and 6, written down once more and as plainly as can be:
-//! what is said here about an input, the server has to do with it.
+//! A reference implementation of the protocol's sections 1, 2 and 6, as simple as possible.
 //!
-//! It uses nothing of the server's code. Numbers and texts stand here as they stand in the
-//! protocol.
+//! The server must agree with it. It uses no code of the server. Its numbers and texts are
+//! copies of the protocol's.
 
-/// What a client's stream is, without telnet's part: each line without its end, `None` for
-/// one that is too long; what has begun and not ended is none.
+/// Splits a client's text, without telnet sequences, into lines without their ends.
+///
+/// A line that is too long is `None`. An unterminated line is dropped.
 pub fn lines(mut text: &[u8]) -> Vec<Option<Vec<u8>>> {
     let mut lines = Vec::new();
     let ends: [&[u8]; 3] = [b"\r\n", b"\n", b"\r\0"];
@@ -19,7 +19,7 @@ pub fn lines(mut text: &[u8]) -> Vec<Option<Vec<u8>>> {
     lines
 }
 
-/// Parts a stream into text and the answers to telnet's questions.
+/// Splits a stream into its text and the answers to its telnet requests.
 pub fn telnet(stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut text, mut answers, mut rest) = (Vec::new(), Vec::new(), stream);
     while !rest.is_empty() {
@@ -29,12 +29,12 @@ pub fn telnet(stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
                 answers.extend([255, 252, *option]);
                 after
             }
-            // WILL, WONT, DONT; one of them, or DO, at the end of the stream.
+            // WILL, WONT, DONT. Then one of them, or DO, cut off by the end of the stream.
             [255, 251 | 252 | 254, _, after @ ..] => after,
             [255, 251..=254] => &[],
             // SB.
             [255, 250, after @ ..] => &after[subnegotiation(after)..],
-            // Any other command, IAC itself among them; IAC at the end of the stream.
+            // Any other command, also IAC itself. Then IAC at the end of the stream.
             [255, _, after @ ..] => after,
             [255] => &[],
             [byte, after @ ..] => {
@@ -47,7 +47,7 @@ pub fn telnet(stream: &[u8]) -> (Vec<u8>, Vec<u8>) {
     (text, answers)
 }
 
-/// How many bytes after IAC SB belong to the subnegotiation: up to IAC SE, and 512 at most.
+/// Returns the length of a subnegotiation after IAC SB: up to IAC SE, at most 512 bytes.
 fn subnegotiation(bytes: &[u8]) -> usize {
     let bytes = &bytes[..bytes.len().min(512)];
     let mut at = 0;
@@ -61,19 +61,18 @@ fn subnegotiation(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// What the server says to something: its status line, and the text.
+/// A response: its status line and its text.
 pub type Said = (&'static str, String);
 
-/// The status of everything that is malformed.
+/// The status of every malformed request.
 pub const BAD_REQUEST: &str = "400 Bad Request";
 
 fn bad(text: impl Into<String>) -> Said {
     (BAD_REQUEST, text.into())
 }
 
-/// What the server says to a line in the position of the status line; `None` where it is
-/// one.
-pub fn stray(line: Option<&[u8]>) -> Option<Said> {
+/// Returns the response to a bad status line, and `None` for a good one.
+pub fn bad_status_line(line: Option<&[u8]>) -> Option<Said> {
     let line = match line {
         None => return Some(bad("Line too long")),
         Some([]) => return None,
@@ -90,9 +89,9 @@ pub fn stray(line: Option<&[u8]>) -> Option<Said> {
     )
 }
 
-/// What is wrong with a line, wherever it stands, in the order in which it is looked for.
+/// A fault of a line. The order is the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each is what its text says")]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum Fault {
     TooLong,
     NotUtf8,
@@ -100,7 +99,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What the server says to it.
+    /// Returns the response to it.
     pub fn said(self) -> Said {
         match self {
             Fault::TooLong => bad("Line too long"),
@@ -118,7 +117,7 @@ impl Fault {
     }
 }
 
-/// The characters of a good line.
+/// Returns the characters of a line, or its fault.
 pub fn good(line: Option<&[u8]>) -> Result<&str, Fault> {
     let line = str::from_utf8(line.ok_or(Fault::TooLong)?).map_err(|_| Fault::NotUtf8)?;
     match line.chars().find(|&c| is_forbidden(c)) {
@@ -127,7 +126,7 @@ pub fn good(line: Option<&[u8]>) -> Result<&str, Fault> {
     }
 }
 
-/// Header and body, or the fault that names the answer.
+/// Returns header and body, or the fault that determines the response.
 pub fn both<'a>(
     header: Result<&'a str, Fault>,
     body: Result<&'a str, Fault>,
@@ -141,33 +140,33 @@ pub fn both<'a>(
     }
 }
 
-/// Section 2: white space, and what shows nothing.
-fn shows_nothing(c: char) -> bool {
+/// Whether a character is white space or invisible (section 2).
+fn is_invisible(c: char) -> bool {
     let invisible = "\u{200B}\u{200C}\u{200D}\u{200E}\u{200F}\u{2060}\u{2061}\u{2062}\u{2063}\u{2064}\
                      \u{FEFF}\u{AD}\u{34F}\u{180E}\u{2800}\u{115F}\u{1160}\u{3164}\u{FFA0}";
     c.is_whitespace() || invisible.contains(c)
 }
 
-/// Whether section 1 forbids it.
+/// Whether section 1 forbids a character.
 pub fn is_forbidden(c: char) -> bool {
     matches!(u32::from(c),
         0..=0x8 | 0xA..=0x1F | 0x7F..=0x9F | 0x2028..=0x2029 | 0x202A..=0x202E | 0x2066..=0x2069)
 }
 
-/// Whether it is 32 lower-case hex digits.
+/// Whether a line is 32 lower-case hex digits.
 pub fn is_token(line: &str) -> bool {
     line.len() == 32 && line.chars().all(|c| "0123456789abcdef".contains(c))
 }
 
-/// Whether it is 2 to 63 characters out of `A–Z a–z 0–9 _ -`.
+/// Whether a name has 2 to 63 characters of `A–Z a–z 0–9 _ -`.
 pub fn is_name(name: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     (2..=63).contains(&name.chars().count()) && name.chars().all(good)
 }
 
-/// A command, its arguments as they stand in the request.
+/// A command with the arguments of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are the protocol's")]
+#[expect(missing_docs, reason = "the protocol explains them")]
 pub enum Command<'a> {
     SetName(&'a str),
     PrivateMessage(&'a str, &'a str),
@@ -188,12 +187,12 @@ const USAGES: [&str; 7] = [
     "Quit",
 ];
 
-/// What the server says to `Help`.
+/// Returns the text of the response to `Help`.
 pub fn help() -> String {
     format!("Commands: {}", USAGES.join(", "))
 }
 
-/// The command of a good body, for a session or for none; else what the server says.
+/// Returns the command of a good body, or the response to a bad one.
 pub fn command(body: &str, for_a_session: bool) -> Result<Command<'_>, Said> {
     if body.is_empty() || body.starts_with(' ') {
         return Err(bad("Empty request"));
@@ -218,7 +217,7 @@ pub fn command(body: &str, for_a_session: bool) -> Result<Command<'_>, Said> {
     {
         return Err(("401 Unauthorized", "Set a name first".into()));
     }
-    let what_is_missing = || bad(format!("Usage: {usage}"));
+    let usage_error = || bad(format!("Usage: {usage}"));
     let name = |name| match is_name(name) {
         true => Ok(name),
         false => Err(bad("A name is 2 to 63 of A-Z a-z 0-9 _ -")),
@@ -226,8 +225,8 @@ pub fn command(body: &str, for_a_session: bool) -> Result<Command<'_>, Said> {
     let text = |text: &'_ str| {
         if text.chars().count() > 2_047 {
             Err(bad("A text is at most 2047 characters"))
-        } else if text.chars().all(shows_nothing) {
-            Err(what_is_missing())
+        } else if text.chars().all(is_invisible) {
+            Err(usage_error())
         } else {
             Ok(())
         }
@@ -238,7 +237,7 @@ pub fn command(body: &str, for_a_session: bool) -> Result<Command<'_>, Said> {
         ("List-names [PREFIX]", prefix) => Ok(Command::ListNames(prefix)),
         ("Help", "") => Ok(Command::Help),
         ("Quit", "") => Ok(Command::Quit),
-        ("Help" | "Quit", _) | (_, "") => Err(what_is_missing()),
+        ("Help" | "Quit", _) | (_, "") => Err(usage_error()),
         ("Set-name NAME", wanted) => Ok(Command::SetName(name(wanted)?)),
         ("Broadcast-message TEXT", sent) => {
             text(sent)?;
@@ -247,7 +246,7 @@ pub fn command(body: &str, for_a_session: bool) -> Result<Command<'_>, Said> {
         (_, both) => {
             let (to, sent) = both.split_once(' ').unwrap_or((both, ""));
             if to.is_empty() {
-                return Err(what_is_missing());
+                return Err(usage_error());
             }
             let to = name(to)?;
             text(sent)?;

@@ -1,19 +1,19 @@
-//! What the fuzz targets try, each a function of the bytes that the fuzzer thinks of, and
-//! what has to hold for whatever it thinks of. `make fuzz` runs them.
+//! The fuzz targets: functions of the fuzzer's bytes that panic if an invariant does not hold.
 //!
-//! | target | what is tried | what has to hold |
+//! `make fuzz` runs them.
+//!
+//! | target | tested code | invariant |
 //! |---|---|---|
-//! | [`line`](mod@line) | the line reader behind the telnet filter | the lines are those of a plain reference that has the whole input before it, however it is cut |
-//! | [`request`] | the parsing of a request | it is read as the [`letter`] has it, and what a client would send for it is read as the same |
-//! | [`reply`] | the parsing of what a server sends | what is taken for a message is one, can be shown, and is the same when it is sent again; and every answer that the input's words fit into is read as that answer |
-//! | [`connection`] | the server, for one client's whole stream | the answers are those of the [`letter`], to the byte and one for each request, and nothing else comes |
+//! | [`line`](mod@line) | the line reader behind the telnet filter | the lines are those of a simple reference that has the whole input, at every cut |
+//! | [`request`] | the parser of requests | its result is that of the [`letter`], and encodes and parses to the same request |
+//! | [`reply`] | the client's parser of messages | each accepted message is printable, and encodes and parses to the same message; each response with the words of the input parses to that response |
+//! | [`connection`] | the server, for one client's whole stream | the responses are those of the [`letter`], to the byte and one for each request, and nothing else arrives |
 //!
-//! No target panics either, on whichever thread.
+//! No thread panics in any target.
 //!
-//! The [`letter`] is what the protocol says, written down once more as plainly as it can
-//! be: it knows the whole input, does not care what that costs, and uses nothing of the
-//! server's. The [`examples`] are what the fuzzer begins with, and as the tests of this
-//! package they are tried without it.
+//! The [`letter`] is a reference implementation of the protocol, as simple as possible. It has
+//! the whole input, does not save costs, and uses no code of the server. The [`examples`] are
+//! the initial inputs of the fuzzer. The tests of this package run them without the fuzzer.
 
 #![forbid(unsafe_code)]
 
@@ -27,8 +27,9 @@ pub mod request;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Cuts bytes into pieces as a network might, of which there are not many. Where, follows
-/// from the bytes, so that an input is all there is to know of a run.
+/// Cuts bytes into at most 41 pieces, as a network might.
+///
+/// The cuts depend only on the bytes, so that an input determines its run.
 fn cut(bytes: &[u8]) -> Vec<&[u8]> {
     let longest = [2, 30, 700, 5_000][choose(bytes, 0) % 4];
     let (mut pieces, mut rest) = (Vec::new(), bytes);
@@ -42,16 +43,15 @@ fn cut(bytes: &[u8]) -> Vec<&[u8]> {
     pieces
 }
 
-/// Any number, but always the same for the same. (Of a hash over all bytes most of the time
-/// would be spent here.)
+/// Returns a number that depends only on the arguments. It does not hash all bytes, because that
+/// would take most of the time of a run.
 fn choose(bytes: &[u8], nth: usize) -> usize {
     let mut hasher = DefaultHasher::new();
     (bytes.len(), bytes.first(), bytes.last(), nth).hash(&mut hasher);
     usize::try_from(hasher.finish() >> 1).unwrap_or(0)
 }
 
-/// The three lines of a message that the input is, with LF between them: whatever stands
-/// behind the second LF is the third.
+/// Splits an input at its first two LFs into three lines. The third line may have more LFs.
 fn three_lines(input: &[u8]) -> [&[u8]; 3] {
     let mut lines = input.splitn(3, |byte| *byte == b'\n');
     [(); 3].map(|()| lines.next().unwrap_or_default())

@@ -1,4 +1,4 @@
-//! The target `line`: the line reader behind the telnet filter, as a connection has them.
+//! The target `line`: the line reader behind the telnet filter, as in a connection.
 
 use std::io::{self, Read};
 
@@ -8,8 +8,8 @@ use chat::protocol::telnet::TelnetFilter;
 
 use crate::{cut, letter};
 
-/// Reads a stream in one piece, byte by byte, and cut somehow, and compares the lines and
-/// telnet's answers with what the protocol says of the whole.
+/// Reads a stream in one piece, byte by byte, and in some pieces. Compares the lines and the
+/// telnet answers with those of the reference.
 pub fn check(stream: &[u8]) {
     let (text, answers) = letter::telnet(stream);
     let expected = (letter::lines(&text), answers);
@@ -32,7 +32,7 @@ fn read(pieces: &[&[u8]]) -> (Vec<Option<Vec<u8>>>, Vec<u8>) {
         answers: Vec::new(),
     });
     let mut lines = Vec::new();
-    while let Some(line) = reader.next_line().expect("nothing fails here") {
+    while let Some(line) = reader.next_line().expect("a source that never fails") {
         lines.push(match line {
             Line::Whole(line) => Some(line.to_vec()),
             Line::TooLong => None,
@@ -41,10 +41,11 @@ fn read(pieces: &[&[u8]]) -> (Vec<Option<Vec<u8>>>, Vec<u8>) {
     (lines, std::mem::take(&mut reader.source_mut().answers))
 }
 
-/// Gives its pieces one a read, as far as the buffer takes them, without telnet's part.
+/// A source that returns one piece per read, up to the size of the buffer, without telnet
+/// sequences.
 struct Source<'a> {
     pieces: &'a [&'a [u8]],
-    /// What the buffer did not take of the last.
+    /// The rest of the last piece, which did not fit into the buffer.
     piece: &'a [u8],
     telnet: TelnetFilter,
     answers: Vec<u8>,
@@ -63,7 +64,7 @@ impl Read for Source<'_> {
             let (taken, left) = self.piece.split_at(count);
             buffer[..count].copy_from_slice(taken);
             self.piece = left;
-            // Nothing but telnet's is not the end of input.
+            // A piece of telnet sequences only is not the end of input.
             match self.telnet.filter(&mut buffer[..count], &mut self.answers) {
                 0 => {}
                 kept => return Ok(kept),

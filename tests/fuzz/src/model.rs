@@ -1,10 +1,9 @@
-//! What the server has to say to one client, from the beginning to the end, if two
-//! sessions linger and nobody else is there.
+//! A model of the server for one client and two lingering sessions.
 //!
-//! It goes through the client's lines and through what the client has heard side by side,
-//! and panics at the first that is not as it must be. There is one thing that it cannot
-//! know: how much of the short queue of a session that the client has resumed is still
-//! there when something is sent to it. So there it takes the server's word, and counts.
+//! It reads the client's lines and the received messages side by side, and panics at the first
+//! unexpected message. It cannot know how full the short queue of a resumed session is when a
+//! message is sent to it. There it accepts what the server reports, and counts the missed
+//! messages.
 
 use std::collections::VecDeque;
 use std::slice;
@@ -14,42 +13,43 @@ use crate::letter::{self, BAD_REQUEST, Command, Said};
 
 /// A message of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are the lines of a message")]
-pub enum Heard {
-    /// The answer to a request.
+#[expect(missing_docs, reason = "the fields are lines of a message")]
+pub enum Received {
+    /// The response to a request.
     Answer {
         status: &'static str,
         header: String,
         data: String,
     },
-    /// What somebody sent.
+    /// A delivery.
     Delivery { header: String, data: String },
-    /// So many did not fit into the queue.
+    /// A notice of messages that did not fit into the queue.
     Missed { header: String, count: u64 },
 }
 
-/// The sessions, as the client's requests make them.
+/// The sessions after the client's requests.
 pub struct Model {
     members: Vec<Member>,
-    /// The client's own session, by its place among the others.
+    /// The index of the client's own session in `members`.
     own: Option<usize>,
     bad_requests: u32,
-    /// How many messages its session could not take, and of how many of these it was told.
+    /// The number of messages that its session missed, and the number that notices reported.
     missed: u64,
-    told: u64,
-    /// It has been sent its last answer.
+    reported: u64,
+    /// Whether the client has got its last response.
     is_closed: bool,
     names_taken: Vec<String>,
 }
 
 struct Member {
     name: String,
-    /// The server's choice, if it is the client's own, and known when it has been heard.
+    /// For the client's own session the server chooses it. Then it is empty before the first
+    /// response.
     token: String,
     is_resident: bool,
-    /// What waits for it, if it lingers.
+    /// Its queue, if it lingers.
     waiting: VecDeque<String>,
-    /// And how many did not fit.
+    /// The number of messages that did not fit.
     missed: u64,
 }
 
@@ -62,10 +62,10 @@ impl Member {
 /// The recipient's queue is full.
 struct Full;
 
-type Messages<'a> = std::iter::Peekable<slice::Iter<'a, Heard>>;
+type Messages<'a> = std::iter::Peekable<slice::Iter<'a, Received>>;
 
 impl Model {
-    /// Before the client has said anything.
+    /// Makes the model before the first request.
     #[expect(clippy::new_without_default, reason = "it is not empty")]
     pub fn new() -> Model {
         let members = RESIDENTS.map(|(name, token)| Member {
@@ -80,38 +80,42 @@ impl Model {
             own: None,
             bad_requests: 0,
             missed: 0,
-            told: 0,
+            reported: 0,
             is_closed: false,
             names_taken: Vec::new(),
         }
     }
 
-    /// Follows the conversation, and says whether the server has ended it before the
+    /// Checks the whole conversation. Returns whether the server has ended it before the
     /// client.
-    pub fn listen(&mut self, lines: &[Option<Vec<u8>>], heard: &[Heard]) -> bool {
-        let mut heard = heard.iter().peekable();
+    pub fn check(&mut self, lines: &[Option<Vec<u8>>], received: &[Received]) -> bool {
+        let mut received = received.iter().peekable();
         let mut lines = lines.iter().map(Option::as_deref);
         while let Some(line) = lines.next()
             && !self.is_closed
         {
-            if let Some(said) = letter::stray(line) {
+            if let Some(said) = letter::bad_status_line(line) {
                 self.is_closed = said.0.starts_with("418");
-                self.answered(&mut heard, self.own, said);
+                self.expect_response(&mut received, self.own, said);
             } else if let (Some(header), Some(body)) = (lines.next(), lines.next()) {
-                self.request(&mut heard, letter::good(header), letter::good(body));
+                self.request(&mut received, letter::good(header), letter::good(body));
             }
         }
-        self.hear_of_gaps(&mut heard);
-        assert_eq!(heard.next(), None, "there is nothing more to say");
+        self.read_gap_notices(&mut received);
         assert_eq!(
-            self.told, self.missed,
-            "told of {}, missed {}",
-            self.told, self.missed
+            received.next(),
+            None,
+            "a message after the last expected one"
+        );
+        assert_eq!(
+            self.reported, self.missed,
+            "reported {}, missed {}",
+            self.reported, self.missed
         );
         self.is_closed
     }
 
-    /// The names of those who are there when the client has left, sorted.
+    /// Returns the sorted names of the other sessions.
     pub fn names_left(&self) -> Vec<String> {
         let left = self.members.iter().enumerate();
         let left = left.filter(|(at, _)| Some(*at) != self.own);
@@ -120,19 +124,19 @@ impl Model {
         names
     }
 
-    /// The tokens of all.
+    /// Returns the tokens of all sessions.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.members.iter().map(|member| &*member.token)
     }
 
-    /// All names that the client has taken.
+    /// Returns all names that the client has set.
     pub fn names_taken(&self) -> impl Iterator<Item = &str> {
         self.names_taken.iter().map(String::as_str)
     }
 
     fn request(
         &mut self,
-        heard: &mut Messages<'_>,
+        received: &mut Messages<'_>,
         header: Result<&str, letter::Fault>,
         body: Result<&str, letter::Fault>,
     ) {
@@ -143,28 +147,37 @@ impl Model {
         };
         let body = match letter::both(header, body) {
             Ok((_, body)) => body,
-            // Where the token is nobody's, it is the connection's.
-            Err(fault) => return self.answered(heard, acting.or(self.own), fault.said()),
+            // With an unknown token, the header of the response is the connection's own token.
+            Err(fault) => return self.expect_response(received, acting.or(self.own), fault.said()),
         };
         if header != Ok("") && acting.is_none() {
-            return self.answered(heard, None, ("401 Unauthorized", "Unknown token".into()));
+            return self.expect_response(
+                received,
+                None,
+                ("401 Unauthorized", "Unknown token".into()),
+            );
         }
         match letter::command(body, acting.is_some()) {
-            Ok(command) => self.carry_out(heard, acting, command),
-            Err(said) => self.answered(heard, acting, said),
+            Ok(command) => self.execute(received, acting, command),
+            Err(said) => self.expect_response(received, acting, said),
         }
     }
 
-    fn carry_out(&mut self, heard: &mut Messages<'_>, acting: Option<usize>, command: Command<'_>) {
+    fn execute(
+        &mut self,
+        received: &mut Messages<'_>,
+        acting: Option<usize>,
+        command: Command<'_>,
+    ) {
         let said = match (command, acting) {
-            (Command::SetName(name), _) => return self.set_name(heard, acting, name),
+            (Command::SetName(name), _) => return self.set_name(received, acting, name),
             (Command::Ping(None), _) => ok("Pong"),
             (Command::Ping(Some(text)), _) => ok(format!("Pong {text}")),
             (Command::Help, _) => ok(letter::help()),
             (Command::Quit, _) => {
                 self.is_closed = true;
-                self.answered(heard, acting, ok("Goodbye"));
-                // Another's session ends too.
+                self.expect_response(received, acting, ok("Goodbye"));
+                // The session of another token ends too.
                 if acting != self.own
                     && let Some(another) = acting
                 {
@@ -175,27 +188,27 @@ impl Model {
             }
             (Command::ListNames(prefix), _) => ok(self.online(prefix)),
             (Command::PrivateMessage(to, text), Some(sender)) => {
-                self.private_message(heard, sender, to, text)
+                self.private_message(received, sender, to, text)
             }
             (Command::BroadcastMessage(text), Some(sender)) => {
-                self.broadcast_message(heard, sender, text)
+                self.broadcast_message(received, sender, text)
             }
             (_, None) => unreachable!("it needs a session"),
         };
-        self.answered(heard, acting, said);
+        self.expect_response(received, acting, said);
     }
 
-    fn set_name(&mut self, heard: &mut Messages<'_>, acting: Option<usize>, name: &str) {
+    fn set_name(&mut self, received: &mut Messages<'_>, acting: Option<usize>, name: &str) {
         if let Some(own) = self.own
             && acting != Some(own)
         {
             let text = format!("This connection is {}", self.members[own].name);
-            return self.answered(heard, self.own, ("403 Forbidden", text));
+            return self.expect_response(received, self.own, ("403 Forbidden", text));
         }
         let owner = self.members.iter().position(|member| member.is_named(name));
         if owner.is_some() && owner != acting {
             let text = format!("{name} is taken");
-            return self.answered(heard, acting, ("403 Forbidden", text));
+            return self.expect_response(received, acting, ("403 Forbidden", text));
         }
         let session = acting.unwrap_or_else(|| {
             self.members.push(Member {
@@ -213,14 +226,14 @@ impl Model {
         };
         name.clone_into(&mut self.members[session].name);
         self.names_taken.push(name.to_owned());
-        self.answered(heard, Some(session), said);
+        self.expect_response(received, Some(session), said);
         if self.own.is_none() {
             self.own = Some(session);
             let resumed = &mut self.members[session];
             self.missed = resumed.missed;
             for data in std::mem::take(&mut resumed.waiting) {
-                self.hear_of_gaps(heard);
-                self.delivered(heard, data);
+                self.read_gap_notices(received);
+                self.expect_delivery(received, data);
             }
         }
     }
@@ -240,7 +253,7 @@ impl Model {
 
     fn private_message(
         &mut self,
-        heard: &mut Messages<'_>,
+        received: &mut Messages<'_>,
         sender: usize,
         to: &str,
         text: &str,
@@ -251,7 +264,7 @@ impl Model {
         };
         let sender = &self.members[sender].name;
         let data = format!("Incoming-message private {sender} {text}");
-        match self.send(heard, recipient, data) {
+        match self.send(received, recipient, data) {
             Ok(()) => ok(format!("Delivered to {}", self.members[recipient].name)),
             Err(Full) => (
                 "502 Bad Gateway",
@@ -260,26 +273,31 @@ impl Model {
         }
     }
 
-    fn broadcast_message(&mut self, heard: &mut Messages<'_>, sender: usize, text: &str) -> Said {
+    fn broadcast_message(
+        &mut self,
+        received: &mut Messages<'_>,
+        sender: usize,
+        text: &str,
+    ) -> Said {
         let name = &self.members[sender].name;
         let data = format!("Incoming-message broadcast {name} {text}");
         let others = (0..self.members.len()).filter(|recipient| *recipient != sender);
         let others: Vec<usize> = others.collect();
         let taken = others
             .into_iter()
-            .filter(|recipient| self.send(heard, *recipient, data.clone()).is_ok());
+            .filter(|recipient| self.send(received, *recipient, data.clone()).is_ok());
         ok(format!("Delivered to {}", taken.count()))
     }
 
-    fn send(&mut self, heard: &mut Messages<'_>, to: usize, data: String) -> Result<(), Full> {
+    fn send(&mut self, received: &mut Messages<'_>, to: usize, data: String) -> Result<(), Full> {
         if Some(to) == self.own {
-            self.hear_of_gaps(heard);
+            self.read_gap_notices(received);
             let may_be_full = self.members[to].is_resident;
-            if may_be_full && !matches!(heard.peek(), Some(Heard::Delivery { .. })) {
+            if may_be_full && !matches!(received.peek(), Some(Received::Delivery { .. })) {
                 self.missed += 1;
                 return Err(Full);
             }
-            self.delivered(heard, data);
+            self.expect_delivery(received, data);
             return Ok(());
         }
         let recipient = &mut self.members[to];
@@ -293,24 +311,24 @@ impl Model {
         Ok(())
     }
 
-    /// The next message is this delivery.
-    fn delivered(&self, heard: &mut Messages<'_>, data: String) {
+    /// Checks that the next message is this delivery.
+    fn expect_delivery(&self, received: &mut Messages<'_>, data: String) {
         let header = self.own.map(|own| self.members[own].token.clone());
         let header = header.expect("a session");
-        assert_eq!(heard.next(), Some(&Heard::Delivery { header, data }));
+        assert_eq!(received.next(), Some(&Received::Delivery { header, data }));
     }
 
-    /// The next message is this answer, with the token of this session.
-    fn answered(&mut self, heard: &mut Messages<'_>, acting: Option<usize>, said: Said) {
-        self.hear_of_gaps(heard);
-        let heard = heard.next();
-        let Some(Heard::Answer {
+    /// Checks that the next message is this response, with the token of this session.
+    fn expect_response(&mut self, received: &mut Messages<'_>, acting: Option<usize>, said: Said) {
+        self.read_gap_notices(received);
+        let received = received.next();
+        let Some(Received::Answer {
             status,
             header,
             data,
-        }) = heard
+        }) = received
         else {
-            panic!("{heard:?} is not the answer {said:?}");
+            panic!("got {received:?}, expected {said:?}");
         };
         assert_eq!((*status, data), (said.0, &said.1));
         let expected = match acting {
@@ -332,12 +350,12 @@ impl Model {
         self.is_closed |= self.bad_requests == 20;
     }
 
-    /// Takes in how many messages the client is told to have missed.
-    fn hear_of_gaps(&mut self, heard: &mut Messages<'_>) {
-        while let Some(Heard::Missed { header, count }) = heard.peek() {
+    /// Reads the notices of missed messages and counts them.
+    fn read_gap_notices(&mut self, received: &mut Messages<'_>) {
+        while let Some(Received::Missed { header, count }) = received.peek() {
             assert_eq!(Some(header), self.own.map(|own| &self.members[own].token));
-            self.told += count;
-            heard.next();
+            self.reported += count;
+            received.next();
         }
     }
 }

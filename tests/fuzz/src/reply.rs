@@ -1,4 +1,4 @@
-//! The target `reply`: three lines of a server, without their ends.
+//! The target `reply`: the client's parser of messages, for three lines without their ends.
 
 use chat::net::line_reader::LineReader;
 use chat::protocol::framing::Line;
@@ -11,8 +11,8 @@ use chat::protocol::username::Username;
 
 use crate::{letter, three_lines};
 
-/// Reads the lines as a client does, and sends what has been read once more. Then has a
-/// server say whatever the words of the third line fit into.
+/// Parses the lines as a client does, then encodes and parses the result again. Then encodes and
+/// parses all responses that can contain the words of the third line.
 pub fn check(input: &[u8]) {
     let [status, header, data] = three_lines(input);
     let token = str::from_utf8(header).ok().and_then(Token::from_hex);
@@ -30,11 +30,14 @@ pub fn check(input: &[u8]) {
             .iter()
             .any(|known| known.line().as_bytes() == status);
         let is_header = token.is_some() || header.is_empty();
-        assert!(is_message || !is_status || !is_header, "that is an answer");
+        assert!(
+            is_message || !is_status || !is_header,
+            "a response was rejected"
+        );
     }
     let data = Printable::lossy(data);
-    check_harmless(&data);
-    check_what_can_be_said(token, &data);
+    check_printable(&data);
+    check_possible_messages(token, &data);
 }
 
 fn check_content(token: Option<Token>, content: &Content, status: &[u8], data: &[u8]) {
@@ -45,8 +48,8 @@ fn check_content(token: Option<Token>, content: &Content, status: &[u8], data: &
             text,
         }) => {
             assert!(letter::is_name(sender.as_str()));
-            check_harmless(text);
-            // A server may say what no client could have asked it to.
+            check_printable(text);
+            // A server may send a text that no client can send.
             if let Ok(sent) = Text::new(text.clone()) {
                 let again = Delivery::new(*scope, sender, &sent);
                 let mut bytes = Vec::new();
@@ -63,7 +66,7 @@ fn check_content(token: Option<Token>, content: &Content, status: &[u8], data: &
         }
         Content::Answer { status: its, text } => {
             assert_eq!(its.line().as_bytes(), status);
-            check_harmless(text);
+            check_printable(text);
             if letter::good(Some(data)).is_ok() {
                 assert_eq!(text.as_str().as_bytes(), data);
             }
@@ -71,14 +74,14 @@ fn check_content(token: Option<Token>, content: &Content, status: &[u8], data: &
     }
 }
 
-fn check_harmless(text: &Printable) {
+fn check_printable(text: &Printable) {
     assert!(!text.as_str().chars().any(letter::is_forbidden));
 }
 
-/// The answers and messages that a server could send with these words in them, which a
-/// client reads for what they are, however much they look like something else.
-fn check_what_can_be_said(token: Option<Token>, data: &Printable) {
-    // What does not fit into a line together with `Pong` could not have been asked for.
+/// Checks that a client correctly parses the responses and deliveries with these words, even if
+/// they look like other messages.
+fn check_possible_messages(token: Option<Token>, data: &Printable) {
+    // A longer text does not fit into a line with `Pong`, so no client can request it.
     if data.as_str().len() > 8_512 - "Pong ".len() {
         return;
     }
@@ -116,7 +119,7 @@ fn check_what_can_be_said(token: Option<Token>, data: &Printable) {
     );
     let listed = parse_name_list(&Printable::lossy(online.as_bytes()));
     assert_eq!(listed, names[..listed.len()], "{online:?}");
-    // One that is missing did not fit.
+    // A missing name did not fit into the line.
     assert!(listed.len() == names.len() || online.len() > 8_512 - 64 - " and 0000 more".len());
 
     if let (Some(sender), Ok(text)) = (names.first(), Text::new(data.clone())) {
@@ -138,7 +141,7 @@ fn check_what_can_be_said(token: Option<Token>, data: &Printable) {
     }
 }
 
-/// The text that a client reads when this is answered.
+/// Encodes a response, parses it as a client, and returns its text.
 fn text_read(token: Option<Token>, response: &Response) -> String {
     let reply = Reply {
         header: token,
@@ -149,11 +152,11 @@ fn text_read(token: Option<Token>, response: &Response) -> String {
             assert_eq!((header, status), (token, response.status()));
             text.as_str().to_owned()
         }
-        (_, other) => panic!("{response:?} is taken for {other:?}"),
+        (_, other) => panic!("{response:?} was parsed as {other:?}"),
     }
 }
 
-/// The one message that these bytes are.
+/// Parses the only message in these bytes.
 fn read_back(bytes: &[u8]) -> (Option<Token>, Content) {
     let mut reader = LineReader::new(bytes);
     let mut next = || match reader.next_line() {

@@ -1,4 +1,4 @@
-//! The target `request`: three lines of a client, without their ends.
+//! The target `request`: the server's parser of requests, for three lines without their ends.
 
 use chat::net::line_reader::LineReader;
 use chat::protocol::framing::Line;
@@ -11,12 +11,15 @@ use chat::protocol::token::Token;
 
 use crate::{letter, three_lines};
 
-/// Reads the lines as the server does, and compares what it makes of them with the letter;
-/// then writes what has been read as a client does, and reads that.
+/// Parses the lines as the server does, and compares the result with the reference. Then encodes
+/// the result as a client does, and parses it again.
 pub fn check(input: &[u8]) {
     let [status, header, body] = three_lines(input);
-    let stray = check_status_line(Line::Whole(status)).map_err(Response::BadStatusLine);
-    assert_eq!(stray.err().map(said), letter::stray(Some(status)));
+    let bad_line = check_status_line(Line::Whole(status)).map_err(Response::BadStatusLine);
+    assert_eq!(
+        bad_line.err().map(said),
+        letter::bad_status_line(Some(status))
+    );
 
     let (good_header, good_body) = (letter::good(Some(header)), letter::good(Some(body)));
     let request = Request {
@@ -69,7 +72,7 @@ fn check_body(header: Header, body: &Printable, line: &str) {
     }
 }
 
-/// The answer as it stands on the wire.
+/// Returns status and text of a response.
 fn said(response: Response) -> letter::Said {
     (response.status().line(), response.to_string())
 }
@@ -88,7 +91,7 @@ fn by_the_letter(command: &Command) -> letter::Command<'_> {
     }
 }
 
-/// The one request that these bytes are.
+/// Parses the only request in these bytes.
 fn read_back(bytes: &[u8]) -> (Option<Token>, Command) {
     let mut reader = LineReader::new(bytes);
     let mut next = || match reader.next_line() {

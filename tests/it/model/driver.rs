@@ -1,8 +1,8 @@
 //! The driver: executes a plan with real clients at a real server, and asks the model whether
 //! the observations are possible.
 //!
-//! In a round, each move has its own thread, and all moves run at the same time. Then the
-//! driver settles the round:
+//! In a round, each move has its own thread, and all moves run at the same time. Late
+//! moves run after the others. Then the driver settles the round:
 //!
 //! 1. For each connection that a client has closed or reset, it waits until the server has
 //!    logged the end.
