@@ -590,7 +590,7 @@ fn trickling_reader_is_lost_at_the_write_timeout() {
         received += 1;
         thread::sleep(Duration::from_millis(20));
     }
-    // The notice is best effort, but it never stands within a message.
+    // The notice is best effort, but it is never within a message.
     let rest = alice.rest_or_reset();
     for message in rest.split_inclusive("\r\n").collect::<Vec<_>>().chunks(3) {
         let said = message.join("");
