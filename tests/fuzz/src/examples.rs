@@ -1,5 +1,5 @@
-//! The initial inputs of the fuzzer: the conversations of the protocol's document and of the
-//! README, and the edge cases of the protocol.
+//! The initial inputs of the fuzzer: the conversations of the protocol's document, of the
+//! README and of the guide, and the edge cases of the protocol.
 
 const README: &str = include_str!("../../../README.md");
 const BY_HAND: &str = include_str!("../../../src/guide/by_hand.md");
@@ -208,7 +208,10 @@ mod tests {
                 .any(|typed| typed.ends_with("Private-message carol hi"))
         );
         for (name, token) in crate::connection::RESIDENTS {
-            assert!(README.contains(token), "README has another token of {name}");
+            assert!(
+                BY_HAND.contains(token),
+                "the guide has another token of {name}"
+            );
         }
     }
 
