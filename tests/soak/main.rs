@@ -64,7 +64,10 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let time = Duration::from_secs_f64(60.0 * minutes);
-    let mut server = Server::start_with(&["--linger", "2", "--login-timeout", "10"], |_| {});
+    // A stalled client leaves 500 requests behind. They are executed at the rate, so its session
+    // ends within ten seconds, before the deadline of each wait.
+    let options = ["--linger", "2", "--login-timeout", "10", "--rate", "50"];
+    let mut server = Server::start_with(&options, |_| {});
     show("without clients", usage_without_clients(&server));
     match soak(&server, time).and_then(|()| check_shutdown(&mut server)) {
         Ok(()) => {
