@@ -8,6 +8,8 @@
 //! Invariant: *the checks are in the order of section 6 of the [protocol](crate::protocol).*
 //! The first check that fails determines the response.
 
+use std::time::SystemTime;
+
 use log::info;
 
 use crate::limits::{MAX_LINE, MAX_SHOWN_COMMAND};
@@ -49,13 +51,21 @@ pub fn execute(
         }
     };
     let acting = acting_session(registration, requested);
-    if header != Header::Empty && acting.is_none() {
-        return Outcome::Respond(Reply {
-            header: None,
-            response: Response::UnknownToken,
-        });
-    }
+    let is_open = match header {
+        Header::Empty => !registration.sessions().access.are_needed(),
+        _ if acting.is_some() => true,
+        Header::Token(token) if is_access(registration, token, &body) => true,
+        Header::Token(_) | Header::NotAToken => {
+            return Outcome::Respond(Reply {
+                header: None,
+                response: Response::UnknownToken,
+            });
+        }
+    };
     match parse_command(body, acting.is_some()) {
+        Ok(Command::SetName(_)) if registration.token().is_none() && !is_open => {
+            Outcome::Respond(reply(None, Response::NeedsAccessToken))
+        }
         Ok(command) => run(registration, pending, acting, command),
         Err(response) => Outcome::Respond(reply(acting.as_ref(), response)),
     }
@@ -79,6 +89,14 @@ fn acting_session(registration: &Registration, header: Result<Header, BadLine>) 
         Header::Token(token) => registration.sessions().use_token(token),
         Header::NotAToken => None,
     }
+}
+
+/// Returns whether this is an access token in the one place for it: the header of a `Set-name`
+/// on a connection that has no session.
+fn is_access(registration: &Registration, token: Token, body: &Printable) -> bool {
+    registration.token().is_none()
+        && Verb::parse(body.first_word()) == Some(Verb::SetName)
+        && registration.sessions().access.contain(token)
 }
 
 /// Parses the command in a body, and checks whether it has the session that it needs.
@@ -106,7 +124,7 @@ fn run(
 ) -> Outcome {
     let response = match (command, &acting) {
         (Command::SetName(name), _) => return set_name(registration, pending, acting, name),
-        (Command::Quit, _) => return quit(registration, acting),
+        (Command::Quit, _) => return quit(registration, pending, acting),
         (Command::Ping(text), _) => Response::Pong(text),
         (Command::Help, _) => Response::Help,
         (Command::PrivateMessage { to, text }, Some(sender)) => {
@@ -116,6 +134,12 @@ fn run(
             broadcast_message(registration, pending, sender, &text)
         }
         (Command::ListNames { prefix }, Some(_)) => list_names(registration, prefix.as_str()),
+        (Command::WatchPresence { is_on }, Some(session)) => {
+            watch_presence(registration, session, is_on)
+        }
+        (Command::RecentMessages { count }, Some(_)) => {
+            Response::Recent(registration.sessions().history.newest(count))
+        }
         // Not reached: `parse_command` has checked this before it read the arguments.
         (_, None) => Response::SetANameFirst,
     };
@@ -132,7 +156,9 @@ fn set_name(
     match (registration.token(), acting) {
         (None, None) => claim(registration, pending, name),
         (None, Some(session)) => resume(registration, pending, session, name),
-        (Some(own), Some(session)) if session.token == own => rename(registration, &session, name),
+        (Some(own), Some(session)) if session.token == own => {
+            rename(registration, pending, &session, name)
+        }
         (Some(own), another) => Outcome::Respond(match registration.sessions().by_token(own) {
             Some(own) => reply(Some(&own), Response::ThisConnectionIs(own.name.clone())),
             // Another connection has ended this session, so this connection is closing.
@@ -161,8 +187,14 @@ fn claim(registration: &mut Registration, pending: &PendingWrites, name: Usernam
 }
 
 /// Changes the name of the connection's own session.
-fn rename(registration: &Registration, session: &Session, name: Username) -> Outcome {
-    let response = match registration.sessions().rename(session.token, &name) {
+fn rename(
+    registration: &Registration,
+    pending: &PendingWrites,
+    session: &Session,
+    name: Username,
+) -> Outcome {
+    let sessions = registration.sessions();
+    let response = match sessions.rename(session.token, &name, pending) {
         Ok(true) => {
             info!("renamed {} to {name}", session.name);
             Response::YouAre(name)
@@ -233,6 +265,12 @@ fn broadcast_message(
     text: &Text,
 ) -> Response {
     let delivery = Delivery::new(Scope::Broadcast, &sender.name, text);
+    // Before the lookup of the recipients, so that a session that begins now either is one of
+    // them or finds the message in the history.
+    registration
+        .sessions()
+        .history
+        .add(&delivery, SystemTime::now());
     let outboxes = registration.sessions().outboxes();
     let others = outboxes
         .iter()
@@ -247,14 +285,21 @@ fn list_names(registration: &Registration, prefix: &str) -> Response {
     Response::Online { names, count }
 }
 
+/// Makes the session watch presence, or stops it.
+fn watch_presence(registration: &Registration, session: &Session, is_on: bool) -> Response {
+    let changed = registration.sessions().watch(session, is_on);
+    Response::Watching { is_on, changed }
+}
+
 /// Ends this connection, and with it the connection's own session.
 ///
 /// If the request acts for another session, that session ends too. Its connection closes when
 /// everything queued for it has been written.
-fn quit(registration: &Registration, acting: Option<Session>) -> Outcome {
+fn quit(registration: &Registration, pending: &PendingWrites, acting: Option<Session>) -> Outcome {
+    let sessions = registration.sessions();
     if let Some(session) = &acting
         && registration.token() != Some(session.token)
-        && registration.sessions().end_and_close_outbox(session.token)
+        && sessions.end_and_close_outbox(session.token, pending)
     {
         info!("ended session of {}", session.name);
     }

@@ -78,16 +78,19 @@
 //!
 //! A thread may take the locks of a server in this order:
 //!
-//! 1. the session-map lock, which all threads share ([`sessions`]);
-//! 2. the queue lock of one [`outbox`], which is held while an item enters or leaves its channel.
+//! 1. the presence lock, under which sessions begin, end and change names
+//!    ([`sessions::presence`]);
+//! 2. the session-map lock, which all threads share ([`sessions`]);
+//! 3. the queue lock of one [`outbox`], which is held while an item enters or leaves its channel.
 //!
 //! While a thread holds one of them, it does no I/O and no logging. It waits for nothing except
 //! the next lock of this list. Nothing can panic half-way through an update. No lock is held
 //! during a write: the state of the outbox says which thread writes.
 //!
 //! A thread takes each of the other locks alone: those of the log throttles
-//! ([`server::log_throttle`]), of the [allowances](server::allowance) of the addresses, and of the
-//! end of a connection's output ([`outbox::Attachment`]).
+//! ([`server::log_throttle`]), of the [allowances](server::allowance) of the addresses, of the
+//! [history](sessions::history), of the [access tokens](sessions::access), and of the end of a
+//! connection's output ([`outbox::Attachment`]).
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -98,6 +101,7 @@
     )
 )]
 
+pub mod access_file;
 mod cli;
 #[cfg(feature = "client")]
 pub mod client;

@@ -52,6 +52,17 @@ pub const MAX_UNWRITTEN_RESPONSES: usize = 64 * 1024;
 /// this overhead: it has at least 73 bytes on the wire, and takes at most half as much again.
 pub const RESPONSE_OVERHEAD: usize = 64;
 
+/// Messages in the response to a `Recent-messages` without a number (section 2).
+pub const DEFAULT_RECENT: usize = 20;
+
+/// The largest number for `Recent-messages` (section 2).
+pub const MAX_RECENT: usize = 1_000;
+
+/// The messages of one response to `Recent-messages`, in bytes on the wire (section 2). With it,
+/// the responses that wait for one client are bounded by twice 64 KiB and one response. The
+/// server keeps no older message, because no response could return it.
+pub const MAX_RECENT_SIZE: usize = 64 * 1024;
+
 /// Maximum size of one write in bytes (section 3).
 ///
 /// It is large enough that a busy client costs few system calls, and small enough that the
@@ -121,6 +132,12 @@ pub const DEFAULT_QUEUE: usize = 256 * 1024;
 /// A message of the maximum length must fit into an empty queue. Otherwise it could never be
 /// sent.
 pub const MIN_QUEUE: usize = 16 * 1024;
+
+/// The broadcasts that the server keeps for clients that come later. A screen shows fewer.
+pub const DEFAULT_HISTORY: usize = 200;
+
+/// The maximum for `--history`: no request can ask for more.
+pub const MAX_HISTORY: usize = MAX_RECENT;
 
 /// `--rate`, in requests a second: faster than a person types.
 ///

@@ -5,14 +5,26 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use chat::server::Server;
+use chat::protocol::token::Token;
 use chat::server::options::{self, Config, Operation};
-use chat::server::{logging, signals};
+use chat::server::{BindError, Server, logging, signals};
+
+/// Exit code: the server could not start.
+const FAILED: u8 = 1;
+/// Exit code: an option or the access file is bad.
+const BAD_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     match options::parse(std::env::args_os().skip(1)) {
         Ok(Operation::Run { config, verbosity }) => match serve(config, verbosity) {
             Ok(()) => ExitCode::SUCCESS,
+            Err((problem, code)) => fail(&problem, ExitCode::from(code)),
+        },
+        Ok(Operation::NewToken) => match new_token() {
+            Ok(token) => {
+                print(&format!("{token}\n"));
+                ExitCode::SUCCESS
+            }
             Err(problem) => fail(&problem, ExitCode::FAILURE),
         },
         Ok(Operation::Print(text)) => {
@@ -21,21 +33,36 @@ fn main() -> ExitCode {
         }
         Err(problem) => fail(
             &format!("{problem} (chat-server --help lists the options)"),
-            ExitCode::from(2),
+            ExitCode::from(BAD_USAGE),
         ),
     }
 }
 
-fn serve(config: Config, verbosity: usize) -> Result<(), String> {
-    let _logging = logging::init(verbosity).map_err(|e| format!("cannot start logging: {e}"))?;
-    let server = Server::bind(config).map_err(|e| e.to_string())?;
-    signals::shut_down_on_signals(server.shutdown_handle())
-        .map_err(|e| format!("cannot wait for signals: {e}"))?;
-    let addresses = server.local_addrs().map_err(|e| e.to_string())?;
+/// Serves until the shutdown. An error is a text and the exit code.
+fn serve(config: Config, verbosity: usize) -> Result<(), (String, u8)> {
+    let failed = |what: &str, e: io::Error| (format!("{what}: {e}"), FAILED);
+    let _logging = logging::init(verbosity).map_err(|e| failed("cannot start logging", e))?;
+    let server = Server::bind(config).map_err(|e| match e {
+        BindError::Access(_) => (e.to_string(), BAD_USAGE),
+        BindError::Listen(_) | BindError::NoRoom(_) => (e.to_string(), FAILED),
+    })?;
+    signals::handle_signals(server.shutdown_handle(), server.access_file())
+        .map_err(|e| failed("cannot wait for signals", e))?;
+    let addresses = server
+        .local_addrs()
+        .map_err(|e| failed("cannot listen", e))?;
     for address in addresses {
         print(&format!("listening on {address}\n"));
     }
-    server.run().map_err(|e| format!("cannot start: {e}"))
+    server.run().map_err(|e| failed("cannot start", e))
+}
+
+/// Makes an access token, from the operating system's random source.
+fn new_token() -> Result<String, String> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(|e| format!("no random bytes: {e}"))?;
+    let digits = Token::from_bits(bits).hex();
+    Ok(String::from_utf8_lossy(&digits).into_owned())
 }
 
 fn fail(problem: &str, code: ExitCode) -> ExitCode {

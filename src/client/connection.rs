@@ -17,9 +17,10 @@ use crate::limits::{LOG_IN_TIMEOUT, SILENCE_CHECK_INTERVAL, USER_TIMEOUT};
 use crate::net::keepalive;
 use crate::net::line_reader::LineReader;
 use crate::protocol::framing::Line;
+use crate::protocol::presence::Presence;
 use crate::protocol::reply::Notice;
 use crate::protocol::request::Command;
-use crate::protocol::server_message::{Content, MalformedMessage, Message, ServerMessage};
+use crate::protocol::server_message::{Content, MalformedMessage, Message, Recent, ServerMessage};
 use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
 use crate::protocol::token::Token;
@@ -78,6 +79,10 @@ pub enum Event {
     Response(ServerResponse),
     /// A message from another user.
     Message(Message),
+    /// A presence delivery: a change of who is online.
+    Presence(Presence),
+    /// A kept broadcast, which precedes the response to `Recent-messages`.
+    Recent(Recent),
     /// A notice, which the server sends unasked.
     Notice(Notice),
 }
@@ -209,6 +214,10 @@ impl Connection {
         while let Some(message) = self.next_message()? {
             let event = match message.content {
                 Content::Message(message) => Event::Message(message),
+                Content::Presence(change) => Event::Presence(change),
+                Content::Recent(recent) => Event::Recent(recent),
+                // A later version of the protocol may have more kinds.
+                Content::OtherIncoming => continue,
                 Content::Notice(notice) => Event::Notice(notice),
                 Content::Answer { status, text } => {
                     let mut pending = self.requests.0.pending.lock();

@@ -67,7 +67,7 @@ pub fn log_in(
                 _ => return Err(io::Error::other(response.text.as_str().to_owned())),
             },
             Some(Event::Notice(notice)) => return Err(io::Error::other(notice.to_string())),
-            Some(Event::Message(_)) => {}
+            Some(Event::Message(_) | Event::Presence(_) | Event::Recent(_)) => {}
             None => {
                 return Err(io::Error::other(
                     "it closes the connection without an answer; is that a chat server?",

@@ -86,7 +86,9 @@ pub fn send(config: SendConfig) -> ExitCode {
             }
             // A sending script ignores messages, and notices of missed ones. After a last
             // notice, the connection ends.
-            Ok(Some(Event::Message(_) | Event::Notice(_))) => {}
+            Ok(Some(
+                Event::Message(_) | Event::Presence(_) | Event::Recent(_) | Event::Notice(_),
+            )) => {}
             Ok(None) => break CLOSED.to_owned(),
             Err(e) => break without_os_code(&e),
         }
@@ -130,6 +132,7 @@ pub fn listen(address: &Address, name: &Username) -> ExitCode {
                     Err(e) => break format!("cannot write: {}", without_os_code(&e)),
                 }
             }
+            Ok(Some(Event::Presence(_) | Event::Recent(_))) => {}
             Ok(Some(Event::Notice(notice))) => report(&notice.to_string()),
             // The response to `Quit`, which the thread `stdout` has sent.
             Ok(Some(Event::Response(_))) if is_stopped.load(Ordering::SeqCst) => {}

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::direct_write::PendingWrites;
 use super::primitives::{Condvar, Mutex, Receiver, RecvTimeoutError, Socket, send_now};
-use super::{Attached, Drain, Item, Outbox, Phase, QueueState, memory_of_response};
+use super::{Attached, Drain, Item, MustDrain, Outbox, Phase, QueueState, memory_of_response};
 use crate::limits;
 use crate::protocol::reply::Notice;
 
@@ -99,17 +99,35 @@ impl Attachment {
     /// accepts the response, so it flushes first. It drops the response if nothing more is
     /// written to the connection.
     pub fn respond(&self, bytes: Vec<u8>, pending: &PendingWrites) {
+        self.respond_with([bytes], pending);
+    }
+
+    /// Sends a response that is made of several messages, with nothing between them.
+    pub fn respond_with(
+        &self,
+        messages: impl IntoIterator<Item = Vec<u8>>,
+        pending: &PendingWrites,
+    ) {
         let Some(outbox) = self.outbox() else {
             pending.flush();
-            return self.write(&bytes);
+            for bytes in messages {
+                self.write(&bytes);
+            }
+            return;
         };
         let mut state = outbox.state.lock();
-        if state.is_open_for(self.number) {
-            let response = self.response_item(bytes, &mut state);
-            let duty = outbox.enqueue(&mut state, response);
-            drop(state);
-            pending.note(duty, outbox);
+        if !state.is_open_for(self.number) {
+            return;
         }
+        let mut duty = MustDrain::No;
+        for bytes in messages {
+            let response = self.response_item(bytes, &mut state);
+            if outbox.enqueue(&mut state, response) == MustDrain::Soon {
+                duty = MustDrain::Soon;
+            }
+        }
+        drop(state);
+        pending.note(duty, outbox);
     }
 
     /// Ends the output, with this as the last message if there is one.

@@ -231,11 +231,27 @@ impl Outbox {
     /// Enqueues a delivery. The module's documentation has the contract.
     pub fn send(&self, delivery: &Delivery) -> Result<MustDrain, SendError> {
         let length = delivery.wire_len();
+        self.send_if(delivery, |deliveries| deliveries + length <= self.limit)
+    }
+
+    /// Enqueues a presence delivery, with the same contract. It fits only while less than half
+    /// of the queue is in use, so that the rest is kept for messages.
+    pub fn send_presence(&self, delivery: &Delivery) -> Result<MustDrain, SendError> {
+        self.send_if(delivery, |deliveries| 2 * deliveries < self.limit)
+    }
+
+    /// Enqueues a delivery if it fits behind so many bytes of deliveries.
+    fn send_if(
+        &self,
+        delivery: &Delivery,
+        fits_behind: impl FnOnce(usize) -> bool,
+    ) -> Result<MustDrain, SendError> {
+        let length = delivery.wire_len();
         let mut state = self.state.lock();
         if state.phase != Phase::Open {
             return Err(SendError::Closed);
         }
-        if state.deliveries + length > self.limit {
+        if !fits_behind(state.deliveries) {
             self.record_miss(&mut state);
             return Err(SendError::Full);
         }

@@ -54,6 +54,9 @@
 //! | `Private-message NAME TEXT` | sends TEXT to NAME (oneself too) | `200 OK`, `Delivered to NAME` |
 //! | `Broadcast-message TEXT` | sends TEXT to every session but the sender's | `200 OK`, `Delivered to N` (N may be 0) |
 //! | `List-names [PREFIX]` | who is here: all sessions, or those whose name begins with PREFIX, whatever the case | `200 OK`, `N online: NAME NAME …`, N counting the matches, sorted without regard to case; `0 online` where there are none; where the names do not fit into the line, as many as fit, then ` and M more` |
+//! | `Watch-presence on` | the acting session receives presence deliveries (section 3) | `200 OK`, `Watching presence`; `304 Not Modified` with the same text if it was watching already |
+//! | `Watch-presence off` | stops them | `200 OK`, `Not watching presence`; `304 Not Modified` with the same text if it was not watching |
+//! | `Recent-messages [N]` | returns the newest N broadcasts that are kept, the oldest of them first. N is 1 to 1000, default 20 | the messages (section 3), then `200 OK`, `N recent` with the number returned (`0 recent` if none) |
 //! | `Ping [TEXT]` | nothing | `200 OK`, `Pong`, or `Pong TEXT` with the TEXT, whatever it is |
 //! | `Help` | nothing | `200 OK` and one line with all commands and their arguments |
 //! | `Quit` | ends the session and closes the connection when all that is queued has been written | `200 OK`, `Goodbye` |
@@ -70,6 +73,10 @@
 //! text is blank if each of its characters is white space (Unicode's White_Space) or shows
 //! nothing: U+200B–U+200F, U+2060–U+2064, U+FEFF, U+00AD, U+034F, U+180E, U+2800, U+115F,
 //! U+1160, U+3164, U+FFA0.
+//!
+//! The argument of `Watch-presence` matches in any ASCII case. N is written in the digits
+//! 0–9. Leading zeros are allowed. The *acting session* is the session that a request acts
+//! for: the connection's own, or that of the token in the header.
 //!
 //! Empty arguments count as no arguments: `Help ` is `Help`, and `Set-name ` lacks its
 //! NAME. `Ping` is the exception: its response repeats them.
@@ -91,6 +98,65 @@
 //! status and one word distinguish a delivery from a response. (The word alone is not
 //! enough: `Incoming-message is not a command; try Help` is a 501.)
 //!
+//! A *presence delivery* goes to a session that watches presence. Its status line is `200
+//! OK`, its header is the watching session's token, and its data is
+//!
+//! ```text
+//! presence      = "Incoming-presence" SP ( "joined" SP name / "left" SP name / "renamed" SP old SP new )
+//! ```
+//!
+//! - `joined`: a new session took this name. Resuming is not joining.
+//! - `left`: a session ended, for any reason. A session that starts to linger has not left yet.
+//! - `renamed`: a session changed its name, even if only the case changed. `old` has its
+//!   former spelling.
+//! - A session receives nothing about itself.
+//! - A presence delivery counts as a delivery in every respect: it takes room in the queue,
+//!   it is counted in `Missed N messages`, it survives a lost connection, it is never
+//!   duplicated on one connection. To keep room for messages, it is queued only while less
+//!   than half of the queue is in use. Otherwise it counts as missed. The notice of a gap
+//!   does not wait for a further delivery.
+//! - All watchers receive the changes in the same order, which is the order in which they
+//!   happened. Each change after `Watching presence` is delivered once or counted as missed.
+//!   None comes after `Not watching presence`.
+//! - A change is queued for all watchers before the request that made it is answered. So
+//!   `joined` precedes every delivery from the new session. `renamed` precedes every delivery
+//!   under the new name. `left` follows every delivery that the session's own connection
+//!   caused, unless another connection ended the session.
+//! - From the start of a shutdown, no presence is delivered.
+//!
+//! `Watch-presence on` followed by `List-names` gives the whole picture, as far as the names
+//! fit into the list. A change that was delivered before the list's response may be in the
+//! list too, so a client applies the changes that arrived between request and response once
+//! more after the response. A client that is told `Missed` asks for the list again.
+//!
+//! Each message in front of the response to `Recent-messages` has the status line `200 OK`,
+//! the acting session's token as header, and this data:
+//!
+//! ```text
+//! recent        = "Incoming-recent" SP time SP sender SP text
+//! ```
+//!
+//! `time` is the server's time in UTC, cut to the second: `2026-11-25T21:04:05Z`. `sender` is
+//! the name at that time.
+//!
+//! - These messages are part of the response, not deliveries. They go to the connection that
+//!   asked, are queued together with the response with nothing between them, count as
+//!   responses (section 7.6), and are dropped with the connection.
+//! - The server keeps the newest 200 broadcasts (`--history N`, 0 to 1000, 0 keeps none),
+//!   whoever sent them, as far as one response can return them. Private messages are never
+//!   kept. A single server keeps them in memory only.
+//! - One response returns at most the newest messages that have 65,536 bytes on the wire
+//!   together (three lines each, without the response itself). So the responses that wait for
+//!   one client are bounded by twice 64 KiB and one response.
+//! - A broadcast enters the history before its recipients are looked up. So between the oldest
+//!   message of a response and the newest delivery nothing is missing: each broadcast is in
+//!   the response, or is delivered or counted as missed, or both. A broadcast that was
+//!   answered before the request was sent is in the response, as far back as the response
+//!   reaches.
+//!
+//! With status 200, data that begins with `Incoming-` is never a response. A client ignores
+//! kinds that it does not know.
+//!
 //! A *notice* is a message that the server sends unasked. Its status is not 200. Its header
 //! is the token of the session that the connection has, or had until that moment. The
 //! header is empty if the connection never had a session. A closing notice is the last
@@ -110,6 +176,25 @@
 //! - `Set-name` on a connection without a session makes a session: a name, a fresh token
 //!   from the operating system's random source, and a queue of deliveries. The response
 //!   carries the token and precedes the session's first delivery.
+//! - Watching presence belongs to the session: it is off at first, and a resumed session goes
+//!   on watching.
+//! - **Access tokens.** `--access-file FILE` names a text file of access tokens: one token of
+//!   32 lower-case hex digits a line, optionally followed by spaces, or by spaces and a
+//!   comment that begins with `#`. Empty lines and lines that begin with `#` are ignored.
+//!   Lines end in LF or CRLF. A token may appear twice. A file without tokens is good: no new
+//!   session is made. `chat-server --new-token` prints a fresh token and exits. With the file,
+//!   a connection without a session needs an access token for `Set-name`: it stands in the
+//!   header, where a session's token would stand. The session then gets its own fresh token as
+//!   always. Without an access token: `401 Unauthorized`, `This server needs an access token`
+//!   (after the arguments are checked, before the 403s). A session's token still resumes that
+//!   session without an access token. In any other request, also in a `Set-name` on a
+//!   connection that has a session, an access token is an `Unknown token`, which comes before
+//!   everything that section 6 lists after it. So is every access token at a server without
+//!   `--access-file`. A SIGHUP loads the file again: a file with an error is logged and changes
+//!   nothing; a good one holds for every later `Set-name`; existing sessions continue. An
+//!   access token in a header or in a file never appears in a log, in a response, in an error
+//!   text or in the arguments of a process. Typed in another place it is answered like any
+//!   other word, and the log hides it there too.
 //! - If the server has no thread left for a session on this connection, the response to
 //!   `Set-name` is `403 Forbidden`, `The server is full`. Nothing has changed, and the
 //!   connection stays open.
@@ -157,9 +242,9 @@
 //! | code, reason phrase | used for |
 //! |---|---|
 //! | `200 OK` | success; deliveries |
-//! | `304 Not Modified` | `Set-name` to the name one has; resuming under it |
+//! | `304 Not Modified` | `Set-name` to the name one has; resuming under it; `Watch-presence` without a change |
 //! | `400 Bad Request` | anything malformed: section 6 |
-//! | `401 Unauthorized` | `Set a name first`; `Unknown token`; the login deadline |
+//! | `401 Unauthorized` | `Set a name first`; `Unknown token`; `This server needs an access token`; the login deadline |
 //! | `403 Forbidden` | understood and refused: `NAME is taken`; `This connection is NAME`; full (a notice or a response); resumed elsewhere |
 //! | `404 Not Found` | `No one is named NAME` |
 //! | `418 I'm a tea pocket` | an HTTP request: a line in the status-line position that ends in ` HTTP/1.0` or ` HTTP/1.1`. Data: `This is a chat server, not a web server`. Then the connection is closed, so that no web page can make a browser talk to it |
@@ -194,7 +279,8 @@
 //! 4. unknown command (501);
 //! 5. `Set a name first` (401);
 //! 6. arguments: the name, then the text's length, then a missing or blank argument;
-//! 7. then 403, 404, 502.
+//! 7. `This server needs an access token` (401);
+//! 8. then 403, 404, 502.
 //!
 //! A 400 carries the header that the response would have had without the fault: the token of
 //! the request's session if the header line was good, else that of the connection's own
@@ -256,6 +342,7 @@
 pub mod framing;
 #[cfg(test)]
 pub(crate) mod literals;
+pub mod presence;
 pub mod redact;
 pub mod reply;
 pub mod request;

@@ -8,7 +8,11 @@
 use std::fmt;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use jiff::Timestamp;
+
+use super::presence::{PRESENCE, Presence};
 use super::request::{BadArguments, BadLine, BadStatusLine, Verb};
 use super::status::Status;
 use super::text::{BadText, Printable, Text, Unprintable};
@@ -43,6 +47,15 @@ pub enum Response {
         /// The number of all of them.
         count: usize,
     },
+    /// The response to `Watch-presence`.
+    Watching {
+        /// Whether the session watches now.
+        is_on: bool,
+        /// Whether that is a change.
+        changed: bool,
+    },
+    /// The response to `Recent-messages`, with the messages that are sent in front of it.
+    Recent(Vec<Recent>),
     /// The response to `Ping`.
     Pong(Option<Printable>),
     /// The response to `Help`.
@@ -59,6 +72,8 @@ pub enum Response {
     BadArguments(BadArguments),
     /// The command needs a session, and the connection has none.
     SetANameFirst,
+    /// A new session needs an access token.
+    NeedsAccessToken,
     /// The header is not the token of a live session.
     UnknownToken,
     /// Another session has this name.
@@ -99,6 +114,12 @@ impl Scope {
 /// The beginning of a delivery's data. No response with the status 200 begins so.
 pub const DELIVERY: &str = "Incoming-message ";
 
+/// The beginning of the data of each message in a response to `Recent-messages`.
+pub const RECENT: &str = "Incoming-recent ";
+
+/// The characters of a time of UTC, cut to the second.
+const TIME_LEN: usize = "2026-11-25T21:04:05Z".len();
+
 /// A message from one client to another.
 ///
 /// Its data is encoded once, and all recipients share it. Only the header, which is written
@@ -106,6 +127,15 @@ pub const DELIVERY: &str = "Incoming-message ";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     data: Arc<str>,
+}
+
+/// A kept broadcast, as a part of the response to `Recent-messages`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recent {
+    /// When the server got it.
+    pub time: SystemTime,
+    /// The broadcast.
+    pub message: Delivery,
 }
 
 /// A message that the server sends unasked.
@@ -148,15 +178,21 @@ impl Response {
             | Response::Delivered(_)
             | Response::DeliveredTo(_)
             | Response::Online { .. }
+            | Response::Watching { changed: true, .. }
+            | Response::Recent(_)
             | Response::Pong(_)
             | Response::Help
             | Response::Goodbye => Status::Ok,
-            Response::YouAreAlready(_) => Status::NotModified,
+            Response::YouAreAlready(_) | Response::Watching { changed: false, .. } => {
+                Status::NotModified
+            }
             Response::BadStatusLine(BadStatusLine::TooLong | BadStatusLine::NotEmpty)
             | Response::Fault(_)
             | Response::EmptyRequest
             | Response::BadArguments(_) => Status::BadRequest,
-            Response::SetANameFirst | Response::UnknownToken => Status::Unauthorized,
+            Response::SetANameFirst | Response::NeedsAccessToken | Response::UnknownToken => {
+                Status::Unauthorized
+            }
             Response::Taken(_) | Response::ThisConnectionIs(_) | Response::ServerIsFull => {
                 Status::Forbidden
             }
@@ -178,6 +214,9 @@ impl fmt::Display for Response {
             Response::Delivered(name) => write!(f, "Delivered to {name}"),
             Response::DeliveredTo(count) => write!(f, "Delivered to {count}"),
             Response::Online { names, count } => f.write_str(&online(names, *count)),
+            Response::Watching { is_on: true, .. } => f.write_str("Watching presence"),
+            Response::Watching { is_on: false, .. } => f.write_str("Not watching presence"),
+            Response::Recent(messages) => write!(f, "{} recent", messages.len()),
             Response::Pong(None) => f.write_str("Pong"),
             Response::Pong(Some(text)) => write!(f, "Pong {}", text.as_str()),
             Response::Help => {
@@ -202,6 +241,7 @@ impl fmt::Display for Response {
                 write!(f, "Usage: {}", verb.usage())
             }
             Response::SetANameFirst => f.write_str("Set a name first"),
+            Response::NeedsAccessToken => f.write_str("This server needs an access token"),
             Response::UnknownToken => f.write_str("Unknown token"),
             Response::Taken(name) => write!(f, "{name} is taken"),
             Response::ThisConnectionIs(name) => write!(f, "This connection is {name}"),
@@ -264,6 +304,13 @@ impl Delivery {
         }
     }
 
+    /// Makes the delivery of a change to watching sessions.
+    pub fn presence(change: &Presence) -> Delivery {
+        Delivery {
+            data: format!("{PRESENCE}{change}").into(),
+        }
+    }
+
     /// Returns the length of the whole message in bytes, the same for each recipient.
     pub fn wire_len(&self) -> usize {
         Status::Ok.line().len() + Token::DIGITS + self.data.len() + 3 * "\r\n".len()
@@ -272,6 +319,32 @@ impl Delivery {
     /// Appends the message for the session of this token.
     pub fn encode(&self, token: Option<Token>, bytes: &mut Vec<u8>) {
         encode(Status::Ok, token, &self.data, bytes);
+    }
+
+    /// The sender and the text of a broadcast.
+    fn sender_and_text(&self) -> &str {
+        let start = DELIVERY.len() + Scope::Broadcast.word().len() + " ".len();
+        self.data.get(start..).unwrap_or_default()
+    }
+}
+
+impl Recent {
+    /// Returns the bytes of the message on the wire, the same for each recipient.
+    pub fn wire_len(&self) -> usize {
+        let data = RECENT.len() + TIME_LEN + " ".len() + self.message.sender_and_text().len();
+        Status::Ok.line().len() + Token::DIGITS + data + 3 * "\r\n".len()
+    }
+
+    /// Encodes the message for the session of this token.
+    pub fn encode(&self, token: Option<Token>) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.wire_len());
+        encode_start(Status::Ok, token, &mut bytes);
+        // A time that no calendar has is shown as the first one.
+        let time = Timestamp::try_from(self.time).unwrap_or(Timestamp::UNIX_EPOCH);
+        let message = self.message.sender_and_text();
+        // A write into a Vec cannot fail. jiff cuts the time to the second.
+        let _ = write!(bytes, "{RECENT}{time:.0} {message}\r\n");
+        bytes
     }
 }
 

@@ -16,6 +16,7 @@
 use super::text::{BadText, Printable, Text, Unprintable};
 use super::token::Token;
 use super::username::{BadName, Username};
+use crate::limits::{DEFAULT_RECENT, MAX_RECENT};
 use crate::protocol::framing::Line;
 
 /// The fault of a status line, which must be empty in a request.
@@ -75,6 +76,10 @@ pub enum Verb {
     BroadcastMessage,
     /// Lists the names of the sessions.
     ListNames,
+    /// Starts or stops presence deliveries to the session.
+    WatchPresence,
+    /// Returns the newest broadcasts that the server keeps.
+    RecentMessages,
     /// Does nothing. Its response shows that all requests before it have been executed.
     Ping,
     /// Lists the commands.
@@ -95,6 +100,13 @@ pub enum Command {
     BroadcastMessage(Text),
     ListNames {
         prefix: Printable,
+    },
+    WatchPresence {
+        is_on: bool,
+    },
+    RecentMessages {
+        /// 1 to [`MAX_RECENT`].
+        count: usize,
     },
     /// The text after the word, if there was a space.
     Ping(Option<Printable>),
@@ -188,11 +200,13 @@ struct CommandSpec {
 
 impl Verb {
     /// All commands, in the order of the help text.
-    pub const ALL: [Verb; 7] = [
+    pub const ALL: [Verb; 9] = [
         Verb::SetName,
         Verb::PrivateMessage,
         Verb::BroadcastMessage,
         Verb::ListNames,
+        Verb::WatchPresence,
+        Verb::RecentMessages,
         Verb::Ping,
         Verb::Help,
         Verb::Quit,
@@ -204,6 +218,8 @@ impl Verb {
             Verb::PrivateMessage => ("Private-message", "NAME TEXT", true),
             Verb::BroadcastMessage => ("Broadcast-message", "TEXT", true),
             Verb::ListNames => ("List-names", "[PREFIX]", true),
+            Verb::WatchPresence => ("Watch-presence", "on|off", true),
+            Verb::RecentMessages => ("Recent-messages", "[N]", true),
             Verb::Ping => ("Ping", "[TEXT]", false),
             Verb::Help => ("Help", "", false),
             Verb::Quit => ("Quit", "", false),
@@ -293,6 +309,27 @@ impl Command {
             (Verb::ListNames, prefix) => Ok(Command::ListNames {
                 prefix: prefix.unwrap_or_default(),
             }),
+            (Verb::WatchPresence, Some(word)) => match word.as_str() {
+                word if word.eq_ignore_ascii_case("on") => {
+                    Ok(Command::WatchPresence { is_on: true })
+                }
+                word if word.eq_ignore_ascii_case("off") => {
+                    Ok(Command::WatchPresence { is_on: false })
+                }
+                _ => Err(usage),
+            },
+            (Verb::RecentMessages, None) => Ok(Command::RecentMessages {
+                count: DEFAULT_RECENT,
+            }),
+            (Verb::RecentMessages, Some(digits)) => {
+                // The parser of std takes a sign too.
+                let digits = Some(digits.as_str()).filter(|it| !it.starts_with('+'));
+                let count = digits.and_then(|digits| digits.parse().ok());
+                match count.filter(|count| (1..=MAX_RECENT).contains(count)) {
+                    Some(count) => Ok(Command::RecentMessages { count }),
+                    None => Err(usage),
+                }
+            }
             (Verb::Help, None) => Ok(Command::Help),
             (Verb::Quit, None) => Ok(Command::Quit),
             _ => Err(usage),
@@ -318,6 +355,11 @@ impl Command {
                 Verb::Ping,
                 text.as_ref().map(|text| text.as_str().to_owned()),
             ),
+            Command::WatchPresence { is_on } => {
+                let word = if *is_on { "on" } else { "off" };
+                (Verb::WatchPresence, Some(word.to_owned()))
+            }
+            Command::RecentMessages { count } => (Verb::RecentMessages, Some(count.to_string())),
             Command::Help => (Verb::Help, None),
             Command::Quit => (Verb::Quit, None),
         };

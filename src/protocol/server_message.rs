@@ -10,7 +10,10 @@
 
 use std::fmt;
 
-use super::reply::{DELIVERY, Notice, Scope};
+use jiff::Timestamp;
+
+use super::presence::{PRESENCE, Presence};
+use super::reply::{DELIVERY, Notice, RECENT, Scope};
 use super::status::Status;
 use super::text::Printable;
 use super::token::Token;
@@ -31,6 +34,12 @@ pub struct ServerMessage {
 pub enum Content {
     /// A delivery: the message of another client.
     Message(Message),
+    /// A presence delivery: a change of who is online.
+    Presence(Presence),
+    /// A kept broadcast: a part of the response to `Recent-messages`.
+    Recent(Recent),
+    /// A message of a kind that this client does not know. It must be ignored.
+    OtherIncoming,
     /// A message that the server sends unasked.
     Notice(Notice),
     /// Any other message: the response to a request.
@@ -48,6 +57,17 @@ pub struct Message {
     /// The recipients.
     pub scope: Scope,
     /// The name of the sender.
+    pub sender: Username,
+    /// The text.
+    pub text: Printable,
+}
+
+/// A broadcast that the server has kept, as its reader gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recent {
+    /// When the server got it, to the second.
+    pub time: Timestamp,
+    /// The name of the sender at that time.
     pub sender: Username,
     /// The text.
     pub text: Printable,
@@ -90,12 +110,43 @@ fn parse_header(line: &[u8]) -> Result<Option<Token>, MalformedMessage> {
 
 impl Content {
     fn parse(status: Status, data: Printable) -> Result<Content, MalformedMessage> {
-        if status == Status::Ok && data.as_str().starts_with(DELIVERY) {
-            return Message::parse(&data).map(Content::Message);
+        if status == Status::Ok && data.as_str().starts_with("Incoming-") {
+            return Content::parse_incoming(&data);
         }
         Ok(match Notice::parse(status, data.as_str()) {
             Some(notice) => Content::Notice(notice),
             None => Content::Answer { status, text: data },
+        })
+    }
+}
+
+impl Content {
+    /// Parses data that is not a response, because it begins with `Incoming-`.
+    fn parse_incoming(data: &Printable) -> Result<Content, MalformedMessage> {
+        if data.as_str().starts_with(DELIVERY) {
+            return Message::parse(data).map(Content::Message);
+        }
+        if data.as_str().starts_with(RECENT) {
+            return Recent::parse(data).map(Content::Recent);
+        }
+        let change = data
+            .as_str()
+            .strip_prefix(PRESENCE)
+            .and_then(Presence::parse);
+        Ok(change.map_or(Content::OtherIncoming, Content::Presence))
+    }
+}
+
+impl Recent {
+    /// Parses the data of a kept broadcast.
+    fn parse(data: &Printable) -> Result<Recent, MalformedMessage> {
+        let (_, rest) = data.split_word();
+        let (time, rest) = rest.ok_or(MalformedMessage)?.split_word();
+        let (sender, text) = rest.ok_or(MalformedMessage)?.split_word();
+        Ok(Recent {
+            time: time.as_str().parse().map_err(|_| MalformedMessage)?,
+            sender: Username::new(sender.as_str()).map_err(|_| MalformedMessage)?,
+            text: text.ok_or(MalformedMessage)?,
         })
     }
 }

@@ -28,9 +28,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{Level, info, log};
 use parking_lot::Mutex;
 
+use crate::access_file::AccessFileError;
 use crate::outbox::direct_write::DirectWrites;
 use crate::sessions::Sessions;
 use accept::{AcceptContext, AcceptThreads};
+use access::AccessFile;
 use allowance::Allowances;
 use capacity::{NoRoom, SystemLimits};
 use listeners::ListenError;
@@ -38,6 +40,7 @@ use options::Config;
 use refusal::Refuser;
 
 mod accept;
+pub mod access;
 pub mod allowance;
 pub mod capacity;
 pub mod connection;
@@ -56,6 +59,8 @@ pub use shutdown::ShutdownHandle;
 /// A server that has bound its ports and does not accept yet.
 pub struct Server {
     listeners: Vec<TcpListener>,
+    sessions: Arc<Sessions>,
+    access_file: Option<Arc<AccessFile>>,
     config: Config,
     system: SystemLimits,
     /// The most clients: `config.max_clients`, or fewer if the system has less room.
@@ -71,18 +76,25 @@ pub enum BindError {
     Listen(ListenError),
     /// The system has no room for a client.
     NoRoom(NoRoom),
+    /// The file of access tokens cannot be used.
+    Access(AccessFileError),
 }
 
 impl Server {
-    /// Binds the addresses of `config.listen`.
+    /// Binds the addresses of `config.listen`, and loads the file of access tokens.
     pub fn bind(config: Config) -> Result<Server, BindError> {
         let system = SystemLimits::raise_and_read();
         let listeners = listeners::bind_all(&config.listen).map_err(BindError::Listen)?;
         let capacity = system
             .max_clients(config.max_clients, listeners.len())
             .map_err(BindError::NoRoom)?;
+        let sessions = Sessions::new(capacity, config.max_per_address, config.history);
+        let load = |path| AccessFile::load(path, Arc::clone(&sessions)).map(Arc::new);
+        let access_file = config.access_file.clone().map(load).transpose();
         Ok(Server {
             listeners,
+            access_file: access_file.map_err(BindError::Access)?,
+            sessions,
             config,
             system,
             capacity,
@@ -103,6 +115,11 @@ impl Server {
         }
     }
 
+    /// Returns the file of access tokens, if there is one, so that it can be loaded again.
+    pub fn access_file(&self) -> Option<Arc<AccessFile>> {
+        self.access_file.clone()
+    }
+
     /// Serves until the shutdown, and carries it out. Every client gets a notice, queued
     /// messages are written within the grace period, and the clients' threads end.
     ///
@@ -110,9 +127,11 @@ impl Server {
     pub fn run(self) -> io::Result<()> {
         let Server {
             listeners,
+            sessions,
             config,
             system,
             capacity,
+            access_file: _,
             shutdown_request: (_sender, shutdown_request),
         } = self;
         let level = if capacity < config.max_clients {
@@ -127,7 +146,6 @@ impl Server {
         );
 
         let grace = config.grace;
-        let sessions = Sessions::new(capacity, config.max_per_address);
         // Nothing is ever sent on these two channels. The drop of `shutdown_tx` ends the waits of
         // accept threads, reader threads and sweeper. Each reader thread has a clone of
         // `readers_tx`. When the last one is dropped, the shutdown knows that all have ended.
@@ -145,7 +163,12 @@ impl Server {
             shutdown_rx: shutdown_rx.clone(),
             last_number: AtomicU64::new(0),
         });
-        sweeper::start(&sessions, context.config.linger, &shutdown_rx)?;
+        sweeper::start(
+            &sessions,
+            context.config.linger,
+            &context.direct_writes,
+            &shutdown_rx,
+        )?;
         // Start accepting last. Nothing can fail after this line, so every accepted client is
         // served.
         let accept_threads = AcceptThreads::start(listeners, &context, &shutdown_rx)?;
@@ -169,6 +192,7 @@ impl fmt::Display for BindError {
         match self {
             BindError::Listen(error) => error.fmt(f),
             BindError::NoRoom(limit) => limit.fmt(f),
+            BindError::Access(error) => error.fmt(f),
         }
     }
 }

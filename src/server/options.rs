@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::num::ParseIntError;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub enum Operation {
     },
     /// Print this text on stdout, and exit.
     Print(String),
+    /// Print a fresh access token on stdout, and end.
+    NewToken,
 }
 
 /// The configuration of a server.
@@ -52,6 +55,10 @@ pub struct Config {
     pub linger: Duration,
     /// The longest time at shutdown until all queues are written.
     pub grace: Duration,
+    /// The number of the newest broadcasts that are kept; 0 keeps none.
+    pub history: usize,
+    /// The file of access tokens. `None`: the server is open to everyone.
+    pub access_file: Option<PathBuf>,
     /// Whether reader threads write to idle clients themselves, instead of waking the writer
     /// threads.
     pub direct_writes: bool,
@@ -74,6 +81,9 @@ pub fn parse<A: AsRef<OsStr>>(
     }
     if let Some(argument) = matches.free.first() {
         return Err(BadUsage(format!("{argument:?}: expected an option")));
+    }
+    if matches.opt_present("new-token") {
+        return Ok(Operation::NewToken);
     }
     let verbosity = matches.opt_count("verbose");
     Ok(Operation::Run {
@@ -102,7 +112,15 @@ fn table() -> Options {
     WRITE_TIMEOUT.add_to(&mut table);
     LINGER.add_to(&mut table);
     GRACE.add_to(&mut table);
+    HISTORY.add_to(&mut table);
     table
+        .optopt(
+            "",
+            "access-file",
+            "file of access tokens: only clients that send one get a session",
+            "FILE",
+        )
+        .optflag("", "new-token", "print a fresh access token")
         .optflag(
             "",
             "no-direct-writes",
@@ -154,6 +172,8 @@ impl Config {
             write_timeout: seconds(WRITE_TIMEOUT)?,
             linger: seconds(LINGER)?,
             grace: seconds(GRACE)?,
+            history: HISTORY.value(matches)?,
+            access_file: matches.opt_str("access-file").map(PathBuf::from),
             direct_writes: !matches.opt_present("no-direct-writes"),
         })
     }
@@ -263,6 +283,15 @@ const GRACE: Number<u32> = Number {
     default: limits::DEFAULT_GRACE,
 };
 
+const HISTORY: Number<usize> = Number {
+    name: "history",
+    argument: "N",
+    meaning: "newest broadcasts kept for later clients, 0 = none",
+    least: 0,
+    most: limits::MAX_HISTORY,
+    default: limits::DEFAULT_HISTORY,
+};
+
 impl<N> Number<N>
 where
     N: Copy + FromStr<Err = ParseIntError> + PartialOrd + fmt::Display + From<bool>,
@@ -308,7 +337,7 @@ mod tests {
     fn config(arguments: &[&str]) -> Result<Config, String> {
         match parse(arguments) {
             Ok(Operation::Run { config, .. }) => Ok(config),
-            Ok(Operation::Print(text)) => panic!("prints {text:?}"),
+            Ok(Operation::Print(_) | Operation::NewToken) => panic!("prints"),
             Err(BadUsage(problem)) => Err(problem),
         }
     }
@@ -327,6 +356,8 @@ mod tests {
             write_timeout: seconds(30),
             linger: seconds(60),
             grace: seconds(5),
+            history: 200,
+            access_file: None,
             direct_writes: true,
         };
         assert_eq!(
@@ -362,6 +393,10 @@ mod tests {
             "0",
             "--grace",
             "3",
+            "--history",
+            "7",
+            "--access-file",
+            "tokens",
             "--no-direct-writes",
         ]);
         let seconds = |s| Duration::from_secs(s);
@@ -376,6 +411,8 @@ mod tests {
             write_timeout: seconds(2),
             linger: seconds(0),
             grace: seconds(3),
+            history: 7,
+            access_file: Some("tokens".into()),
             direct_writes: false,
         };
         assert_eq!(config, Ok(expected));
@@ -455,6 +492,7 @@ mod tests {
             ("write-timeout", 1, 2_147_453),
             ("linger", 0, 2_147_453),
             ("grace", 0, 2_147_453),
+            ("history", 0, 1_000),
         ] {
             let with = |value: i64| config(&[&format!("--{name}={value}")]);
             for value in [least, most] {
@@ -490,11 +528,15 @@ mod tests {
             "write-timeout",
             "linger",
             "grace",
+            "history",
+            "access-file",
+            "new-token",
             "verbose",
             "version",
         ] {
             assert!(help.contains(&format!("--{name}")), "{name} in {help}");
         }
+        assert_eq!(parse(["--new-token"]), Ok(Operation::NewToken));
         assert_eq!(
             parse(["-V"]),
             Ok(Operation::Print("chat-server 0.1.0\n".to_owned()))

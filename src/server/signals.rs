@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
 use log::info;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -15,13 +16,18 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::{self, signal_name};
 
 use crate::server::ShutdownHandle;
+use crate::server::access::AccessFile;
 use crate::threads::spawn;
 
 /// Starts a graceful shutdown on the first signal, and ends the process on the second.
 ///
 /// The second signal acts as if no program handled it. A SIGHUP never counts as the second:
 /// a terminal that closes sends SIGHUP twice, once from its shell and once from the kernel.
-pub fn shut_down_on_signals(server: ShutdownHandle) -> io::Result<()> {
+/// With an access file, a SIGHUP loads the file again and does nothing else.
+pub fn handle_signals(
+    server: ShutdownHandle,
+    access_file: Option<Arc<AccessFile>>,
+) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     // A process whose /proc is not mounted handles it, as it does without nohup.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -29,7 +35,13 @@ pub fn shut_down_on_signals(server: ShutdownHandle) -> io::Result<()> {
         signals.add_signal(SIGHUP)?;
     }
     spawn("signals", move || {
-        let mut signals = signals.forever();
+        let mut signals = signals.forever().filter(|&signal| match &access_file {
+            Some(file) if signal == SIGHUP => {
+                file.reload();
+                false
+            }
+            _ => true,
+        });
         if let Some(signal) = signals.next() {
             info!("received {}", signal_name(signal).unwrap_or("a signal"));
             server.shutdown();

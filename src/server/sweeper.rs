@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, at, never, select};
 use log::info;
 
+use crate::outbox::direct_write::{DirectWrites, PendingWrites};
 use crate::sessions::Sessions;
 use crate::threads::spawn;
 
@@ -23,14 +24,24 @@ use crate::threads::spawn;
 pub(super) fn start(
     sessions: &Arc<Sessions>,
     linger: Duration,
+    direct_writes: &Arc<DirectWrites>,
     shutdown_rx: &Receiver<Infallible>,
 ) -> io::Result<()> {
     let (sessions, shutdown_rx) = (Arc::clone(sessions), shutdown_rx.clone());
-    spawn("sweeper", move || sweep(&sessions, linger, &shutdown_rx))?;
+    let direct_writes = Arc::clone(direct_writes);
+    spawn("sweeper", move || {
+        sweep(&sessions, linger, direct_writes, &shutdown_rx);
+    })?;
     Ok(())
 }
 
-fn sweep(sessions: &Sessions, linger: Duration, shutdown_rx: &Receiver<Infallible>) {
+fn sweep(
+    sessions: &Sessions,
+    linger: Duration,
+    direct_writes: Arc<DirectWrites>,
+    shutdown_rx: &Receiver<Infallible>,
+) {
+    let pending = PendingWrites::new(direct_writes);
     let mut due = never();
     loop {
         select! {
@@ -38,7 +49,8 @@ fn sweep(sessions: &Sessions, linger: Duration, shutdown_rx: &Receiver<Infallibl
             recv(sessions.expiry_signal()) -> _ => {}
             recv(due) -> _ => {}
         }
-        let (ended, next) = sessions.expire_lingering(Instant::now(), linger);
+        let (ended, next) = sessions.expire_lingering(Instant::now(), linger, &pending);
+        pending.flush();
         for session in ended {
             info!("expired lingering session of {}", session.name);
         }

@@ -8,8 +8,9 @@
 //!
 //! # The session-map lock
 //!
-//! All threads share this lock. It comes first in the lock order: a thread that holds it may
-//! take the queue lock of an outbox, and not the other way round. While a thread holds it:
+//! All threads share this lock. In the lock order it comes after the presence lock, under which
+//! every change of sessions and names is made, and before the queue lock of an outbox. While a
+//! thread holds it:
 //!
 //! - It does no I/O and no logging.
 //! - It does not lock for reading a second time. If a `write()` waits between two `read()`
@@ -28,8 +29,9 @@
 //! - *`addresses` counts `connections` and `lingering`.*
 //! - *`ended_names` has entries of `connections` only.*
 //!
-//! A name is claimed, changed and released in one write section each. So it belongs to one
-//! session at any instant. A connection ends or detaches a session only if the session still
+//! A rename takes two write sections, with the watchers told in between ([`presence`]): the
+//! names change, then the name under which the session sends. The presence lock is held
+//! throughout, so no other change comes between. A name belongs to one session at any instant. A connection ends or detaches a session only if the session still
 //! belongs to it. It compares its number, which no other connection ever has.
 
 use std::ops::Bound;
@@ -38,15 +40,22 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use crate::outbox::direct_write::PendingWrites;
 use crate::outbox::{Attachment, Outbox};
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
+use access::AccessTokens;
+use history::History;
+use presence::{Change, Watchers};
 pub use registration::Registration;
 use state::{LingeringEntry, State};
 
+pub mod access;
+pub mod history;
 pub mod per_address;
+pub mod presence;
 mod registration;
 mod state;
 #[cfg(test)]
@@ -54,7 +63,14 @@ mod tests;
 
 /// All connections and sessions of a server.
 pub struct Sessions {
+    /// The presence lock. A thread that changes sessions or names takes it before the
+    /// session-map lock.
+    watchers: Mutex<Watchers>,
     state: RwLock<State>,
+    /// The newest broadcasts.
+    pub history: History,
+    /// The tokens that open the server, if it is not open to everyone.
+    pub access: AccessTokens,
     /// The maximum number of clients: connections and lingering sessions.
     capacity: usize,
     /// The maximum number of clients from one address.
@@ -89,10 +105,13 @@ pub enum NameError {
 
 impl Sessions {
     /// Makes an empty map for at most `capacity` clients, and at most `per_address` from one
-    /// address (`None`: no limit).
-    pub fn new(capacity: usize, per_address: Option<usize>) -> Arc<Sessions> {
+    /// address (`None`: no limit). It keeps the newest `history` broadcasts.
+    pub fn new(capacity: usize, per_address: Option<usize>, history: usize) -> Arc<Sessions> {
         Arc::new(Sessions {
+            watchers: Mutex::default(),
             state: RwLock::default(),
+            history: History::new(history),
+            access: AccessTokens::default(),
             capacity,
             per_address: per_address.unwrap_or(usize::MAX),
             expiry_signal: bounded(1),
@@ -117,8 +136,12 @@ impl Sessions {
     pub fn by_name(&self, name: &Username) -> Option<Session> {
         let key = name.key();
         let state = self.state.read();
-        let (_, token) = state.names.get(&key)?;
-        Some(state.sessions.get(token)?.session.clone())
+        let (name, token) = state.names.get(&key)?;
+        Some(Session {
+            // The session itself may still send under its former name.
+            name: name.clone(),
+            ..state.sessions.get(token)?.session.clone()
+        })
     }
 
     /// Returns the outboxes of all sessions, in the order of the numbers of the connections that
@@ -164,19 +187,45 @@ impl Sessions {
 
     /// Gives the session of `token` this name, and releases its old name. Returns false if the
     /// session already has the name in this spelling.
-    pub fn rename(&self, token: Token, name: &Username) -> Result<bool, NameError> {
+    pub fn rename(
+        &self,
+        token: Token,
+        name: &Username,
+        pending: &PendingWrites,
+    ) -> Result<bool, NameError> {
+        let mut change = Change::begin(&self.watchers);
         let mut state = self.state.write();
-        let is_new = state.check_name(token, name)?;
-        state.set_name(token, name);
-        Ok(is_new)
+        let Some(old) = state.check_name(token, name)? else {
+            return Ok(false);
+        };
+        state.reserve_name(token, &old, name);
+        drop(state);
+        change.renamed(token, old, name);
+        self.state.write().set_name(token, name);
+        change.end(pending);
+        Ok(true)
+    }
+
+    /// Makes a session watch presence, or stops it. Returns false if that changes nothing.
+    pub fn watch(&self, session: &Session, is_on: bool) -> bool {
+        let mut watchers = self.watchers.lock();
+        // A session that has ended since its lookup would be told of changes for ever.
+        let has_ended = self.by_token(session.token).is_none();
+        has_ended || watchers.set(session, is_on)
     }
 
     /// Ends the session of `token` and closes its outbox. Returns false if it had already ended.
     ///
     /// The session lingers or belongs to another connection. Both steps happen under one lock.
     /// Between them, a request of that connection could get `Set a name first`.
-    pub fn end_and_close_outbox(&self, token: Token) -> bool {
-        self.state.write().end_and_close_outbox(token).is_some()
+    pub fn end_and_close_outbox(&self, token: Token, pending: &PendingWrites) -> bool {
+        let mut change = Change::begin(&self.watchers);
+        let Some(ended) = self.state.write().end_and_close_outbox(token) else {
+            return false;
+        };
+        change.left(&ended);
+        change.end(pending);
+        true
     }
 
     /// Ends the sessions that have lingered for `time`. Returns them, and the time at which the
@@ -185,18 +234,26 @@ impl Sessions {
         &self,
         now: Instant,
         time: Duration,
+        pending: &PendingWrites,
     ) -> (Vec<Session>, Option<Instant>) {
+        let mut change = Change::begin(&self.watchers);
         let mut state = self.state.write();
-        let mut ended = Vec::new();
+        let (mut ended, mut next) = (Vec::new(), None);
         while let Some((_, &LingeringEntry { since, token, .. })) =
             state.lingering.first_key_value()
         {
             if now < since + time {
-                return (ended, Some(since + time));
+                next = Some(since + time);
+                break;
             }
             ended.extend(state.end_and_close_outbox(token));
         }
-        (ended, None)
+        drop(state);
+        for session in &ended {
+            change.left(session);
+        }
+        change.end(pending);
+        (ended, next)
     }
 
     /// Returns the channel on which a signal arrives when a session begins to linger.
@@ -204,11 +261,14 @@ impl Sessions {
         &self.expiry_signal.1
     }
 
-    /// Closes the map: no connection can register, and no session can begin or be resumed.
+    /// Closes the map: no connection can register, and no session can begin or be resumed. No
+    /// presence is delivered any more.
     ///
     /// Returns all connections, so that the shutdown can send each a last message. Their
     /// sessions end with them.
     pub fn close(&self) -> Vec<Arc<Attachment>> {
+        let mut watchers = self.watchers.lock();
+        watchers.close();
         let mut state = self.state.write();
         state.closing = true;
         state.connections.values().map(Arc::clone).collect()

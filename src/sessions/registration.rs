@@ -11,9 +11,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::per_address::AddressKey;
+use super::presence::Change;
 use super::state::{LingeringEntry, Owner, SessionEntry, State};
 use super::{NameError, Session, Sessions};
-use crate::outbox::direct_write::PendingWrites;
+use crate::outbox::direct_write::{DirectWrites, PendingWrites};
 use crate::outbox::writer::Writer;
 use crate::outbox::{Attachment, Evicted, MustDrain, Outbox};
 use crate::protocol::reply::{Notice, Reply, Response};
@@ -109,9 +110,10 @@ impl Registration {
 
     /// Makes a session of this name and token for the connection, unless the name is taken.
     ///
-    /// The response is the first message of the session's outbox. If room is needed, the
-    /// sessions that have lingered longest are evicted and returned. The connection must not
-    /// have a session yet, and the token must be fresh.
+    /// The response is the first message of the session's outbox. The connection is attached
+    /// after the watchers are told, so no watcher can see the response or a message of the new
+    /// session before. If room is needed, the sessions that have lingered longest are evicted
+    /// and returned. The connection must not have a session yet, and the token must be fresh.
     pub fn claim(
         &mut self,
         name: &Username,
@@ -120,16 +122,29 @@ impl Registration {
     ) -> Result<Vec<Session>, NameError> {
         debug_assert!(self.session.is_none());
         self.writer.start().map_err(|_| NameError::NoThread)?;
-        let Attachment {
-            number, queue_size, ..
-        } = *self.writer.attachment;
-        let outbox = Outbox::new(token, queue_size);
+        let outbox = Outbox::new(token, self.writer.attachment.queue_size);
+        self.begin_session(name, &outbox, pending)
+    }
+
+    /// Makes the session of this outbox, after the writer thread has started.
+    ///
+    /// Not inlined: its frame would be below those of two functions that take much stack. That
+    /// would be a page more of every idle client's memory.
+    #[inline(never)]
+    fn begin_session(
+        &mut self,
+        name: &Username,
+        outbox: &Arc<Outbox>,
+        pending: &PendingWrites,
+    ) -> Result<Vec<Session>, NameError> {
+        let (number, token) = (self.writer.attachment.number, outbox.token());
         let session = Session {
             token,
             name: name.clone(),
-            outbox: Arc::clone(&outbox),
+            outbox: Arc::clone(outbox),
         };
         let (response, key) = (Response::YouAre(name.clone()), name.key());
+        let mut change = Change::begin(&self.sessions.watchers);
         let mut state = self.sessions.state.write();
         if state.closing {
             return Err(NameError::Closing);
@@ -141,20 +156,25 @@ impl Registration {
         while let Some(longest) = self.sessions.eviction_candidate(&state, self.address) {
             ended.extend(state.end_and_close_outbox(longest));
         }
-        let _ = attach(&mut self.writer, &outbox, response);
         state.names.insert(key, (name.clone(), token));
-        state.outboxes.insert(number, Arc::clone(&outbox));
+        state.outboxes.insert(number, Arc::clone(outbox));
         state.snapshot = OnceLock::new();
         let entry = SessionEntry {
-            session,
+            session: session.clone(),
             owner: Owner::Connection(number),
             claimed_by: number,
             token_was_used: false.into(),
         };
         state.sessions.insert(token, entry);
         drop(state);
+        for session in &ended {
+            change.left(session);
+        }
+        change.joined(&session);
+        let _ = attach(&mut self.writer, outbox, response);
+        change.end(pending);
         self.session = Some(token);
-        pending.note(MustDrain::Soon, &outbox);
+        pending.note(MustDrain::Soon, outbox);
         Ok(ended)
     }
 
@@ -171,44 +191,59 @@ impl Registration {
     ) -> Result<Option<Evicted>, NameError> {
         debug_assert!(self.session.is_none());
         self.writer.start().map_err(|_| NameError::NoThread)?;
+        let mut change = Change::begin(&self.sessions.watchers);
         let mut state = self.sessions.state.write();
         if state.closing {
             return Err(NameError::Closing);
         }
         let renamed = state.check_name(token, name)?;
-        state.set_name(token, name);
-        state.reassign(token, self.writer.attachment.number);
         let entry = state.sessions.get(&token).ok_or(NameError::Gone)?;
         let outbox = Arc::clone(&entry.session.outbox);
-        let response = match renamed {
-            true => Response::YouAre(name.clone()),
-            false => Response::YouAreAlready(name.clone()),
+        state.reassign(token, self.writer.attachment.number);
+        let response = if let Some(old) = renamed {
+            state.reserve_name(token, &old, name);
+            drop(state);
+            change.renamed(token, old, name);
+            self.sessions.state.write().set_name(token, name);
+            Response::YouAre(name.clone())
+        } else {
+            drop(state);
+            Response::YouAreAlready(name.clone())
         };
         let evicted = attach(&mut self.writer, &outbox, response);
-        drop(state);
+        change.end(pending);
         self.session = Some(token);
         pending.note(MustDrain::Soon, &outbox);
         Ok(evicted)
     }
 
     /// Ends the session, if it still belongs to this connection. The connection stays registered.
-    pub fn end_session(&mut self) -> Option<Session> {
+    pub fn end_session(&mut self, pending: &PendingWrites) -> Option<Session> {
         let token = self.session.take()?;
+        let mut change = Change::begin(&self.sessions.watchers);
         let mut state = self.sessions.state.write();
-        if state.is_owned_by(token, self.writer.attachment.number) {
-            state.end(token)
-        } else {
-            None
+        if !state.is_owned_by(token, self.writer.attachment.number) {
+            return None;
         }
+        let ended = state.end(token)?;
+        drop(state);
+        change.left(&ended);
+        change.end(pending);
+        Some(ended)
     }
 
     /// Releases the session after the connection was lost, if it still belongs to it.
     ///
     /// Returns the session, and whether it lingers. It lingers if that is allowed and its client
     /// knows the token. Otherwise it ends.
-    pub fn break_session(&mut self, may_linger: bool) -> Option<(Session, bool)> {
+    pub fn break_session(
+        &mut self,
+        may_linger: bool,
+        pending: &PendingWrites,
+    ) -> Option<(Session, bool)> {
         let number = self.writer.attachment.number;
         let token = self.session.take()?;
+        let mut change = Change::begin(&self.sessions.watchers);
         let mut state = self.sessions.state.write();
         if !state.is_owned_by(token, number) {
             return None;
@@ -217,7 +252,11 @@ impl Registration {
         let key = last.map_or(0, |(last, _)| last + 1);
         let entry = state.sessions.get_mut(&token)?;
         if !may_linger || !entry.token_was_used.load(Ordering::Relaxed) {
-            return Some((state.end_and_close_outbox(token)?, false));
+            let ended = state.end_and_close_outbox(token)?;
+            drop(state);
+            change.left(&ended);
+            change.end(pending);
+            return Some((ended, false));
         }
         entry.owner = Owner::Lingering(key);
         let session = entry.session.clone();
@@ -247,7 +286,10 @@ fn attach(writer: &mut Writer, outbox: &Arc<Outbox>, response: Response) -> Opti
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.end_session();
+        // Only after a panic there still is a session. Then the writer threads drain.
+        if self.session.is_some() {
+            self.end_session(&PendingWrites::new(DirectWrites::new(false)));
+        }
         let mut state = self.sessions.state.write();
         state.remove_connection(self.writer.attachment.number, self.address);
     }

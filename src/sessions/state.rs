@@ -69,20 +69,31 @@ pub(super) enum Owner {
 }
 
 impl State {
-    /// Returns whether the name differs from the session's name, or why it cannot have the name.
-    pub(super) fn check_name(&self, token: Token, name: &Username) -> Result<bool, NameError> {
+    /// Returns the session's old name, if this one is another, or why it cannot have this one.
+    pub(super) fn check_name(
+        &self,
+        token: Token,
+        name: &Username,
+    ) -> Result<Option<Username>, NameError> {
         let entry = self.sessions.get(&token).ok_or(NameError::Gone)?;
         match self.names.get(&name.key()) {
             Some((_, owner)) if *owner != token => Err(NameError::Taken),
-            _ => Ok(entry.session.name != *name),
+            _ => Ok(Some(&entry.session.name)
+                .filter(|old| *old != name)
+                .cloned()),
         }
     }
 
-    /// Gives a session this name, which must be free, and releases its old name.
+    /// First step of a rename: the session has the new name, which must be free, and no longer
+    /// the old one. It still sends under the old one.
+    pub(super) fn reserve_name(&mut self, token: Token, old: &Username, name: &Username) {
+        self.names.remove(&old.key());
+        self.names.insert(name.key(), (name.clone(), token));
+    }
+
+    /// Second step of a rename: the session sends under its new name.
     pub(super) fn set_name(&mut self, token: Token, name: &Username) {
         if let Some(SessionEntry { session, .. }) = self.sessions.get_mut(&token) {
-            self.names.remove(&session.name.key());
-            self.names.insert(name.key(), (name.clone(), token));
             session.name = name.clone();
         }
     }

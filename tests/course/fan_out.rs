@@ -147,7 +147,7 @@ fn locked_by_naive() -> io::Result<Duration> {
 
 /// Returns how long [`Sessions::outboxes`] holds the lock, after the first call.
 fn locked_by_sessions() -> Duration {
-    let sessions = Sessions::new(CLIENTS as usize, None);
+    let sessions = Sessions::new(CLIENTS as usize, None, 0);
     let pending = PendingWrites::new(DirectWrites::new(true));
     let mut registrations = Vec::new();
     // All connections share one socket, because only the map matters here.

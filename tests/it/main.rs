@@ -4,6 +4,7 @@
 //! file has one topic. Section numbers in comments refer to the protocol
 //! (`src/protocol/mod.rs`).
 
+mod access;
 mod addresses;
 mod bad_input;
 mod blank;
@@ -18,6 +19,7 @@ mod emulators;
 mod fault_client;
 mod faulty_clients;
 mod framing;
+mod history;
 #[cfg(feature = "client")]
 mod install;
 mod listening;
@@ -30,6 +32,7 @@ mod model_check;
 mod netcat_telnet_curl;
 #[cfg(feature = "client")]
 mod outages;
+mod presence;
 #[cfg(feature = "client")]
 mod proxy;
 #[cfg(feature = "client")]

@@ -49,6 +49,7 @@ impl EventPrinter {
     pub fn on_event(&self, event: ClientEvent) {
         match event {
             ClientEvent::Event(Event::Message(message)) => self.on_message(&message),
+            ClientEvent::Event(Event::Presence(_) | Event::Recent(_)) => {}
             ClientEvent::Event(Event::Response(response)) => self.on_response(&response),
             ClientEvent::Event(Event::Notice(notice)) => self.error(notice),
             ClientEvent::Lost {
@@ -277,6 +278,11 @@ pub fn describe_unsent(request: &Command) -> Option<String> {
         Command::BroadcastMessage(text) => Some(format!(": {}", text.as_str())),
         Command::PrivateMessage { to, text } => Some(format!(" to {to}: {}", text.as_str())),
         Command::SetName(name) => Some(format!(": /name {name}")),
-        Command::ListNames { .. } | Command::Ping(_) | Command::Help | Command::Quit => None,
+        Command::ListNames { .. }
+        | Command::WatchPresence { .. }
+        | Command::RecentMessages { .. }
+        | Command::Ping(_)
+        | Command::Help
+        | Command::Quit => None,
     }
 }

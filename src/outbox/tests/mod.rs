@@ -15,6 +15,7 @@ use super::writer::Writer;
 use super::*;
 use crate::limits;
 use crate::protocol::literals;
+use crate::protocol::presence::Presence;
 use crate::protocol::reply::{Reply, Response, Scope};
 
 mod broadcaster;
@@ -30,6 +31,11 @@ fn delivery(text: &str) -> Delivery {
         &literals::name("bob"),
         &literals::text(text),
     )
+}
+
+/// Makes a presence delivery: a user of this name has joined.
+fn presence(name: &str) -> Delivery {
+    Delivery::presence(&Presence::Joined(literals::name(name)))
 }
 
 fn goodbye() -> Reply {
@@ -75,6 +81,12 @@ fn queue(outbox: &Arc<Outbox>, delivery: &Delivery) -> Result<(), SendError> {
 }
 
 impl Outbox {
+    /// Runs `run` while this thread holds the queue lock.
+    pub(crate) fn while_locked(&self, run: impl FnOnce()) {
+        let _state = self.state.lock();
+        run();
+    }
+
     /// Begins a write, calls `run`, and lets the write fail.
     pub(crate) fn fail_write(&self, loss: Loss, run: impl FnOnce()) {
         let mut batch = Batch::default();

@@ -39,6 +39,65 @@ fn queue_limit_counts_only_bytes_of_deliveries() {
 }
 
 #[test]
+fn presence_fits_while_less_than_half_of_the_queue_is_in_use() {
+    let (message, change) = (delivery("x"), presence("carol"));
+    let outbox = session(4 * message.wire_len());
+    let _attachment = attached(&outbox);
+    let send_presence = || outbox.send_presence(&change).map(|_| ());
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    // It fits although it does not stay below the half.
+    assert_eq!(send_presence(), Ok(()));
+    assert_eq!(send_presence(), Err(SendError::Full));
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    let joined = "Incoming-presence joined carol".to_owned();
+    let missed = "Missed 1 messages: you read too slowly".to_owned();
+    assert_eq!(
+        take(&outbox),
+        [data("x"), joined.clone(), missed, data("x")]
+    );
+    assert_eq!(send_presence(), Ok(()));
+    assert_eq!(take(&outbox), [joined]);
+    // Exactly half of the queue is not less.
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(queue(&outbox, &message), Ok(()));
+    assert_eq!(send_presence(), Err(SendError::Full));
+}
+
+#[test]
+fn response_of_several_messages_is_one_piece() {
+    let outbox = session(ROOMY);
+    let attachment = attached(&outbox);
+    let messages = || ["one", "two", "three"].map(|text| pong(text).encode());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..1_000 {
+                queue(&outbox, &delivery("x")).unwrap();
+            }
+        });
+        for _ in 0..100 {
+            attachment.respond_with(messages(), &writers_only());
+        }
+    });
+    let mut taken = Vec::new();
+    loop {
+        let batch = take(&outbox);
+        if batch.is_empty() {
+            break;
+        }
+        taken.extend(batch);
+    }
+    let starts = taken.iter().enumerate().filter(|(_, it)| *it == "Pong one");
+    let starts: Vec<usize> = starts.map(|(start, _)| start).collect();
+    assert_eq!(starts.len(), 100);
+    for start in starts {
+        assert_eq!(
+            taken[start..start + 3],
+            ["Pong one", "Pong two", "Pong three"]
+        );
+    }
+}
+
+#[test]
 fn gap_notice_is_sent_at_the_gap_and_once() {
     let message = delivery("x");
     let outbox = session(message.wire_len());

@@ -31,11 +31,11 @@ use crate::commands::{self, Outcome};
 use crate::limits::{self, MAX_BAD_REQUESTS};
 use crate::net::keepalive;
 use crate::net::line_reader::LineReader;
-use crate::outbox::Loss;
 use crate::outbox::direct_write::{DirectWrites, PendingWrites};
+use crate::outbox::{Attachment, Loss};
 use crate::protocol::framing::Line;
 use crate::protocol::redact::Redacted;
-use crate::protocol::reply::{Notice, Reply, Response};
+use crate::protocol::reply::{Notice, Recent, Reply, Response};
 use crate::protocol::request::{self, BadLine, BadStatusLine, Header, Request};
 use crate::protocol::status::Status;
 use crate::protocol::telnet::TelnetFilter;
@@ -203,7 +203,12 @@ fn request_loop(
                     return Ok(Ending::LastResponse(reply));
                 }
                 debug!("responded {}", reply.response.status());
-                attachment.respond(reply.encode(), pending);
+                match &reply.response {
+                    Response::Recent(recent) => {
+                        respond_with_recent(&attachment, recent, &reply, pending);
+                    }
+                    _ => attachment.respond(reply.encode(), pending),
+                }
             }
             Outcome::RespondAndClose(reply) => return Ok(Ending::LastResponse(reply)),
         }
@@ -218,6 +223,21 @@ fn request_loop(
     } else {
         Ending::EndOfInput
     })
+}
+
+/// Sends these messages and the response to a `Recent-messages`, with nothing between them.
+///
+/// Not inlined: its frame would take a page more of every idle client's stack.
+#[inline(never)]
+fn respond_with_recent(
+    attachment: &Attachment,
+    recent: &[Recent],
+    reply: &Reply,
+    pending: &PendingWrites,
+) {
+    let messages = recent.iter().map(|it| it.encode(reply.header));
+    let messages: Vec<_> = messages.chain([reply.encode()]).collect();
+    attachment.respond_with(messages, pending);
 }
 
 /// Reads the three lines of a request, or one line that is not a status line. Returns `None` at
@@ -283,10 +303,11 @@ fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>)
         Some(name) => format!("{name} ({})", connection.peer),
         None => connection.peer.to_string(),
     };
+    let pending = PendingWrites::new(Arc::clone(&connection.direct_writes));
     // The session ends before the outbox is closed, so the name is free before the client can
     // see the close.
     if let Ok(Ending::EndOfInput | Ending::LastResponse(_)) = &ending {
-        connection.registration.end_session();
+        connection.registration.end_session(&pending);
     }
     match &ending {
         Ok(Ending::LastResponse(reply)) => attachment.finish(Some(reply.encode())),
@@ -302,6 +323,8 @@ fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>)
         Ok(Ending::Closed) => {}
         Err(_) => attachment.abort(),
     }
+    // The watchers do not wait until this connection is closed.
+    pending.flush();
     // While the writer thread writes the rest, unread input is safe in the kernel. Then it is
     // read and dropped: a close with unread input would reset the connection, and destroy what
     // the client has not read yet. After an end of input there is no unread input.
@@ -315,13 +338,20 @@ fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>)
         );
     }
     let may_linger = connection.may_linger;
-    release_session(connection.registration, ending, may_linger, &client);
+    release_session(
+        connection.registration,
+        &pending,
+        ending,
+        may_linger,
+        &client,
+    );
 }
 
 /// Ends the session if it has not ended yet, or lets it linger. Logs how the connection of this
 /// client ended.
 fn release_session(
     mut registration: Registration,
+    pending: &PendingWrites,
     ending: io::Result<Ending>,
     may_linger: bool,
     client: &str,
@@ -350,10 +380,10 @@ fn release_session(
     };
     match reason {
         Ok(reason) => {
-            registration.end_session();
+            registration.end_session(pending);
             info!("disconnected {client}: {reason}");
         }
-        Err(reason) => match registration.break_session(may_linger) {
+        Err(reason) => match registration.break_session(may_linger, pending) {
             Some((_, true)) => info!("lost {client}, session lingers: {reason}"),
             Some((_, false)) => info!("lost {client}, session ended: {reason}"),
             None => info!("lost {client}: {reason}"),

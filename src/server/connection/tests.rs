@@ -81,7 +81,7 @@ const FAILED: [&str; 2] = [
 
 #[test]
 fn panic_gets_response_500_and_closes_one_connection() {
-    let sessions = Sessions::new(10, None);
+    let sessions = Sessions::new(10, None, 0);
     let (mut other, other_reader) = connect(&sessions);
     let (mut client, reader) = connect(&sessions);
     set_name(&mut other, "other");
@@ -105,7 +105,7 @@ fn panic_gets_response_500_and_closes_one_connection() {
 
 #[test]
 fn response_500_has_the_token_of_the_acting_session() {
-    let sessions = Sessions::new(10, None);
+    let sessions = Sessions::new(10, None, 0);
     let (mut other, _) = connect(&sessions);
     let token = set_name(&mut other, "other");
     let (mut client, _) = connect(&sessions);
@@ -130,7 +130,7 @@ fn response_500_has_the_token_of_the_acting_session() {
 /// end.
 #[track_caller]
 fn check_nothing_comes_before_the_session_has_ended(last: &str) {
-    let sessions = Sessions::new(10, None);
+    let sessions = Sessions::new(10, None, 0);
     let (mut client, reader) = connect(&sessions);
     set_name(&mut client, "alice");
     sessions.while_locked(|| {
@@ -221,7 +221,7 @@ fn session_lingers_if_connection_is_lost_not_if_closed() {
             true,
         ),
     ] {
-        let sessions = Sessions::new(10, None);
+        let sessions = Sessions::new(10, None, 0);
         let (_client, socket, _) = socket_pair();
         let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
         let mut registration = with_session(&sessions, &socket, &pending);
@@ -231,7 +231,7 @@ fn session_lingers_if_connection_is_lost_not_if_closed() {
             None => attachment.abort(),
         }
         registration.writer.end();
-        release_session(registration, ending, true, "a client");
+        release_session(registration, &pending, ending, true, "a client");
         assert_eq!(sessions.names("", usize::MAX).1, usize::from(lingers));
     }
 }
@@ -239,7 +239,7 @@ fn session_lingers_if_connection_is_lost_not_if_closed() {
 #[test]
 fn end_of_input_waits_for_a_failing_write() {
     let (client, socket, _) = socket_pair();
-    let sessions = Sessions::new(10, None);
+    let sessions = Sessions::new(10, None, 0);
     let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
     let registration = with_session(&sessions, &socket, &pending);
     let attachment = Arc::clone(registration.attachment());
@@ -289,7 +289,7 @@ fn input<'a>(
 #[test]
 fn end_of_input_counts_although_a_reset_follows() {
     let (client, socket, _) = socket_pair();
-    let sessions = Sessions::new(10, None);
+    let sessions = Sessions::new(10, None, 0);
     let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
     let registration = with_session(&sessions, &socket, &pending);
     client.shutdown(std::net::Shutdown::Write).unwrap();
@@ -315,7 +315,7 @@ fn end_of_input_counts_although_a_reset_follows() {
 #[test]
 fn server_reads_without_timeout_after_login() {
     let (mut client, socket, _) = socket_pair();
-    let sessions = Sessions::new(10, None);
+    let sessions = Sessions::new(10, None, 0);
     let (socket, pending) = (Arc::new(socket), PendingWrites::for_test(true));
     let registration = with_session(&sessions, &socket, &pending);
     let mut rate = any_rate();

@@ -38,6 +38,9 @@ pub const RESIDENTS: [(&str, &str); 2] = [
 /// The queue limit of each lingering session, in bytes: two or three short deliveries.
 pub const RESIDENT_QUEUE: usize = 256;
 
+/// The values of `--history`. The input determines which one holds.
+const HISTORIES: [usize; 4] = [200, 60, 3, 0];
+
 /// The time limit of a read. A server that sends nothing for this time hangs.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -46,7 +49,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(limits::DEFAULT_WRITE_TIMEOU
 /// Serves a client that sends these bytes, and compares the received messages with the
 /// expected ones.
 pub fn check(stream: &[u8]) {
-    let sessions = Sessions::new(10, None);
+    let history = HISTORIES[choose(stream, 41) % HISTORIES.len()];
+    let sessions = Sessions::new(10, None, history);
     for (number, (name, token)) in (1..).zip(RESIDENTS) {
         settle(&sessions, number, name, token);
     }
@@ -55,7 +59,7 @@ pub fn check(stream: &[u8]) {
 
     let (text, questions) = letter::telnet(stream);
     let (messages, answers) = split(&received);
-    let mut model = Model::new();
+    let mut model = Model::new(history);
     let server_closed = model.check(&letter::lines(&text), &messages);
     assert!(
         answers == questions || server_closed && questions.starts_with(&answers),
@@ -87,13 +91,15 @@ fn settle(sessions: &Arc<Sessions>, number: u64, name: &str, token: &str) {
     let mut registration = sessions.register(attachment, None).expect("there is room");
     let token = Token::from_hex(token).expect("a token");
     let name = Username::new(name).expect("a name");
-    let claimed = registration.claim(&name, token, &PendingWrites::new(DirectWrites::new(false)));
+    let pending = PendingWrites::new(DirectWrites::new(false));
+    let claimed = registration.claim(&name, token, &pending);
     assert!(claimed.is_ok_and(|ended| ended.is_empty()));
     // Otherwise the session could not linger.
     sessions.use_token(token).expect("a session");
     registration.attachment().abort();
     registration.writer.end();
-    assert!(matches!(registration.break_session(true), Some((_, true))));
+    let broken = registration.break_session(true, &pending);
+    assert!(matches!(broken, Some((_, true))));
 }
 
 /// Returns the client's and the server's end of a connection.
@@ -178,7 +184,15 @@ fn parsed([status, header, data]: [&str; 3]) -> Received {
     assert_eq!(message.header, Token::from_hex(header));
     let (header, data) = (header.to_owned(), data.to_owned());
     match message.content {
-        Content::Message(_) => Received::Delivery { header, data },
+        Content::Message(_) | Content::Presence(_) => Received::Delivery { header, data },
+        Content::Recent(_) => {
+            let mut words = data.splitn(3, ' ');
+            let [kind, time, message] = [(); 3].map(|()| words.next().expect("three parts"));
+            assert!(letter::is_time(time), "{data:?}");
+            let data = format!("{kind} TIME {message}");
+            Received::Recent { header, data }
+        }
+        Content::OtherIncoming => panic!("unexpected kind of message {data:?}"),
         Content::Notice(Notice::Missed(count)) => Received::Missed { header, count },
         Content::Notice(notice) => panic!("unexpected notice {notice}"),
         Content::Answer { status, text } => {

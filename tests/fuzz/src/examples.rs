@@ -43,6 +43,20 @@ pub fn replies() -> Vec<Vec<u8>> {
         "401 Unauthorized\n\nToo slow: set a name within 60 seconds",
         "403 Forbidden\n\nThe server is full",
         "200 OK\n\n4 online: alice and bob more",
+        "200 OK\n\nIncoming-presence joined alice",
+        "200 OK\n\nIncoming-presence left alice",
+        "200 OK\n\nIncoming-presence renamed alice Alice",
+        "200 OK\n\nIncoming-presence renamed alice",
+        "200 OK\n\nIncoming-presence",
+        "200 OK\n\nIncoming-recent 2026-11-25T21:04:05Z bob fine",
+        "200 OK\n\nIncoming-recent 2026-11-25T21:04:05.9+01:00 bob  two  spaces ",
+        "200 OK\n\nIncoming-recent 2026-11-25T21:04:65Z bob fine",
+        "200 OK\n\nIncoming-recent now bob fine",
+        "200 OK\n\nIncoming-weather rain",
+        "304 Not Modified\n\nIncoming-weather rain",
+        "200 OK\n\nWatching presence",
+        "304 Not Modified\n\nNot watching presence",
+        "200 OK\n\n20 recent",
     ];
     let others = others.map(str::to_owned);
     messages("<")
@@ -114,6 +128,24 @@ fn bodies() -> Vec<String> {
         "Private-message alice  two  spaces ",
         "Broadcast-message \u{202E}",
         "Broadcast-message \u{7}",
+        "Watch-presence",
+        "Watch-presence ",
+        "watch-PRESENCE On",
+        "Watch-presence oFF",
+        "Watch-presence on ",
+        "Watch-presence  on",
+        "Watch-presence yes",
+        "Recent-messages",
+        "Recent-messages ",
+        "recent-MESSAGES 0001000",
+        "Recent-messages 1001",
+        "Recent-messages 0",
+        "Recent-messages 000",
+        "Recent-messages +5",
+        "Recent-messages -1",
+        "Recent-messages 5 ",
+        "Recent-messages \u{665}",
+        "Recent-messages 99999999999999999999",
         "no-such-command with arguments",
         "Quit",
     ]
@@ -150,6 +182,48 @@ fn edges() -> Vec<Vec<u8>> {
             "Set-name dora",
             "Set-name Alice",
         ])),
+        // The client sees the end of another session.
+        named(&requests(&[
+            "Watch-presence on",
+            "Watch-presence ON",
+            "Watch-presence",
+        ])) + &format!("\n{bob}\nQuit\n"),
+        named(&requests(&[
+            "Watch-presence off",
+            "Watch-presence on",
+            "Watch-presence off",
+        ])) + &format!("\n{bob}\nQuit\n"),
+        // A lingering session watches. What it is told waits for the client that resumes it.
+        format!(
+            "\n{bob}\nWatch-presence on\n\n{bob}\nWatch-presence on\n\n{dora}\nWatch-presence on\n"
+        ) + &format!("\n{dora}\nSet-name Dora\n\n\nSet-name eve\n\n{bob}\nQuit\n"),
+        // Messages leave less than half of its queue.
+        format!("\n{bob}\nWatch-presence on\n")
+            + &format!("\n{dora}\nPrivate-message bob 1\n").repeat(2)
+            + &format!("\n{dora}\nQuit\n"),
+        format!("\n{bob}\nBroadcast-message kept\n\n{dora}\nBroadcast-message  kept too \n")
+            + &format!("\n{bob}\nPrivate-message dora not kept\n\n{dora}\nRecent-messages\n")
+            + &named(&requests(&[
+                "Recent-messages 1",
+                "Recent-messages 2",
+                "Recent-messages 0",
+            ])),
+        // More than 200 messages, or more than 65,536 bytes.
+        named(&requests(&["Recent-messages"]))
+            + &request(&format!("Broadcast-message {}", "🙂".repeat(2_000))).repeat(9)
+            + &requests(&[
+                "Recent-messages 7",
+                "Recent-messages 8",
+                "Ping",
+                "Recent-messages 1000",
+            ]),
+        named(&"\n\nBroadcast-message x\n".repeat(210))
+            + &requests(&[
+                "Broadcast-message y",
+                "Recent-messages 1000",
+                "Recent-messages",
+            ]),
+        requests(&["Recent-messages", "Watch-presence on", "Recent-messages 0"]),
         "GET / HTTP/1.1\r\nHost: chat\r\n\r\n".to_owned(),
         "x\r\n".repeat(21),
         format!(
@@ -159,6 +233,34 @@ fn edges() -> Vec<Vec<u8>> {
         ),
         "\n\nPing one\r\0\n\r\0Ping two\r\n\r\r\n\n\nPing thr\ree\n".to_owned(),
     ];
+    // A message fills almost half of bob's queue, or half of it. So a change fits, or does not. Then
+    // another message shows how much room is left.
+    for length in [53, 54] {
+        let private = format!("Private-message bob {}\n", "x".repeat(length));
+        edges.push(format!(
+            "\n{bob}\nWatch-presence on\n\n{dora}\n{private}\n{dora}\nSet-name Dora\n\n\n{private}"
+        ));
+    }
+    // The message would fit if bob were not told of the change.
+    for (change, length) in [("Ping", 120), ("Set-name Alice", 60)] {
+        let private = request(&format!("Private-message bob {}", "x".repeat(length)));
+        let rest = named(&(request(change) + &private));
+        edges.push(format!("\n{bob}\nWatch-presence on\n{rest}"));
+    }
+    // Eight messages that take 65,536 bytes on the wire together, or one byte more. The length of
+    // a stream determines how many messages the server keeps, so each has several lengths.
+    for (over, pings) in (0..12).map(|number| (number % 2, number / 2)) {
+        let message = |over| {
+            format!(
+                "Broadcast-message {}{}",
+                "🙂".repeat(2_026),
+                "x".repeat(over)
+            )
+        };
+        let messages = request(&message(1)).repeat(7) + &request(&message(1 + over));
+        let pings = request("Ping").repeat(pings);
+        edges.push(named(&(messages + &pings + &request("Recent-messages"))));
+    }
     // One stream for each body, because `Quit` and twenty bad requests end a connection.
     edges.extend(bodies().iter().map(|body| named(&request(body))));
     for length in [8_511, 8_512, 8_513] {

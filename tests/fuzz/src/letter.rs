@@ -164,6 +164,16 @@ pub fn is_name(name: &str) -> bool {
     (2..=63).contains(&name.chars().count()) && name.chars().all(good)
 }
 
+/// Whether a text is a time of UTC, cut to the second, such as `2026-11-25T21:04:05Z`.
+pub fn is_time(text: &str) -> bool {
+    let shape = "0000-00-00T00:00:00Z";
+    let fits = |(c, place): (char, char)| match place {
+        '0' => c.is_ascii_digit(),
+        mark => c == mark,
+    };
+    text.len() == shape.len() && text.chars().zip(shape.chars()).all(fits)
+}
+
 /// A command with the arguments of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the protocol explains them")]
@@ -172,16 +182,20 @@ pub enum Command<'a> {
     PrivateMessage(&'a str, &'a str),
     BroadcastMessage(&'a str),
     ListNames(&'a str),
+    WatchPresence(bool),
+    RecentMessages(usize),
     Ping(Option<&'a str>),
     Help,
     Quit,
 }
 
-const USAGES: [&str; 7] = [
+const USAGES: [&str; 9] = [
     "Set-name NAME",
     "Private-message NAME TEXT",
     "Broadcast-message TEXT",
     "List-names [PREFIX]",
+    "Watch-presence on|off",
+    "Recent-messages [N]",
     "Ping [TEXT]",
     "Help",
     "Quit",
@@ -211,7 +225,7 @@ pub fn command(body: &str, for_a_session: bool) -> Result<Command<'_>, Said> {
         return Err(("501 Not Implemented", text));
     };
     if !for_a_session
-        && ["Pri", "Bro", "Lis"]
+        && ["Pri", "Bro", "Lis", "Wat", "Rec"]
             .iter()
             .any(|start| usage.starts_with(start))
     {
@@ -235,6 +249,24 @@ pub fn command(body: &str, for_a_session: bool) -> Result<Command<'_>, Said> {
     match (usage, some) {
         ("Ping [TEXT]", _) => Ok(Command::Ping(arguments)),
         ("List-names [PREFIX]", prefix) => Ok(Command::ListNames(prefix)),
+        ("Recent-messages [N]", "") => Ok(Command::RecentMessages(20)),
+        ("Recent-messages [N]", digits) => {
+            let is_digit = |c: char| c.is_ascii_digit();
+            match digits.trim_start_matches('0') {
+                count if !digits.chars().all(is_digit) || !(1..=4).contains(&count.len()) => {
+                    Err(usage_error())
+                }
+                count => match count.parse().expect("up to four digits") {
+                    count @ 1..=1_000 => Ok(Command::RecentMessages(count)),
+                    _ => Err(usage_error()),
+                },
+            }
+        }
+        ("Watch-presence on|off", word) => match &*word.to_ascii_lowercase() {
+            "on" => Ok(Command::WatchPresence(true)),
+            "off" => Ok(Command::WatchPresence(false)),
+            _ => Err(usage_error()),
+        },
         ("Help", "") => Ok(Command::Help),
         ("Quit", "") => Ok(Command::Quit),
         ("Help" | "Quit", _) | (_, "") => Err(usage_error()),

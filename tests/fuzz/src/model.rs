@@ -3,7 +3,7 @@
 //! It reads the client's lines and the received messages side by side, and panics at the first
 //! unexpected message. It cannot know how full the short queue of a resumed session is when a
 //! message is sent to it. There it accepts what the server reports, and counts the missed
-//! messages.
+//! messages. The time of a kept broadcast is not compared.
 
 use std::collections::VecDeque;
 use std::slice;
@@ -21,8 +21,10 @@ pub enum Received {
         header: String,
         data: String,
     },
-    /// A delivery.
+    /// A delivery of a message or of presence.
     Delivery { header: String, data: String },
+    /// A kept broadcast. Its data has the word `TIME` in place of the time.
+    Recent { header: String, data: String },
     /// A notice of messages that did not fit into the queue.
     Missed { header: String, count: u64 },
 }
@@ -39,6 +41,10 @@ pub struct Model {
     /// Whether the client has got its last response.
     is_closed: bool,
     names_taken: Vec<String>,
+    /// The value of `--history`.
+    history: usize,
+    /// The sender and the text of each broadcast.
+    broadcasts: Vec<String>,
 }
 
 struct Member {
@@ -51,6 +57,14 @@ struct Member {
     waiting: VecDeque<String>,
     /// The number of messages that did not fit.
     missed: u64,
+    is_watching: bool,
+}
+
+/// A delivery: a message, or a change of who is online.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Message,
+    Presence,
 }
 
 impl Member {
@@ -65,15 +79,15 @@ struct Full;
 type Messages<'a> = std::iter::Peekable<slice::Iter<'a, Received>>;
 
 impl Model {
-    /// Makes the model before the first request.
-    #[expect(clippy::new_without_default, reason = "it is not empty")]
-    pub fn new() -> Model {
+    /// Makes the model before the first request. The server keeps this many broadcasts.
+    pub fn new(history: usize) -> Model {
         let members = RESIDENTS.map(|(name, token)| Member {
             name: name.to_owned(),
             token: token.to_owned(),
             is_resident: true,
             waiting: VecDeque::new(),
             missed: 0,
+            is_watching: false,
         });
         Model {
             members: members.into(),
@@ -83,6 +97,8 @@ impl Model {
             reported: 0,
             is_closed: false,
             names_taken: Vec::new(),
+            history,
+            broadcasts: Vec::new(),
         }
     }
 
@@ -176,11 +192,14 @@ impl Model {
             (Command::Help, _) => ok(letter::help()),
             (Command::Quit, _) => {
                 self.is_closed = true;
-                self.expect_response(received, acting, ok("Goodbye"));
+                let another = acting.filter(|_| acting != self.own);
                 // The session of another token ends too.
-                if acting != self.own
-                    && let Some(another) = acting
-                {
+                if let Some(another) = another {
+                    let left = format!("left {}", self.members[another].name);
+                    self.change(received, another, &left);
+                }
+                self.expect_response(received, acting, ok("Goodbye"));
+                if let Some(another) = another {
                     self.members.remove(another);
                     self.own = self.own.map(|own| own - usize::from(another < own));
                 }
@@ -192,6 +211,27 @@ impl Model {
             }
             (Command::BroadcastMessage(text), Some(sender)) => {
                 self.broadcast_message(received, sender, text)
+            }
+            (Command::WatchPresence(is_on), Some(session)) => {
+                let was_on = std::mem::replace(&mut self.members[session].is_watching, is_on);
+                let watching = if is_on { "Watching" } else { "Not watching" };
+                let text = format!("{watching} presence");
+                match was_on == is_on {
+                    true => ("304 Not Modified", text),
+                    false => ok(text),
+                }
+            }
+            (Command::RecentMessages(count), Some(session)) => {
+                let recent = self.recent(count);
+                self.read_gap_notices(received);
+                for message in &recent {
+                    self.expect_recent(received, session, message);
+                }
+                // Nothing is between the messages and the response.
+                assert!(
+                    recent.is_empty() || matches!(received.peek(), Some(Received::Answer { .. }))
+                );
+                ok(format!("{} recent", recent.len()))
             }
             (_, None) => unreachable!("it needs a session"),
         };
@@ -210,6 +250,7 @@ impl Model {
             let text = format!("{name} is taken");
             return self.expect_response(received, acting, ("403 Forbidden", text));
         }
+        let is_new = acting.is_none();
         let session = acting.unwrap_or_else(|| {
             self.members.push(Member {
                 name: String::new(),
@@ -217,14 +258,22 @@ impl Model {
                 is_resident: false,
                 waiting: VecDeque::new(),
                 missed: 0,
+                is_watching: false,
             });
             self.members.len() - 1
         });
-        let said = match self.members[session].name == name {
+        let old = std::mem::replace(&mut self.members[session].name, name.to_owned());
+        let said = match old == name {
             true => ("304 Not Modified", format!("You are already {name}")),
-            false => ok(format!("You are {name}")),
+            false => {
+                let change = match is_new {
+                    true => format!("joined {name}"),
+                    false => format!("renamed {old} {name}"),
+                };
+                self.change(received, session, &change);
+                ok(format!("You are {name}"))
+            }
         };
-        name.clone_into(&mut self.members[session].name);
         self.names_taken.push(name.to_owned());
         self.expect_response(received, Some(session), said);
         if self.own.is_none() {
@@ -264,7 +313,7 @@ impl Model {
         };
         let sender = &self.members[sender].name;
         let data = format!("Incoming-message private {sender} {text}");
-        match self.send(received, recipient, data) {
+        match self.send(received, recipient, Kind::Message, data) {
             Ok(()) => ok(format!("Delivered to {}", self.members[recipient].name)),
             Err(Full) => (
                 "502 Bad Gateway",
@@ -281,15 +330,58 @@ impl Model {
     ) -> Said {
         let name = &self.members[sender].name;
         let data = format!("Incoming-message broadcast {name} {text}");
+        self.broadcasts.push(format!("{name} {text}"));
         let others = (0..self.members.len()).filter(|recipient| *recipient != sender);
         let others: Vec<usize> = others.collect();
-        let taken = others
-            .into_iter()
-            .filter(|recipient| self.send(received, *recipient, data.clone()).is_ok());
+        let taken = others.into_iter().filter(|recipient| {
+            let sent = self.send(received, *recipient, Kind::Message, data.clone());
+            sent.is_ok()
+        });
         ok(format!("Delivered to {}", taken.count()))
     }
 
-    fn send(&mut self, received: &mut Messages<'_>, to: usize, data: String) -> Result<(), Full> {
+    /// Tells all watching sessions except this one of a change of it.
+    fn change(&mut self, received: &mut Messages<'_>, about: usize, change: &str) {
+        for to in 0..self.members.len() {
+            if to != about && self.members[to].is_watching {
+                let data = format!("Incoming-presence {change}");
+                // If it does not fit, it is counted.
+                let _ = self.send(received, to, Kind::Presence, data);
+            }
+        }
+    }
+
+    /// Returns the newest broadcasts, the oldest of them first: at most `count`, at most as many
+    /// as the server keeps, and at most 65,536 bytes on the wire.
+    fn recent(&self, count: usize) -> Vec<String> {
+        let time = "2026-11-25T21:04:05Z".len();
+        let around = "200 OK\r\n".len() + 32 + 2 + "Incoming-recent ".len() + time + 1 + 2;
+        let (mut newest, mut size) = (Vec::new(), 0);
+        for message in self.broadcasts.iter().rev() {
+            size += around + message.len();
+            if size > 65_536 || newest.len() == count.min(self.history) {
+                break;
+            }
+            newest.push(message.clone());
+        }
+        newest.reverse();
+        newest
+    }
+
+    /// Checks that the next message is this kept broadcast.
+    fn expect_recent(&self, received: &mut Messages<'_>, acting: usize, message: &str) {
+        let header = self.members[acting].token.clone();
+        let data = format!("Incoming-recent TIME {message}");
+        assert_eq!(received.next(), Some(&Received::Recent { header, data }));
+    }
+
+    fn send(
+        &mut self,
+        received: &mut Messages<'_>,
+        to: usize,
+        kind: Kind,
+        data: String,
+    ) -> Result<(), Full> {
         if Some(to) == self.own {
             self.read_gap_notices(received);
             let may_be_full = self.members[to].is_resident;
@@ -303,7 +395,11 @@ impl Model {
         let recipient = &mut self.members[to];
         let wire_len = |data: &String| "200 OK".len() + 32 + data.len() + 3 * "\r\n".len();
         let queued: usize = recipient.waiting.iter().map(wire_len).sum();
-        if queued + wire_len(&data) > RESIDENT_QUEUE {
+        let fits = match kind {
+            Kind::Message => queued + wire_len(&data) <= RESIDENT_QUEUE,
+            Kind::Presence => 2 * queued < RESIDENT_QUEUE,
+        };
+        if !fits {
             recipient.missed += 1;
             return Err(Full);
         }

@@ -2,8 +2,9 @@
 
 use chat::net::line_reader::LineReader;
 use chat::protocol::framing::Line;
-use chat::protocol::reply::{Delivery, Reply, Response, Scope};
-use chat::protocol::server_message::{Content, Message, ServerMessage, parse_name_list};
+use chat::protocol::presence::Presence;
+use chat::protocol::reply::{self, Delivery, Reply, Response, Scope};
+use chat::protocol::server_message::{Content, Message, Recent, ServerMessage, parse_name_list};
 use chat::protocol::status::Status;
 use chat::protocol::text::{Printable, Text};
 use chat::protocol::token::Token;
@@ -25,7 +26,8 @@ pub fn check(input: &[u8]) {
         assert!(*its == token && (token.is_some() || header.is_empty()));
         check_content(token, content, status, data);
     } else {
-        let is_message = status == b"200 OK" && data.starts_with(b"Incoming-message ");
+        let kinds: [&[u8]; 2] = [b"Incoming-message ", b"Incoming-recent "];
+        let is_message = status == b"200 OK" && kinds.iter().any(|kind| data.starts_with(kind));
         let is_status = Status::ALL
             .iter()
             .any(|known| known.line().as_bytes() == status);
@@ -57,6 +59,31 @@ fn check_content(token: Option<Token>, content: &Content, status: &[u8], data: &
                 assert_eq!(read_back(&bytes), (token, content.clone()));
             }
         }
+        Content::Presence(change) => {
+            assert_eq!(status, b"200 OK");
+            let mut bytes = Vec::new();
+            Delivery::presence(change).encode(token, &mut bytes);
+            assert_eq!(read_back(&bytes), (token, content.clone()));
+        }
+        Content::Recent(Recent { time, sender, text }) => {
+            assert_eq!(status, b"200 OK");
+            assert!(letter::is_name(sender.as_str()));
+            check_printable(text);
+            // A server may send a time that this server does not send.
+            if let (Ok(sent), 0) = (Text::new(text.clone()), time.subsec_nanosecond()) {
+                let message = Delivery::new(Scope::Broadcast, sender, &sent);
+                let time = *time;
+                let bytes = reply::Recent {
+                    time: time.into(),
+                    message,
+                }
+                .encode(token);
+                assert_eq!(read_back(&bytes), (token, content.clone()));
+            }
+        }
+        Content::OtherIncoming => {
+            assert!(status == b"200 OK" && data.starts_with(b"Incoming-"));
+        }
         Content::Notice(notice) => {
             assert_eq!(notice.status().line().as_bytes(), status);
             assert_eq!(notice.to_string().as_bytes(), data);
@@ -67,6 +94,8 @@ fn check_content(token: Option<Token>, content: &Content, status: &[u8], data: &
         Content::Answer { status: its, text } => {
             assert_eq!(its.line().as_bytes(), status);
             check_printable(text);
+            let is_incoming = text.as_str().starts_with("Incoming-");
+            assert!(!is_incoming || *its != Status::Ok, "it is not a response");
             if letter::good(Some(data)).is_ok() {
                 assert_eq!(text.as_str().as_bytes(), data);
             }
@@ -95,6 +124,7 @@ fn check_possible_messages(token: Option<Token>, data: &Printable) {
         Response::Pong(Some(data.clone())),
         Response::NotACommand(word.first_chars(32)),
         Response::DeliveredTo(data.as_str().len()),
+        Response::Recent(Vec::new()),
     ];
     for name in names.iter().take(3) {
         responses.extend([
@@ -109,6 +139,22 @@ fn check_possible_messages(token: Option<Token>, data: &Printable) {
     }
     for response in responses {
         assert_eq!(text_read(token, &response), response.to_string());
+    }
+    if let [old, .., new] = &names[..] {
+        let (old, new) = (old.clone(), new.clone());
+        for change in [
+            Presence::Joined(old.clone()),
+            Presence::Left(new.clone()),
+            Presence::Renamed { old, new },
+        ] {
+            let delivery = Delivery::presence(&change);
+            let mut bytes = Vec::new();
+            delivery.encode(token, &mut bytes);
+            if token.is_some() {
+                assert_eq!(bytes.len(), delivery.wire_len());
+            }
+            assert_eq!(read_back(&bytes), (token, Content::Presence(change)));
+        }
     }
     let online = text_read(
         token,

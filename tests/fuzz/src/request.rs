@@ -85,6 +85,8 @@ fn by_the_letter(command: &Command) -> letter::Command<'_> {
         }
         Command::BroadcastMessage(text) => letter::Command::BroadcastMessage(text.as_str()),
         Command::ListNames { prefix } => letter::Command::ListNames(prefix.as_str()),
+        Command::WatchPresence { is_on } => letter::Command::WatchPresence(*is_on),
+        Command::RecentMessages { count } => letter::Command::RecentMessages(*count),
         Command::Ping(text) => letter::Command::Ping(text.as_ref().map(Printable::as_str)),
         Command::Help => letter::Command::Help,
         Command::Quit => letter::Command::Quit,

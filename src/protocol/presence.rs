@@ -1,0 +1,93 @@
+//! Changes of who is online, as watching sessions receive them (section 3).
+//!
+//! Does not know who watches, or in which order changes happen.
+
+use std::fmt;
+
+use super::username::Username;
+
+/// The data of a presence delivery begins with this, and with status 200 that of no response.
+pub const PRESENCE: &str = "Incoming-presence ";
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A new session took this name.
+    Joined(Username),
+    /// The session of this name ended.
+    Left(Username),
+    /// A session changed its name.
+    Renamed {
+        /// The name before, in its former spelling.
+        old: Username,
+        /// The name now.
+        new: Username,
+    },
+}
+
+impl Presence {
+    /// Reads what follows `Incoming-presence `. `None` if it is not a change.
+    pub fn parse(text: &str) -> Option<Presence> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let name = |word| Username::new(word).ok();
+        match words[..] {
+            ["joined", it] => Some(Presence::Joined(name(it)?)),
+            ["left", it] => Some(Presence::Left(name(it)?)),
+            ["renamed", old, new] => Some(Presence::Renamed {
+                old: name(old)?,
+                new: name(new)?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The text behind `Incoming-presence `.
+impl fmt::Display for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Presence::Joined(name) => write!(f, "joined {name}"),
+            Presence::Left(name) => write!(f, "left {name}"),
+            Presence::Renamed { old, new } => write!(f, "renamed {old} {new}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::literals::name;
+
+    #[test]
+    fn change_that_is_written_is_read_again() {
+        for change in [
+            Presence::Joined(name("joined")),
+            Presence::Left(name("al")),
+            Presence::Renamed {
+                old: name("alice"),
+                new: name("Alice"),
+            },
+        ] {
+            assert_eq!(Presence::parse(&change.to_string()), Some(change));
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_change() {
+        for text in [
+            "",
+            "joined",
+            "joined ",
+            "joined a",
+            "joined al ice",
+            " joined al",
+            "Joined al",
+            "left al ",
+            "renamed al",
+            "renamed al al al",
+            "moved al",
+        ] {
+            assert_eq!(Presence::parse(text), None, "{text:?}");
+        }
+    }
+}

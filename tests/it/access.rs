@@ -1,0 +1,294 @@
+//! Access tokens (section 4): `--access-file`, `--new-token`, and SIGHUP.
+
+use crate::support::{Client, Server};
+use rustix::process::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+const ACCESS: &str = "0123456789abcdef0123456789abcdef";
+const OTHER: &str = "fedcba9876543210fedcba9876543210";
+const UNKNOWN: &str = "11111111111111111111111111111111";
+const NEEDED: &str = "This server needs an access token";
+
+/// A file of access tokens, which only this user can read.
+struct AccessFile(PathBuf);
+
+impl AccessFile {
+    fn new(name: &str, text: &str) -> AccessFile {
+        let folder = std::env::temp_dir().join(format!("chat-access-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let file = AccessFile(folder.join(name));
+        file.write(text);
+        fs::set_permissions(&file.0, fs::Permissions::from_mode(0o600)).expect("its mode");
+        file
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(&self.0, text).expect("the file");
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+
+    fn serve(&self, options: &[&str]) -> Server {
+        Server::start(&[&["--access-file", self.path()], options].concat())
+    }
+}
+
+impl Drop for AccessFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn server_command(options: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
+    command.args(options);
+    command
+}
+
+/// Takes a name with this in the header, and remembers the session's own token.
+#[track_caller]
+fn log_in(server: &Server, header: &str, name: &str) -> Client {
+    let mut client = server.connect();
+    client.send_as(header, &format!("Set-name {name}"));
+    let answer = client.next();
+    assert_eq!(
+        (&*answer.status, answer.data),
+        ("200 OK", format!("You are {name}"))
+    );
+    assert_ne!(answer.header, header, "the session has a token of its own");
+    client.token = answer.header;
+    client
+}
+
+#[test]
+fn first_name_needs_an_access_token() {
+    let file = AccessFile::new(
+        "first",
+        &format!("# for the class\n{ACCESS}\n{OTHER} # bob\n"),
+    );
+    let server = file.serve(&[]);
+    let mut client = server.connect();
+    client.ask("Set-name alice", "401 Unauthorized", NEEDED);
+    client.send_as(UNKNOWN, "Set-name alice");
+    client.expect("401 Unauthorized", "Unknown token");
+    client.ask("Ping", "200 OK", "Pong");
+    client.send_as(ACCESS, "Set-name alice");
+    let answer = client.next();
+    assert_eq!(answer.data, "You are alice");
+    client.token = answer.header;
+    client.barrier();
+    // Many may use one token, and each token of the file is good.
+    let mut bob = log_in(&server, ACCESS, "bob");
+    let mut carol = log_in(&server, OTHER, "carol");
+    carol.ask("Broadcast-message hi", "200 OK", "Delivered to 2");
+    bob.expect_delivery("broadcast", "carol", "hi");
+}
+
+#[test]
+fn access_is_checked_after_the_arguments_and_before_the_name() {
+    let file = AccessFile::new("order", ACCESS);
+    let server = file.serve(&[]);
+    let _alice = log_in(&server, ACCESS, "alice");
+    let mut client = server.connect();
+    client.ask("Set-name", "400 Bad Request", "Usage: Set-name NAME");
+    client.ask(
+        "Set-name a",
+        "400 Bad Request",
+        "A name is 2 to 63 of A-Z a-z 0-9 _ -",
+    );
+    client.ask("Set-name alice", "401 Unauthorized", NEEDED);
+    client.send_as(ACCESS, "Set-name alice");
+    client.expect("403 Forbidden", "alice is taken");
+    client.send_as(ACCESS, "Set-name");
+    client.expect("400 Bad Request", "Usage: Set-name NAME");
+    client.send_as(ACCESS, "Set-name a");
+    client.expect("400 Bad Request", "A name is 2 to 63 of A-Z a-z 0-9 _ -");
+}
+
+#[test]
+fn access_token_is_unknown_in_every_other_request() {
+    let file = AccessFile::new("other", ACCESS);
+    let server = file.serve(&[]);
+    let mut alice = log_in(&server, ACCESS, "alice");
+    let mut client = server.connect();
+    let requests = [
+        "Ping",
+        "Help",
+        "Quit",
+        "List-names",
+        "Nonsense",
+        "",
+        " x",
+        "Recent-messages",
+    ];
+    for body in requests {
+        client.send_as(ACCESS, body);
+        client.expect_with("", "401 Unauthorized", "Unknown token");
+    }
+    // The same for a `Set-name` on a connection that has a session.
+    for body in ["Set-name alice", "Set-name bob", "Set-name", "Ping"] {
+        alice.send_as(ACCESS, body);
+        alice.expect_with("", "401 Unauthorized", "Unknown token");
+    }
+    // And for every request to a server without such a file.
+    let open = Server::start(&[]);
+    let mut client = open.connect();
+    client.send_as(ACCESS, "Set-name alice");
+    client.expect("401 Unauthorized", "Unknown token");
+    client.set_name("alice");
+}
+
+#[test]
+fn session_token_resumes_without_an_access_token() {
+    let file = AccessFile::new("resume", ACCESS);
+    let server = file.serve(&[]);
+    let mut alice = log_in(&server, ACCESS, "alice");
+    alice.use_token();
+    let token = alice.token.clone();
+    alice.reset();
+    server.expect_log_of("lost alice", "session lingers");
+    let mut again = server.connect();
+    again.token.clone_from(&token);
+    again.send_as(&token, "Set-name alice");
+    again.expect("304 Not Modified", "You are already alice");
+}
+
+#[test]
+fn file_without_tokens_lets_nobody_in() {
+    let file = AccessFile::new("empty", "# none yet\n");
+    let server = file.serve(&[]);
+    let mut client = server.connect();
+    client.ask("Set-name alice", "401 Unauthorized", NEEDED);
+    server.expect_log("0 access tokens");
+}
+
+#[test]
+fn sighup_reloads_the_file_and_a_bad_file_changes_nothing() {
+    let file = AccessFile::new("reload", ACCESS);
+    let server = file.serve(&[]);
+    server.expect_log("1 access token");
+    let mut alice = log_in(&server, ACCESS, "alice");
+    file.write(&format!("{OTHER}\n{UNKNOWN}\n{OTHER}\n"));
+    server.signal(Signal::HUP);
+    server.expect_log("2 access tokens");
+    alice.barrier();
+    let mut client = server.connect();
+    client.send_as(ACCESS, "Set-name bob");
+    client.expect("401 Unauthorized", "Unknown token");
+    let _bob = log_in(&server, OTHER, "bob");
+    file.write(&format!("{ACCESS}\nnot {UNKNOWN}\n"));
+    server.signal(Signal::HUP);
+    server.expect_log("line 2: ");
+    let _carol = log_in(&server, OTHER, "carol");
+    fs::remove_file(file.path()).expect("it is there");
+    server.signal(Signal::HUP);
+    server.expect_log("No such file");
+    let _dora = log_in(&server, UNKNOWN, "dora");
+    alice.barrier();
+    // A SIGTERM still ends the server, and no SIGHUP counted as a first signal.
+    server.signal(Signal::TERM);
+    alice.expect("502 Bad Gateway", "The server is shutting down");
+}
+
+#[test]
+fn bad_access_file_is_one_line_and_exit_code_2() {
+    let file = AccessFile::new("bad", &format!("{ACCESS}\n{OTHER}x\n"));
+    for (path, problem) in [
+        (file.path(), "line 2: "),
+        (
+            "/nowhere/access",
+            "/nowhere/access: No such file or directory",
+        ),
+    ] {
+        let output = server_command(&["--access-file", path, "-l", "127.0.0.1:0"])
+            .output()
+            .expect("it starts");
+        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(
+            stderr.lines().count() == 1 && stderr.contains(problem),
+            "{stderr}"
+        );
+        assert!(
+            stderr.contains(path) && !stderr.contains(&OTHER[..16]),
+            "{stderr}"
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn file_that_others_can_read_is_warned_about() {
+    let file = AccessFile::new("mode", ACCESS);
+    for (mode, is_warned) in [(0o600, false), (0o640, true), (0o604, true), (0o400, false)] {
+        fs::set_permissions(&file.0, fs::Permissions::from_mode(mode)).expect("its mode");
+        let server = file.serve(&[]);
+        server.expect_log("1 access token");
+        assert_eq!(
+            server.count_log("WARN") > 0,
+            is_warned,
+            "{mode:o}: {}",
+            server.log()
+        );
+    }
+    // Below systemd's folder of credentials the mode is systemd's.
+    fs::set_permissions(&file.0, fs::Permissions::from_mode(0o640)).expect("its mode");
+    let folder = file
+        .0
+        .parent()
+        .expect("its folder")
+        .to_str()
+        .expect("UTF-8");
+    let options = ["--access-file", file.path()];
+    let server = Server::start_with(&options, |it| {
+        it.env("CREDENTIALS_DIRECTORY", folder);
+    });
+    server.expect_log("1 access token");
+    assert_eq!(server.count_log("WARN"), 0, "{}", server.log());
+}
+
+#[test]
+fn access_token_reaches_no_log() {
+    let file = AccessFile::new("log", ACCESS);
+    let server = file.serve(&["-vv"]);
+    let mut alice = log_in(&server, ACCESS, "alice");
+    alice.ask(
+        &format!("Ping {ACCESS}"),
+        "200 OK",
+        &format!("Pong {ACCESS}"),
+    );
+    let mut client = server.connect();
+    client.send_as(ACCESS, "Ping");
+    client.expect("401 Unauthorized", "Unknown token");
+    client.send(ACCESS);
+    client.expect(
+        "501 Not Implemented",
+        &format!("{ACCESS} is not a command; try Help"),
+    );
+    client.barrier();
+    file.write(&format!("{ACCESS}{ACCESS}\n"));
+    server.signal(Signal::HUP);
+    server.expect_log("line 1: ");
+    assert!(!server.log().contains(ACCESS), "{}", server.log());
+}
+
+#[test]
+fn new_token_prints_a_fresh_token() {
+    let fresh = || {
+        let output = server_command(&["--new-token"])
+            .output()
+            .expect("it starts");
+        assert!(output.status.success() && output.stderr.is_empty());
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let (one, two) = (fresh(), fresh());
+    assert_ne!(one, two);
+    let file = AccessFile::new("new", &one);
+    let server = file.serve(&[]);
+    log_in(&server, one.trim_end(), "alice").barrier();
+}
