@@ -92,6 +92,14 @@ fn pairs_exchange_all_messages() {
 }
 
 #[test]
+fn login_case_counts_presence_of_all_watchers() {
+    let table = load(&["--clients", "20", "--watchers", "5", "login"]).expect("a good server");
+    assert!(table.contains("\nlogin-20-5 "), "{table}");
+    let table = load(&["--clients", "20", "login"]).expect("a good server");
+    assert!(table.contains("\nlogin-20-0 "), "{table}");
+}
+
+#[test]
 fn hold_case_connects_and_disconnects_all_clients() {
     let table = load(&["--clients", "20", "--stay", "0", "hold"]).expect("a good server");
     assert!(table.contains("\nhold-20 "), "{table}");
@@ -100,16 +108,22 @@ fn hold_case_connects_and_disconnects_all_clients() {
 #[test]
 fn impossible_options_are_refused() {
     for (arguments, problem) in [
-        (&["dance"][..], "\"dance\" is no case"),
-        (&["--clients", "1", "fanout"], "a fanout needs two clients"),
+        (&["dance"][..], "\"dance\": expected a case"),
+        (
+            &["--clients", "1", "fanout"],
+            "--clients: expected at least 2 for a fanout",
+        ),
         (
             &["--senders", "2", "--in-flight", "1", "fanout"],
-            "each sender needs one message in flight",
+            "--in-flight: expected at least --senders",
         ),
-        (&["--text", "3", "fanout"], "a text has at least"),
+        (
+            &["--text", "3", "fanout"],
+            "--text 3: expected a number, at least",
+        ),
         (
             &["--pacing", "deliveries", "--in-flight", "0", "fanout"],
-            "a fanout needs one broadcast in flight",
+            "--in-flight: expected at least 1",
         ),
         (
             &["--pacing", "frames", "fanout"],
@@ -125,7 +139,7 @@ fn impossible_options_are_refused() {
         ),
         (
             &["--server", "irc", "ping"],
-            "an IRC server needs an --address",
+            "--server irc: expected an --address",
         ),
     ] {
         let refusal = load(arguments).expect_err("a refusal");
@@ -309,7 +323,7 @@ fn load_three(address: SocketAddr, in_flight: &str, pacing: &str) -> Result<Stri
         in_flight,
         "--pacing",
         pacing,
-        "--patience",
+        "--idle-timeout",
         IDLE_TIMEOUT,
         "--logins-at-once",
         "1",
@@ -496,7 +510,7 @@ fn irc_echoes_are_checked_as_responses() {
     let run = |fault| {
         let address = echoing_server(fault).to_string();
         let target = ["--server", "irc-echo", "--address", &address];
-        let limits = ["--patience", IDLE_TIMEOUT, "--logins-at-once", "1"];
+        let limits = ["--idle-timeout", IDLE_TIMEOUT, "--logins-at-once", "1"];
         load(&[&target[..], &limits, &["--messages", "40", "ping"]].concat())
     };
     run(Fault::None).expect("a good server");

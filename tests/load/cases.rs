@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::engine::{Engine, Failure};
 use super::fanout::{Fanout, Pace};
 use super::idle::{FEWEST, IdleCase};
+use super::login::LoginCase;
 use super::metrics::Metric;
 use super::ping::Ping;
 use super::process::Process;
@@ -27,6 +28,7 @@ pub(crate) enum Case {
     Fanout(Fanout),
     Ping(Ping),
     IdleCase(IdleCase),
+    Login(LoginCase),
 }
 
 impl Case {
@@ -36,6 +38,7 @@ impl Case {
             Case::Fanout(_) => "fanout",
             Case::Ping(_) => "ping",
             Case::IdleCase(_) => "hold",
+            Case::Login(_) => "login",
         }
     }
 
@@ -57,6 +60,7 @@ impl Case {
             },
             Case::Ping(ping) => format!("{kind}-{}", ping.pairs),
             Case::IdleCase(hold) => format!("{kind}-{}", hold.clients),
+            Case::Login(LoginCase { clients, watchers }) => format!("{kind}-{clients}-{watchers}"),
         }
     }
 
@@ -68,7 +72,7 @@ impl Case {
                 Pace::Deliveries(_) => "deliveries",
                 Pace::PerSecond(_) => "rate",
             }),
-            Case::Ping(_) | Case::IdleCase(_) => None,
+            Case::Ping(_) | Case::IdleCase(_) | Case::Login(_) => None,
         }
     }
 
@@ -78,6 +82,7 @@ impl Case {
             Case::Fanout(fanout) => fanout.clients,
             Case::Ping(ping) => 2 * ping.pairs,
             Case::IdleCase(hold) => hold.clients,
+            Case::Login(login) => login.watchers + login.clients,
         }
     }
 
@@ -89,6 +94,7 @@ impl Case {
             Case::Fanout(fanout) => fanout.broadcasts = fanout.broadcasts.div_ceil(FRACTION),
             Case::Ping(ping) => ping.messages = ping.messages.div_ceil(FRACTION),
             Case::IdleCase(hold) => hold.stay = hold.stay.min(Duration::from_secs(1)),
+            Case::Login(login) => login.clients = login.clients.div_ceil(FRACTION as usize),
         }
         self
     }
@@ -103,6 +109,7 @@ impl Case {
             Case::Fanout(fanout) => fanout.run(engine, process),
             Case::Ping(ping) => ping.run(engine, process),
             Case::IdleCase(hold) => hold.run(engine, process),
+            Case::Login(login) => login.run(engine, process),
         }
     }
 
@@ -110,23 +117,28 @@ impl Case {
     pub(crate) fn validate(&self) -> Option<String> {
         match self {
             Case::Fanout(fanout) => match fanout.pace {
-                _ if fanout.clients < 2 => Some("a fanout needs two clients".to_owned()),
+                _ if fanout.clients < 2 => {
+                    Some("--clients: expected at least 2 for a fanout".to_owned())
+                }
                 _ if !(1..=fanout.clients).contains(&fanout.senders) => {
-                    Some("the senders are some of the clients".to_owned())
+                    Some("--senders: expected at least 1, and at most --clients".to_owned())
                 }
                 Pace::InFlight(window) if window < fanout.senders => {
-                    Some("each sender needs one message in flight".to_owned())
+                    Some("--in-flight: expected at least --senders".to_owned())
                 }
-                Pace::Deliveries(0) => Some("a fanout needs one broadcast in flight".to_owned()),
+                Pace::Deliveries(0) => Some("--in-flight: expected at least 1".to_owned()),
                 Pace::PerSecond(rate) if rate.is_nan() || rate <= 0.0 => {
-                    Some("a rate is above 0".to_owned())
+                    Some("--rate: expected a number above 0".to_owned())
                 }
                 _ => None,
             },
-            Case::Ping(ping) => (ping.pairs == 0).then(|| "a ping needs a pair".to_owned()),
-            Case::IdleCase(hold) => {
-                (hold.clients < FEWEST).then(|| format!("a hold needs {FEWEST} clients"))
+            Case::Ping(ping) => {
+                (ping.pairs == 0).then(|| "--pairs: expected at least 1".to_owned())
             }
+            Case::Login(login) => (login.clients == 0)
+                .then(|| "--clients: expected at least 1 for a login".to_owned()),
+            Case::IdleCase(hold) => (hold.clients < FEWEST)
+                .then(|| format!("--clients: expected at least {FEWEST} for a hold")),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! | `message.rs` | texts with sender and number, and the ledger that checks them |
 //! | `engine.rs` | the epoll loop and the connections |
 //! | `ramp_up.rs` | the login of all clients |
-//! | `fanout.rs`, `ping.rs`, `idle.rs` | the cases |
+//! | `fanout.rs`, `ping.rs`, `idle.rs`, `login.rs` | the cases |
 //! | `metrics.rs`, `process.rs` | the metrics and their sources |
 //! | `cases.rs` | the standard cases |
 //! | `server.rs` | the loaded server |
@@ -29,6 +29,7 @@ mod engine;
 mod fanout;
 pub(crate) mod floor;
 mod idle;
+mod login;
 pub(crate) mod message;
 mod metrics;
 mod ping;
@@ -55,6 +56,7 @@ use engine::{Engine, Failure, LoadSettings};
 use fanout::{Fanout, Pace};
 use floor::FLOOR_SERVER;
 use idle::IdleCase;
+use login::LoginCase;
 use ping::Ping;
 use progress::Progress;
 use protocol::Protocol;
@@ -137,13 +139,13 @@ pub(crate) fn run(arguments: &[String], out: &mut impl Write) -> Result<(), Erro
 }
 
 const BRIEF: &str = "\
-Loads a chat server, and tells what it does and what that costs.
+Loads a chat server, and reports its throughput, its latencies and its cost.
 
 Usage: load [OPTION ...] [CASE [SERVER-OPTION ...]]
 
-CASE is fanout, ping or hold, with the options below; or a standard one by its name;
-without one it is all standard ones. The server is ours, started for each case with the
-SERVER-OPTIONs behind `--`, unless --address names another or --floor is given.
+CASE is fanout, ping, hold or login, with the options below, or the name of a standard
+case. Without a CASE, all standard cases run. Each case starts the server of this build,
+with the SERVER-OPTIONs behind `--`, unless --address or --floor is given.
 
 Pacing of a fanout with --in-flight W:
   broadcasts  a sender sends when fewer than its share of W broadcasts are in flight.
@@ -152,75 +154,79 @@ Pacing of a fanout with --in-flight W:
               deliveries are in flight. Each recipient of a broadcast is one delivery.";
 
 fn options() -> Options {
+    let mut table = Options::new();
+    let mut value = |name: &str, argument: &str, meaning: String| {
+        table.optopt("", name, &meaning, argument);
+    };
     let (clients, messages, text) = (cases::CLIENTS, cases::MESSAGES, cases::TEXT);
     let (stay, idle_timeout) = (cases::STAY.as_secs(), IDLE_TIMEOUT.as_secs());
-    let mut table = Options::new();
+    value(
+        "clients",
+        "N",
+        format!("fanout, hold, login: number of clients ({clients})"),
+    );
+    value("senders", "S", "fanout: number of senders (1)".into());
+    value(
+        "in-flight",
+        "W",
+        "fanout: window in broadcasts (1 for each sender)".into(),
+    );
+    value(
+        "pacing",
+        "broadcasts|deliveries",
+        "fanout: unit in which the window is counted (broadcasts)".into(),
+    );
+    value(
+        "rate",
+        "R",
+        "fanout: broadcasts per second, instead of a window".into(),
+    );
+    value("pairs", "P", "ping: number of pairs (1)".into());
+    value(
+        "watchers",
+        "N",
+        "login: number of clients that watch presence (0)".into(),
+    );
+    value(
+        "messages",
+        "M",
+        format!("fanout, ping: number of messages ({messages})"),
+    );
+    value(
+        "stay",
+        "S",
+        format!("hold: seconds in which all clients are idle ({stay})"),
+    );
+    value(
+        "max-seconds",
+        "S",
+        "fanout, ping: seconds after which nothing more is sent (no limit)".into(),
+    );
+    value("text", "BYTES", format!("size of a text ({text})"));
+    value("server", "cp|irc|irc-echo", "protocol (cp)".into());
+    value("address", "ADDR:PORT", "address of a running server".into());
+    value(
+        "pid",
+        "PID",
+        "process of that server, whose cost is measured".into(),
+    );
+    value("spawn", "PATH", "chat-server to start".into());
+    value(
+        "idle-timeout",
+        "S",
+        format!("seconds without a message after which a case fails ({idle_timeout})"),
+    );
+    value(
+        "logins-at-once",
+        "N",
+        format!("number of logins at the same time ({LOGINS_AT_ONCE})"),
+    );
+    value("json", "FILE", "file for the report in JSON".into());
     table
-        .optopt(
-            "",
-            "clients",
-            &format!("fanout, hold: how many ({clients})"),
-            "N",
-        )
-        .optopt("", "senders", "fanout: how many of them send (1)", "S")
-        .optopt(
-            "",
-            "in-flight",
-            "fanout: window in broadcasts (1 a sender)",
-            "W",
-        )
-        .optopt(
-            "",
-            "pacing",
-            "fanout: unit in which the window is counted (broadcasts)",
-            "broadcasts|deliveries",
-        )
-        .optopt("", "rate", "fanout: broadcasts a second, instead", "R")
-        .optopt("", "pairs", "ping: how many (1)", "P")
-        .optopt(
-            "",
-            "messages",
-            &format!("fanout, ping: how many in all ({messages})"),
-            "M",
-        )
-        .optopt(
-            "",
-            "stay",
-            &format!("hold: for this many seconds ({stay})"),
-            "S",
-        )
-        .optopt(
-            "",
-            "max-seconds",
-            "fanout, ping: seconds after which nothing more is sent (no limit)",
-            "S",
-        )
-        .optopt("", "text", &format!("bytes of a text ({text})"), "BYTES")
-        .optflag(
-            "",
-            "quick",
-            "a twentieth of the messages, to see that it works",
-        )
-        .optopt("", "server", "protocol (cp)", "cp|irc|irc-echo")
-        .optopt("", "address", "where it is", "ADDR:PORT")
-        .optopt("", "pid", "its process, to see what it costs", "PID")
-        .optopt("", "spawn", "start this chat-server", "PATH")
-        .optflag("", "floor", "start the floor of the shape instead")
-        .optopt(
-            "",
-            "patience",
-            &format!("fail when nothing has come for so long ({idle_timeout})"),
-            "S",
-        )
-        .optopt(
-            "",
-            "logins-at-once",
-            &format!("how many log in at a time ({LOGINS_AT_ONCE})"),
-            "N",
-        )
-        .optopt("", "json", "write the report there, too", "FILE")
+        .optflag("", "quick", "send a twentieth of the messages, as a trial")
+        .optflag("", "floor", "start the floor of the shape")
         .optflag("", "list", "print the names of the standard cases")
-        .optflag("h", "help", "print this");
+        .optflag("h", "help", "print this text");
     table
 }
 
@@ -253,17 +259,23 @@ impl Plan {
         };
         let mut cases = match case {
             None => cases::standard(),
-            Some(kind @ ("fanout" | "ping" | "hold")) => vec![case_of(kind, matches)?],
+            Some(kind @ ("fanout" | "ping" | "hold" | "login")) => vec![case_of(kind, matches)?],
             Some(name) => {
                 let case = cases::standard().into_iter().find(|it| it.name() == name);
-                vec![case.ok_or_else(|| Error::Usage(format!("{name:?} is no case")))?]
+                vec![case.ok_or_else(|| Error::Usage(format!("{name:?}: expected a case")))?]
             }
         };
         if matches.opt_present("quick") {
             cases = cases.into_iter().map(Case::quick).collect();
         }
-        let idle_timeout: Option<f64> = value(matches, "patience")?;
+        let idle_timeout: Option<f64> = value(matches, "idle-timeout")?;
         let target = Target::from_matches(matches, options)?;
+        let needs_presence = |case: &Case| case.kind() == "login";
+        if target.protocol() != Protocol::Cp && cases.iter().any(needs_presence) {
+            return Err(Error::Usage(
+                "the case login: expected a server of the protocol cp".to_owned(),
+            ));
+        }
         if target.protocol() == Protocol::IrcEcho && cases.iter().any(|it| it.kind() == "fanout") {
             return Err(Error::Usage(
                 "--server irc-echo: expected the case ping or hold".to_owned(),
@@ -312,7 +324,9 @@ fn case_of(kind: &str, matches: &Matches) -> Result<Case, Error> {
     let text = value(matches, "text")?.unwrap_or(cases::TEXT);
     if text < message::SHORTEST {
         let least = message::SHORTEST;
-        return Err(Error::Usage(format!("a text has at least {least} bytes")));
+        return Err(Error::Usage(format!(
+            "--text {text}: expected a number, at least {least}"
+        )));
     }
     let case = match kind {
         "fanout" => {
@@ -334,6 +348,10 @@ fn case_of(kind: &str, matches: &Matches) -> Result<Case, Error> {
             pairs: value(matches, "pairs")?.unwrap_or(1),
             messages,
             text,
+        }),
+        "login" => Case::Login(LoginCase {
+            clients,
+            watchers: value(matches, "watchers")?.unwrap_or(0),
         }),
         _ => Case::IdleCase(IdleCase {
             clients,
@@ -368,12 +386,14 @@ impl Target {
                     .to_socket_addrs()
                     .ok()
                     .and_then(|mut all| all.next())
-                    .ok_or_else(|| Error::Usage(format!("{address:?} is no address")))?,
+                    .ok_or_else(|| {
+                        Error::Usage(format!("--address {address:?}: expected ADDR:PORT"))
+                    })?,
                 pid: value(matches, "pid")?,
             }),
-            None if protocol != Protocol::Cp => {
-                Err(Error::Usage("an IRC server needs an --address".to_owned()))
-            }
+            None if protocol != Protocol::Cp => Err(Error::Usage(
+                "--server irc: expected an --address".to_owned(),
+            )),
             None => Ok(Target::Started {
                 path: matches
                     .opt_str("spawn")
@@ -403,7 +423,7 @@ impl Target {
 fn value<T: FromStr>(matches: &Matches, name: &str) -> Result<Option<T>, Error> {
     let parse = |text: String| {
         text.parse()
-            .map_err(|_| Error::Usage(format!("--{name}: {text:?} is no good")))
+            .map_err(|_| Error::Usage(format!("--{name} {text:?}: expected a number")))
     };
     matches.opt_str(name).map(parse).transpose()
 }

@@ -61,7 +61,7 @@ impl Latencies {
         self.0.value_at_quantile(quantile) as f64 / 1e3
     }
 
-    fn figures(&self) -> [Metric; 4] {
+    pub(crate) fn figures(&self) -> [Metric; 4] {
         [
             known("latency_p50_us", "p50 µs", self.median()),
             known("latency_p99_us", "p99 µs", self.quantile(0.99)),

@@ -28,9 +28,11 @@ pub(crate) enum ServerEvent<'a> {
     Sent { to: &'a [u8] },
     /// The client has its name.
     LoggedIn,
+    /// A client has logged in, as a watching client is told (CP only).
+    Presence,
     /// The client is in the channel (IRC only).
     Entered,
-    /// The response to [`Protocol::ask`].
+    /// The response to [`Protocol::ask`] or [`Protocol::watch`].
     Alive,
     /// A ping of the server. Without a response, it closes the connection (IRC only).
     Question(&'a [u8]),
@@ -112,6 +114,11 @@ impl Protocol {
         }
     }
 
+    /// Writes the request to watch presence (CP only).
+    pub(crate) fn watch(self, out: &mut Vec<u8>) {
+        put(out, &["\r\n\r\nWatch-presence on\r\n"]);
+    }
+
     /// Writes the response to a ping of the server.
     pub(crate) fn answer(self, question: &[u8], out: &mut Vec<u8>) {
         put(out, &["PONG "]);
@@ -145,7 +152,9 @@ fn read_cp(bytes: &[u8]) -> Option<(ServerEvent<'_>, usize)> {
         ServerEvent::Sent { to }
     } else if data.starts_with(b"You are ") {
         ServerEvent::LoggedIn
-    } else if data == b"Pong" {
+    } else if data.starts_with(b"Incoming-presence joined ") {
+        ServerEvent::Presence
+    } else if data == b"Pong" || data == b"Watching presence" {
         ServerEvent::Alive
     } else {
         ServerEvent::Aside

@@ -27,20 +27,13 @@ pub(crate) fn log_in(
     clients: usize,
     at_once: usize,
 ) -> Result<Latencies, Failure> {
-    let first = engine.wire.clients();
-    let mut logins = Logins {
-        clients,
-        at_once,
-        first,
-        began: Vec::new(),
-        done: 0,
-        latencies: Latencies::new(),
-    };
+    let mut logins = Logins::new(engine, clients, at_once);
     engine.run(&mut logins)?;
     Ok(logins.latencies)
 }
 
-struct Logins {
+/// A load in which clients log in.
+pub(crate) struct Logins {
     clients: usize,
     at_once: usize,
     /// The first client that logs in here.
@@ -48,7 +41,21 @@ struct Logins {
     /// The begin of each login, from `first` on.
     began: Vec<Instant>,
     done: usize,
-    latencies: Latencies,
+    pub(crate) latencies: Latencies,
+}
+
+impl Logins {
+    /// Makes the logins of clients until there are `clients`.
+    pub(crate) fn new(engine: &Engine, clients: usize, at_once: usize) -> Logins {
+        Logins {
+            clients,
+            at_once,
+            first: engine.wire.clients(),
+            began: Vec::new(),
+            done: 0,
+            latencies: Latencies::new(),
+        }
+    }
 }
 
 impl Load for Logins {

@@ -42,6 +42,11 @@ fn legend(case: &Case) -> &'static str {
   and preemptions of its threads: per message; RSS, threads: per client
 "
         }
+        Case::Login(_) => {
+            "  login-CLIENTS-WATCHERS; told: presence deliveries; CPU of the server: per login;
+  p50 to max: of a login
+"
+        }
         Case::IdleCase(_) => {
             "  hold-CLIENTS; early: around the 80th login, late: the last ones; idle: CPU of the
   server while all stay; RSS, threads: per client
