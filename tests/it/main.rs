@@ -22,6 +22,7 @@ mod framing;
 mod history;
 #[cfg(feature = "client")]
 mod install;
+mod layers;
 mod listening;
 mod load;
 mod login;
