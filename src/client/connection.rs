@@ -79,7 +79,7 @@ pub enum Event {
     Response(ServerResponse),
     /// A message from another user.
     Message(Message),
-    /// A presence delivery: a change of who is online.
+    /// A presence delivery: a user joined, left or changed its name.
     Presence(Presence),
     /// A kept broadcast, which precedes the response to `Recent-messages`.
     Recent(Recent),

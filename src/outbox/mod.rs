@@ -240,7 +240,7 @@ impl Outbox {
         self.send_if(delivery, |deliveries| 2 * deliveries < self.limit)
     }
 
-    /// Enqueues a delivery if it fits behind so many bytes of deliveries.
+    /// Enqueues a delivery if it fits behind the deliveries in the queue, which have this many bytes.
     fn send_if(
         &self,
         delivery: &Delivery,

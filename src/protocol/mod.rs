@@ -183,8 +183,8 @@
 //!   comment that begins with `#`. Empty lines and lines that begin with `#` are ignored.
 //!   Lines end in LF or CRLF. A token may appear twice. A file without tokens is good: no new
 //!   session is made. `chat-server --new-token` prints a fresh token and exits. With the file,
-//!   a connection without a session needs an access token for `Set-name`: it stands in the
-//!   header, where a session's token would stand. The session then gets its own fresh token as
+//!   a connection without a session needs an access token for `Set-name`: it is in the
+//!   header, in the place of a session's token. The session then gets its own fresh token as
 //!   always. Without an access token: `401 Unauthorized`, `This server needs an access token`
 //!   (after the arguments are checked, before the 403s). A session's token still resumes that
 //!   session without an access token. In any other request, also in a `Set-name` on a

@@ -1,6 +1,6 @@
-//! Changes of who is online, as watching sessions receive them (section 3).
+//! Presence: users that join, leave or change their names, as watching sessions get it (section 3).
 //!
-//! Does not know who watches, or in which order changes happen.
+//! Does not know which sessions watch, or in which order changes happen.
 
 use std::fmt;
 

@@ -34,7 +34,7 @@ pub struct ServerMessage {
 pub enum Content {
     /// A delivery: the message of another client.
     Message(Message),
-    /// A presence delivery: a change of who is online.
+    /// A presence delivery: a user joined, left or changed its name.
     Presence(Presence),
     /// A kept broadcast: a part of the response to `Recent-messages`.
     Recent(Recent),

@@ -1,6 +1,6 @@
 //! Presence: the presence lock, and what the watching sessions are told under it.
 //!
-//! Every change of who is online is made under the presence lock, which comes before the
+//! Every session begins, ends and changes its name under the presence lock, which comes before the
 //! session-map lock. A [`Change`] holds it, from before the map changes until the change is
 //! queued for all watchers. So all watchers are told all changes in one order. The session-map
 //! lock is free while they are told, so other threads read the map meanwhile.
@@ -49,7 +49,7 @@ impl Watchers {
     }
 }
 
-/// One change of who is online. It holds the presence lock.
+/// One change of the sessions or their names. It holds the presence lock.
 pub(super) struct Change<'a> {
     watchers: MutexGuard<'a, Watchers>,
     /// The outboxes that it has filled, which its thread must drain.

@@ -258,7 +258,7 @@ fn nothing_stands_between_the_messages_and_their_response() {
                 break;
             }
             let is_recent = data.starts_with("Incoming-recent ");
-            assert!(is_recent || !in_answer, "{data} stands in the answer");
+            assert!(is_recent || !in_answer, "{data} interrupts the response");
             in_answer |= is_recent;
         }
         answers += 1;

@@ -266,7 +266,7 @@ fn concurrent_changes_reach_all_watchers_in_one_order() {
     assert_eq!(online, Online::default());
 }
 
-/// What a watcher knows of who is online: the names, except its own.
+/// The names that a watcher knows to be online, except its own.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 struct Online(BTreeSet<String>);
 
