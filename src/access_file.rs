@@ -7,8 +7,10 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::protocol::redact::Redacted;
 use crate::protocol::token::Token;
 
 /// Why a file of access tokens cannot be used.
@@ -63,7 +65,8 @@ fn parse_token_line(line: &[u8]) -> Option<Token> {
 
 impl fmt::Display for AccessFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        // A user who confuses the arguments may give a token as the path.
+        let path = Redacted(self.path.as_os_str().as_bytes());
         match &self.problem {
             Problem::Unreadable(e) => write!(f, "{path}: {e}"),
             Problem::BadLine(number) => {

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use chat::client::access::{self, AccessVariable};
 use chat::client::connection::without_os_code;
 use chat::client::options::{self, Environment, Operation};
 use chat::client::{exit, script, terminal};
@@ -12,6 +13,7 @@ fn main() -> ExitCode {
         stdin_is_terminal: io::stdin().is_terminal(),
         stdout_is_terminal: io::stdout().is_terminal(),
         user: std::env::var("USER").ok().filter(|user| !user.is_empty()),
+        access: AccessVariable::parse(std::env::var_os(access::VARIABLE)),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),
     };
@@ -21,7 +23,7 @@ fn main() -> ExitCode {
             exit::fail(exit::FAILED, &problem)
         }),
         Ok(Operation::Send(config)) => script::send(config),
-        Ok(Operation::Listen { address, name }) => script::listen(&address, &name),
+        Ok(Operation::Listen(config)) => script::listen(config),
         Ok(Operation::Print(text)) => {
             let mut stdout = io::stdout();
             // `print!` panics if stdout is closed.

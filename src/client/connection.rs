@@ -62,6 +62,7 @@ use crate::protocol::token::Token;
 ///         Event::Response(response) => response.text.as_str().to_owned(),
 ///         Event::Message(message) => format!("{}: {}", message.sender, message.text.as_str()),
 ///         Event::Notice(notice) => notice.to_string(),
+///         Event::Presence(_) | Event::Recent(_) => continue,
 ///     });
 /// }
 /// assert_eq!(seen, ["You are alice", "Delivered to 0", "Goodbye"]);
@@ -159,6 +160,9 @@ impl Connection {
 
     /// Makes all later requests act for the session of this token. A `Set-name`, sent first,
     /// attaches that session to this connection (section 4).
+    ///
+    /// An access token goes into the header of the first `Set-name` in the same way. The
+    /// response replaces it by the token of the new session.
     pub fn resume(&self, token: Token) {
         self.requests.0.pending.lock().token = Some(token);
     }

@@ -11,10 +11,10 @@ pub const DONE: u8 = 0;
 /// There was no connection, it was lost, or a request was not sent.
 pub const FAILED: u8 = 1;
 
-/// The command line or the input is unusable.
+/// The command line, the access token or the input is unusable.
 pub const BAD_USAGE: u8 = 2;
 
-/// The server refused a request, or a line of the input was not sent.
+/// The server refused the login or a request, or a line of the input was not sent.
 pub const REFUSED: u8 = 3;
 
 /// Reports the problem on stderr and returns the exit code.

@@ -1,20 +1,31 @@
 //! Logging in: from an address and a name to a connection that has a session.
 //!
 //! Does not know a terminal. Invariant: *logging in ends within [`LOG_IN_TIMEOUT`]*, with a
-//! session, a refused name or an error. After a refusal the caller tries another name, after
-//! an error the same name later.
+//! session, a refused name, a missing access token or an error. After a refusal the caller
+//! tries another name, after an error the same name later.
 
 use std::io;
-use std::net::ToSocketAddrs;
 use std::time::Instant;
 
+use super::access::Access;
+use super::address::Address;
 use super::connection::{Connection, Event};
 use crate::limits::LOG_IN_TIMEOUT;
+use crate::protocol::reply::Response;
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
+
+/// A server, and the access token for it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The server.
+    pub address: Address,
+    /// The access token, which a server that is not open to everyone needs.
+    pub access: Access,
+}
 
 /// The result of an attempt to log in.
 pub enum LoginOutcome {
@@ -27,24 +38,34 @@ pub enum LoginOutcome {
     },
     /// The server refuses the name, with this text.
     Refused(Printable),
+    /// The server needs an access token, and does not know the client's. Another attempt does
+    /// not help. [`Access::advice`] is the text for the user.
+    NeedsAccessToken,
+}
+
+/// The token in the header of a `Set-name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Credential {
+    Session(Token),
+    Access(Token),
+    Nothing,
 }
 
 /// Connects and logs in.
 ///
-/// Resumes the session of the token, if it still exists, or creates a new session.
-pub fn log_in(
-    address: impl ToSocketAddrs,
-    name: &Username,
-    token: Option<Token>,
-) -> io::Result<LoginOutcome> {
+/// Resumes the session of the token, if it still exists, or creates a new session. For a new
+/// session, sends the access token if there is one. If the server does not know that, asks once
+/// more without it, because a server that is open to everyone knows no access token.
+pub fn log_in(target: &Target, name: &Username, token: Option<Token>) -> io::Result<LoginOutcome> {
     let deadline = Instant::now() + LOG_IN_TIMEOUT;
-    let mut connection = Connection::connect_until(address, deadline)?;
-    let mut resuming = token.is_some();
-    if let Some(token) = token {
-        connection.resume(token);
-    }
+    let mut connection = Connection::connect_until(&target.address, deadline)?;
     connection.set_deadline(Some(deadline))?;
-    connection.request(&Command::SetName(name.clone()))?;
+    let access = target.access.token();
+    let mut credential = match (token, access) {
+        (Some(token), _) => Credential::Session(token),
+        (None, access) => access.map_or(Credential::Nothing, Credential::Access),
+    };
+    request_name(&connection, name, credential)?;
     loop {
         match connection.next_event().map_err(explain_timeout)? {
             Some(Event::Response(response)) => match response.status {
@@ -52,13 +73,21 @@ pub fn log_in(
                     connection.set_deadline(None)?;
                     return Ok(LoginOutcome::Done {
                         connection,
-                        resumed: resuming,
+                        resumed: matches!(credential, Credential::Session(_)),
                     });
                 }
-                Status::Unauthorized if resuming => {
-                    resuming = false;
-                    connection.forget_token();
-                    connection.request(&Command::SetName(name.clone()))?;
+                // The server does not know the token.
+                Status::Unauthorized if credential != Credential::Nothing => {
+                    credential = match (credential, access) {
+                        (Credential::Session(_), Some(access)) => Credential::Access(access),
+                        _ => Credential::Nothing,
+                    };
+                    request_name(&connection, name, credential)?;
+                }
+                Status::Unauthorized
+                    if response.text.as_str() == Response::NeedsAccessToken.to_string() =>
+                {
+                    return Ok(LoginOutcome::NeedsAccessToken);
                 }
                 // These two are about the name.
                 Status::Forbidden | Status::BadRequest => {
@@ -70,18 +99,31 @@ pub fn log_in(
             Some(Event::Message(_) | Event::Presence(_) | Event::Recent(_)) => {}
             None => {
                 return Err(io::Error::other(
-                    "it closes the connection without an answer; is that a chat server?",
+                    "the server closed the connection without a response; check the address",
                 ));
             }
         }
     }
 }
 
+/// Sends a `Set-name` with this token in its header.
+fn request_name(
+    connection: &Connection,
+    name: &Username,
+    credential: Credential,
+) -> io::Result<()> {
+    match credential {
+        Credential::Session(token) | Credential::Access(token) => connection.resume(token),
+        Credential::Nothing => connection.forget_token(),
+    }
+    connection.request(&Command::SetName(name.clone()))
+}
+
 /// Replaces the error of a passed deadline with a text that users understand.
 fn explain_timeout(e: io::Error) -> io::Error {
     match e.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::other(format!(
-            "no answer within {} s; is that a chat server?",
+            "no response within {} s; check the address",
             LOG_IN_TIMEOUT.as_secs()
         )),
         _ => e,
@@ -99,14 +141,17 @@ mod tests {
     #[test]
     fn client_login_removes_its_read_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let target = Target {
+            address: listener.local_addr().unwrap().into(),
+            access: Access::none(),
+        };
         let server = thread::spawn(move || {
             let mut socket = listener.accept().unwrap().0;
             let token = "0".repeat(Token::DIGITS);
             write!(socket, "200 OK\r\n{token}\r\nYou are alice\r\n").unwrap();
             socket
         });
-        let logged_in = log_in(&address, &name("alice"), None).unwrap();
+        let logged_in = log_in(&target, &name("alice"), None).unwrap();
         let LoginOutcome::Done { connection, .. } = logged_in else {
             panic!("it is refused");
         };

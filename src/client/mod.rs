@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`access`] | the access token, and where it comes from |
 //! | [`address`] | parses the address of a server |
 //! | [`connection`] | a connection to a server: its receiving half, and events |
 //! | [`requests`] | its sending half, and the pending requests |
@@ -35,6 +36,7 @@
 //!
 //! Invariant: *no two threads wait for each other without a timeout*.
 
+pub mod access;
 pub mod address;
 pub mod connection;
 pub mod exit;

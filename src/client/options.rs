@@ -6,17 +6,18 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use getopts::Options;
+use getopts::{Matches, Options};
 
+use super::access::{self, AccessSource, AccessVariable};
 use super::address::Address;
 use super::exit;
-use super::script::SendConfig;
+use super::script::{ListenConfig, SendConfig};
 use super::split::split_text;
 use super::terminal;
 use super::terminal::format::Style;
 use crate::cli::BadUsage;
-use crate::limits;
-use crate::protocol::username::Username;
+use crate::limits::{self, MAX_RECENT, TOKEN_DIGITS};
+use crate::protocol::username::{BadName, Username};
 
 /// The operation that the command line selects.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,12 +27,7 @@ pub enum Operation {
     /// Send messages, and exit.
     Send(SendConfig),
     /// Print received messages.
-    Listen {
-        /// The server.
-        address: Address,
-        /// The name to log in with.
-        name: Username,
-    },
+    Listen(ListenConfig),
     /// Print this text on stdout, and exit.
     Print(String),
 }
@@ -45,6 +41,8 @@ pub struct Environment {
     pub stdout_is_terminal: bool,
     /// `$USER`, the default name.
     pub user: Option<String>,
+    /// `$CHAT_ACCESS_TOKEN`, the access token without `--access-file`.
+    pub access: AccessVariable,
     /// Whether `$NO_COLOR` is set and not empty (<https://no-color.org>), or `$TERM` is `dumb`.
     pub no_color: bool,
 }
@@ -66,6 +64,7 @@ pub fn parse<A: AsRef<OsStr>>(
         )));
     }
     let address = address(&matches.free)?;
+    let access = access_source(&matches, environment.access)?;
     let name = match matches.opt_str("name") {
         Some(name) => Some(("--name", name)),
         None => environment.user.map(|user| ("$USER", user)),
@@ -74,9 +73,14 @@ pub fn parse<A: AsRef<OsStr>>(
     let is_listening = matches.opt_present("listen");
     if is_listening && (text.is_some() || to.is_some()) {
         return Err(BadUsage(
-            "--listen sends nothing: leave out --to and -m".to_owned(),
+            "--listen: expected neither --to nor -m, because it sends nothing".to_owned(),
         ));
     }
+    let presence = matches.opt_present("presence");
+    if presence && !is_listening {
+        return Err(BadUsage("--presence: expected --listen".to_owned()));
+    }
+    let recent = recent(&matches)?;
     let terminal = environment.stdin_is_terminal && environment.stdout_is_terminal;
     let is_script = is_listening || text.is_some() || !terminal;
     let history_file = matches.opt_str("history-file").map(PathBuf::from);
@@ -85,14 +89,20 @@ pub fn parse<A: AsRef<OsStr>>(
             "--history-file: expected a conversation at a terminal".to_owned(),
         ));
     }
+    if recent.is_some() && is_script && !is_listening {
+        return Err(BadUsage(
+            "--recent: expected --listen, or a conversation at a terminal".to_owned(),
+        ));
+    }
     if !is_script {
         if to.is_some() {
             return Err(BadUsage(
-                "--to wants -m TEXT, or lines from a pipe; here, use /msg".to_owned(),
+                "--to: expected -m TEXT, or lines from a pipe; at a terminal, use /msg".to_owned(),
             ));
         }
         return Ok(Operation::Converse(terminal::Config {
             address,
+            access,
             name: name.map(|(_, name)| name).unwrap_or_default(),
             bell: matches.opt_present("bell"),
             style: Style {
@@ -102,13 +112,22 @@ pub fn parse<A: AsRef<OsStr>>(
             history_file,
         }));
     }
-    let (source, name) = name.ok_or_else(|| BadUsage("--name NAME is wanted".to_owned()))?;
+    let (source, name) = name.ok_or_else(|| {
+        BadUsage("--name: expected a name, because $USER is empty; use -n NAME".to_owned())
+    })?;
     let name = self::name(source, &name)?;
     if is_listening {
-        return Ok(Operation::Listen { address, name });
+        return Ok(Operation::Listen(ListenConfig {
+            address,
+            access,
+            name,
+            presence,
+            recent: recent.unwrap_or(0),
+        }));
     }
     Ok(Operation::Send(SendConfig {
         address,
+        access,
         name,
         is_typed: text.is_none() && environment.stdin_is_terminal,
         to: to.map(|to| self::name("--to", &to)).transpose()?,
@@ -119,54 +138,74 @@ pub fn parse<A: AsRef<OsStr>>(
 fn option_table() -> Options {
     let mut table = Options::new();
     table
-        .optopt("n", "name", "your name ($USER)", "NAME")
-        .optopt("m", "message", "send this, and end", "TEXT")
+        .optopt("n", "name", "name to log in with ($USER)", "NAME")
         .optopt(
-            "",
-            "to",
-            "send to NAME alone, instead of to everyone",
-            "NAME",
+            "m",
+            "message",
+            "text to send, instead of the lines of stdin",
+            "TEXT",
         )
+        .optopt("", "to", "recipient of the messages (all users)", "NAME")
         .optflag(
             "",
             "listen",
-            "print what arrives, a line each, until Ctrl-C",
+            "print each received message as a line, until Ctrl-C",
         )
-        .optflag("", "bell", "ring for private messages and for your name")
+        .optflag(
+            "",
+            "presence",
+            "with --listen, also print users that join, leave or change their name",
+        )
+        .optopt(
+            "",
+            "recent",
+            "number of recent messages to show first, 0 = none (10, with --listen 0)",
+            "N",
+        )
+        .optopt(
+            "",
+            "access-file",
+            "file whose first access token is used ($CHAT_ACCESS_TOKEN)",
+            "FILE",
+        )
+        .optflag("", "bell", "bell for private messages and for your name")
         .optopt(
             "",
             "history-file",
-            "keep the typed lines in FILE for the next run (off)",
+            "file that keeps the typed lines for the next run (none)",
             "FILE",
         )
-        .optflag("h", "help", "print this")
-        .optflag("V", "version", "print the version");
+        .optflag("h", "help", "this help")
+        .optflag("V", "version", "the version");
     table
 }
 
 fn help(table: &Options) -> String {
     let brief = format!(
         "\
-Talks to a chat server by the protocol CP/0.0.0.
+Chat client for the protocol CP/0.0.0: conversations, scripts and listeners.
 
 Usage: chat-client [OPTION ...] [ADDR[:PORT] | :PORT]
 
-At a terminal it holds a conversation; /help in there lists the commands. In a
-script, when stdin or stdout is not a terminal, it sends each line of stdin that
-is not blank, and ends when all have been answered; the server's rate may slow it
-down. The server is at {} unless ADDR:PORT says otherwise.",
+If stdin and stdout are a terminal, the client holds a conversation. /help in it
+lists the commands. Otherwise each line of stdin that is not blank is sent as a
+message, and the client ends when the server has answered all of them. The rate
+limit of the server may slow it down. The default address is {}.",
         limits::DEFAULT_LISTEN
     );
     let notes = format!(
         "
---listen prints time (ISO 8601), broadcast or private, sender and text, parted
-by tabs. NO_COLOR=1 in the environment turns colours off.
+--listen prints the time (ISO 8601), 'broadcast' or 'private', the sender and
+the text, separated by tabs. --presence adds lines with 'joined', 'left' or
+'renamed' after the time, and one or two names. --recent adds lines with the
+time of sending, 'recent', the sender and the text.
+NO_COLOR=1 in the environment turns colours off.
 
 Exit codes:
-    {}  all was sent; or you stopped listening
-    {}  the connection failed or broke
-    {}  bad usage
-    {}  something was refused, which stderr tells
+    {}  every message was sent and answered, or --listen was stopped
+    {}  there was no connection, or it was lost
+    {}  bad option, access file or input
+    {}  the server refused the login or a message, or a line was not sent
 ",
         exit::DONE,
         exit::FAILED,
@@ -183,22 +222,50 @@ fn address(arguments: &[String]) -> Result<Address, BadUsage> {
         [typed] => Address::parse(typed).ok_or_else(|| {
             let example = limits::DEFAULT_LISTEN;
             BadUsage(format!(
-                "{typed:?}: expected ADDR:PORT, as {example} or [::1]:{}",
+                "{typed:?}: expected ADDR:PORT, such as {example} or [::1]:{}",
                 limits::DEFAULT_PORT
             ))
         }),
-        [_, another, ..] => Err(BadUsage(format!("{another:?}: one ADDR:PORT is enough"))),
+        [_, another, ..] => Err(BadUsage(format!(
+            "{another:?}: expected only one ADDR:PORT"
+        ))),
     }
+}
+
+/// Selects the source of the access token. The file is read later.
+fn access_source(matches: &Matches, variable: AccessVariable) -> Result<AccessSource, BadUsage> {
+    match (matches.opt_str("access-file"), variable) {
+        (Some(file), _) => Ok(AccessSource::File(file.into())),
+        (None, AccessVariable::Unset) => Ok(AccessSource::Nowhere),
+        (None, AccessVariable::Token(token)) => Ok(AccessSource::Variable(token)),
+        (None, AccessVariable::Malformed) => Err(BadUsage(format!(
+            "{}: expected a token of {TOKEN_DIGITS} hex digits (0-9 a-f)",
+            access::VARIABLE
+        ))),
+    }
+}
+
+/// Parses the number of recent messages, if there is one.
+fn recent(matches: &Matches) -> Result<Option<usize>, BadUsage> {
+    let parse = |value: String| match value.parse() {
+        Ok(number) if number <= MAX_RECENT => Ok(number),
+        _ => Err(BadUsage(format!(
+            "--recent {value:?}: expected a number, at least 0 and at most {MAX_RECENT}"
+        ))),
+    };
+    matches.opt_str("recent").map(parse).transpose()
 }
 
 /// Parses a name. `source` is the option or variable that it comes from.
 fn name(source: &str, name: &str) -> Result<Username, BadUsage> {
-    Username::new(name).map_err(|bad| {
+    Username::new(name).map_err(|BadName| {
         let hint = match suggestion(name) {
-            Some(other) if source == "$USER" => format!("; try -n {other}"),
+            Some(other) if source == "$USER" => format!("; use -n {other}"),
             _ => String::new(),
         };
-        BadUsage(format!("{source} {name:?}: {bad}{hint}"))
+        BadUsage(format!(
+            "{source} {name:?}: expected 2 to 63 characters of A-Z a-z 0-9 _ -{hint}"
+        ))
     })
 }
 
@@ -212,10 +279,12 @@ fn suggestion(name: &str) -> Option<Username> {
 fn check_text(text: String) -> Result<String, BadUsage> {
     let lines = text.lines().map(|line| split_text(line.as_bytes()));
     match lines.collect::<Result<Vec<_>, _>>() {
-        Err(unprintable) => Err(BadUsage(format!("--message {text:?}: {unprintable}"))),
-        Ok(texts) if texts.concat().is_empty() => {
-            Err(BadUsage("--message: it is blank".to_owned()))
-        }
+        Err(unprintable) => Err(BadUsage(format!(
+            "--message {text:?}: expected printable text ({unprintable})"
+        ))),
+        Ok(texts) if texts.concat().is_empty() => Err(BadUsage(format!(
+            "--message {text:?}: expected a text that is not blank"
+        ))),
         Ok(_) => Ok(text),
     }
 }
@@ -224,12 +293,14 @@ fn check_text(text: String) -> Result<String, BadUsage> {
 mod tests {
     use super::*;
     use crate::protocol::literals::name;
+    use crate::protocol::token::Token;
 
     fn at_a_terminal() -> Environment {
         Environment {
             stdin_is_terminal: true,
             stdout_is_terminal: true,
             user: Some("dave".to_owned()),
+            access: AccessVariable::Unset,
             no_color: false,
         }
     }
@@ -253,6 +324,7 @@ mod tests {
         let config = |address: &str, name: &str, bell, colours| {
             Ok(Operation::Converse(terminal::Config {
                 address: Address::parse(address).unwrap(),
+                access: AccessSource::Nowhere,
                 name: name.to_owned(),
                 bell,
                 style: Style {
@@ -288,6 +360,7 @@ mod tests {
         let send = |to: Option<&str>, text: Option<&str>| {
             Ok(Operation::Send(SendConfig {
                 address: Address::local(),
+                access: AccessSource::Nowhere,
                 name: name("dave"),
                 to: to.map(name),
                 text: text.map(str::to_owned),
@@ -297,12 +370,52 @@ mod tests {
         assert_eq!(parse::<&str>([], in_a_pipe()), send(None, None));
         assert_eq!(parse(["--to", "bob"], in_a_pipe()), send(Some("bob"), None));
         assert_eq!(parse(["-m", "hi"], at_a_terminal()), send(None, Some("hi")));
-        let listen = Ok(Operation::Listen {
-            address: Address::parse("[::1]:7").unwrap(),
-            name: name("log"),
-        });
-        let arguments = ["--listen", "-n", "log", "[::1]:7"];
-        assert_eq!(parse(arguments, at_a_terminal()), listen);
+        let listen = |presence, recent| {
+            Ok(Operation::Listen(ListenConfig {
+                address: Address::parse("[::1]:7").unwrap(),
+                access: AccessSource::Nowhere,
+                name: name("log"),
+                presence,
+                recent,
+            }))
+        };
+        let mut arguments = vec!["--listen", "-n", "log", "[::1]:7"];
+        assert_eq!(parse(&arguments, at_a_terminal()), listen(false, 0));
+        arguments.extend(["--presence", "--recent", "1000"]);
+        assert_eq!(parse(&arguments, in_a_pipe()), listen(true, 1_000));
+    }
+
+    #[test]
+    fn access_file_precedes_the_variable() {
+        let token = Token::from_bits([7; 16]);
+        let source = |arguments: &[&str], access| {
+            let environment = Environment {
+                access,
+                ..in_a_pipe()
+            };
+            match parse(arguments, environment)? {
+                Operation::Send(config) => Ok(config.access),
+                other => panic!("{other:?}"),
+            }
+        };
+        let file = ["--access-file", "tokens"];
+        for (access, without_file) in [
+            (AccessVariable::Unset, Ok(AccessSource::Nowhere)),
+            (
+                AccessVariable::Token(token),
+                Ok(AccessSource::Variable(token)),
+            ),
+            (
+                AccessVariable::Malformed,
+                Err(BadUsage(
+                    "CHAT_ACCESS_TOKEN: expected a token of 32 hex digits (0-9 a-f)".to_owned(),
+                )),
+            ),
+        ] {
+            assert_eq!(source(&[], access), without_file);
+            let from_file = Ok(AccessSource::File("tokens".into()));
+            assert_eq!(source(&file, access), from_file);
+        }
     }
 
     #[test]
@@ -336,26 +449,47 @@ mod tests {
         for (arguments, expected) in [
             (
                 vec!["::1:1313"],
-                "\"::1:1313\": expected ADDR:PORT, as 127.0.0.1:1313 or [::1]:1313",
+                "\"::1:1313\": expected ADDR:PORT, such as 127.0.0.1:1313 or [::1]:1313",
             ),
-            (vec!["a:1", "b:2"], "\"b:2\": one ADDR:PORT is enough"),
+            (vec!["a:1", "b:2"], "\"b:2\": expected only one ADDR:PORT"),
             (
                 vec!["--to", "b"],
-                "--to \"b\": A name is 2 to 63 of A-Z a-z 0-9 _ -",
+                "--to \"b\": expected 2 to 63 characters of A-Z a-z 0-9 _ -",
             ),
-            (vec!["-m", "\n \n"], "--message: it is blank"),
+            (
+                vec!["-m", "\n \n"],
+                "--message \"\\n \\n\": expected a text that is not blank",
+            ),
             (
                 vec!["-m", "a\u{7}"],
-                "--message \"a\\u{7}\": Forbidden character U+0007",
+                "--message \"a\\u{7}\": expected printable text (Forbidden character U+0007)",
             ),
             (
                 vec!["--listen", "--to", "bob"],
-                "--listen sends nothing: leave out --to and -m",
+                "--listen: expected neither --to nor -m, because it sends nothing",
             ),
             (
                 vec!["--history-file", "x"],
                 "--history-file: expected a conversation at a terminal",
             ),
+            (vec!["--presence"], "--presence: expected --listen"),
+            (
+                vec!["--recent", "7"],
+                "--recent: expected --listen, or a conversation at a terminal",
+            ),
+            (
+                vec!["--listen", "--recent", "1001"],
+                "--recent \"1001\": expected a number, at least 0 and at most 1000",
+            ),
+            (
+                vec!["--listen", "--recent", "-1"],
+                "--recent \"-1\": expected a number, at least 0 and at most 1000",
+            ),
+            (
+                vec!["--access-token", "x"],
+                "Unrecognized option: 'access-token'",
+            ),
+            (vec!["--token", "x"], "Unrecognized option: 'token'"),
             (vec!["-n"], "Argument to option 'n' missing"),
         ] {
             assert_eq!(problem(&arguments, in_a_pipe()), expected);
@@ -364,18 +498,25 @@ mod tests {
             user: None,
             ..in_a_pipe()
         };
-        assert_eq!(problem(&[], without_user), "--name NAME is wanted");
+        assert_eq!(
+            problem(&[], without_user),
+            "--name: expected a name, because $USER is empty; use -n NAME"
+        );
         let odd = Environment {
             user: Some("john.doe".to_owned()),
             ..in_a_pipe()
         };
         assert_eq!(
             problem(&[], odd),
-            "$USER \"john.doe\": A name is 2 to 63 of A-Z a-z 0-9 _ -; try -n john_doe"
+            "$USER \"john.doe\": expected 2 to 63 characters of A-Z a-z 0-9 _ -; use -n john_doe"
+        );
+        assert_eq!(
+            problem(&["--presence"], at_a_terminal()),
+            "--presence: expected --listen"
         );
         assert_eq!(
             problem(&["--to", "bob"], at_a_terminal()),
-            "--to wants -m TEXT, or lines from a pipe; here, use /msg"
+            "--to: expected -m TEXT, or lines from a pipe; at a terminal, use /msg"
         );
     }
 }

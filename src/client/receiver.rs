@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, after, never, select};
 use parking_lot::Mutex;
 
-use super::address::Address;
 use super::connection::{CLOSED, Connection, Event, ServerResponse, without_os_code};
-use super::login::{LoginOutcome, log_in};
+use super::login::{LoginOutcome, Target, log_in};
 use super::reconnecting::{ClientEvent, ClientState, Connectivity};
 use super::sender::ReadyConnection;
 use crate::limits::{RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX};
@@ -28,7 +27,7 @@ use crate::protocol::username::Username;
 
 /// The state of the thread `receiver`.
 pub(super) struct ReceiverThread {
-    pub(super) address: Address,
+    pub(super) target: Target,
     pub(super) state: Arc<Mutex<ClientState>>,
     pub(super) connections_tx: Sender<ReadyConnection>,
     /// Signals that the state has another pending name.
@@ -125,6 +124,8 @@ impl ReceiverThread {
     }
 
     /// Tries to reconnect until it succeeds. Returns `None` if the user quits before.
+    ///
+    /// If the server needs an access token, only waits until the user quits.
     fn reconnect(&mut self, mut token: Option<Token>) -> Option<Connection> {
         let (mut is_unreachable_reported, mut reported_refusal) = (false, None);
         loop {
@@ -163,6 +164,15 @@ impl ReceiverThread {
                         self.on_event(ClientEvent::Refused { text, retries });
                     }
                 }
+                Ok(LoginOutcome::NeedsAccessToken) => {
+                    self.state.lock().connectivity = Connectivity::NeedsAccessToken;
+                    let advice = self.target.access.advice();
+                    self.on_event(ClientEvent::NeedsAccessToken { advice });
+                    // The sender thread must not end before the user has quit: it collects the
+                    // requests that the user sends until then.
+                    let _ = self.quit_rx.recv();
+                    return None;
+                }
                 Err(e) => {
                     let mut state = self.state.lock();
                     if is_new_name {
@@ -183,7 +193,7 @@ impl ReceiverThread {
 
     /// Logs in, and makes the new connection detect a silent server.
     fn log_in(&self, name: &Username, token: Option<Token>) -> io::Result<LoginOutcome> {
-        let mut outcome = log_in(&self.address, name, token)?;
+        let mut outcome = log_in(&self.target, name, token)?;
         if let LoginOutcome::Done { connection, .. } = &mut outcome {
             self.detect_silence(connection)?;
         }

@@ -16,8 +16,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 
-use super::address::Address;
 use super::connection::{Connection, Event, ServerResponse};
+use super::login::Target;
 use super::receiver::ReceiverThread;
 use super::sender::{Outgoing, ReadyConnection, SenderThread};
 use crate::limits::{QUIT_TIMEOUT, RECONNECT_BACKOFF};
@@ -58,6 +58,12 @@ pub enum ClientEvent {
     /// Another connection has resumed the session. The client does not reconnect until
     /// [`ReconnectingClient::set_name`] is called.
     ResumedElsewhere,
+    /// The server needs an access token that it knows. The client does not reconnect any more,
+    /// so the user can only quit.
+    NeedsAccessToken {
+        /// The text for the user.
+        advice: String,
+    },
     /// A response is late: the server has sent nothing for [`SILENCE_NOTICE_TIMEOUT`].
     ///
     /// [`SILENCE_NOTICE_TIMEOUT`]: crate::limits::SILENCE_NOTICE_TIMEOUT
@@ -106,6 +112,8 @@ pub enum Connectivity {
     /// The server refuses the name, or another connection has resumed the session. The client
     /// can reconnect with another name.
     NeedsName,
+    /// The server needs an access token that it knows. The client does not reconnect.
+    NeedsAccessToken,
 }
 
 impl ClientState {
@@ -126,7 +134,7 @@ impl ReconnectingClient {
     /// Both threads and the caller share `state`. `on_event` runs on the receiver thread.
     pub fn start(
         mut connection: Connection,
-        address: Address,
+        target: Target,
         state: Arc<Mutex<ClientState>>,
         on_event: impl Fn(ClientEvent) + Send + Sync + 'static,
     ) -> io::Result<ReconnectingClient> {
@@ -146,7 +154,7 @@ impl ReconnectingClient {
         };
         let sender = spawn("sender", move || sender_thread.run())?;
         let receiver = ReceiverThread {
-            address,
+            target,
             state: Arc::clone(&state),
             connections_tx,
             name_set_rx,
@@ -251,6 +259,7 @@ impl ReconnectingClient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::access::Access;
     use crate::client::login::{LoginOutcome, log_in};
     use crate::client::sender::try_send;
     use crate::protocol::literals::name;
@@ -260,9 +269,9 @@ mod tests {
     use std::time::Duration;
 
     /// Starts a server that logs one client in and then calls `then` with its socket.
-    fn server(then: impl FnOnce(TcpStream) + Send + 'static) -> Address {
+    fn server(then: impl FnOnce(TcpStream) + Send + 'static) -> Target {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = Address::from(listener.local_addr().unwrap());
+        let target = target_of(&listener);
         thread::spawn(move || {
             let mut socket = listener.accept().unwrap().0;
             let mut request = [0; 100];
@@ -271,13 +280,21 @@ mod tests {
             write!(socket, "200 OK\r\n{token}\r\nYou are alice\r\n").unwrap();
             then(socket);
         });
-        address
+        target
     }
 
-    fn logged_in(address: &Address) -> Connection {
-        match log_in(address, &name("alice"), None).unwrap() {
+    fn target_of(listener: &TcpListener) -> Target {
+        Target {
+            address: listener.local_addr().unwrap().into(),
+            access: Access::none(),
+        }
+    }
+
+    fn logged_in(target: &Target) -> Connection {
+        match log_in(target, &name("alice"), None).unwrap() {
             LoginOutcome::Done { connection, .. } => connection,
             LoginOutcome::Refused(text) => panic!("{text:?}"),
+            LoginOutcome::NeedsAccessToken => panic!("an access token"),
         }
     }
 
@@ -292,8 +309,8 @@ mod tests {
     fn request_counts_as_sent_unless_connection_was_closed() {
         assert!(!try_send(None, &outgoing()));
         let (close_tx, close_rx) = bounded::<()>(0);
-        let address = server(move |_socket| assert!(close_rx.recv().is_err()));
-        let requests = logged_in(&address).requests();
+        let target = server(move |_socket| assert!(close_rx.recv().is_err()));
+        let requests = logged_in(&target).requests();
         assert!(try_send(Some(&requests), &outgoing()));
         requests.close();
         assert!(!try_send(Some(&requests), &outgoing()));
@@ -303,11 +320,11 @@ mod tests {
         // is not tried. The server waits before it resets, because a reset would overtake its
         // response.
         let (close_tx, close_rx) = bounded::<()>(0);
-        let address = server(move |socket| {
+        let target = server(move |socket| {
             assert!(close_rx.recv().is_err());
             rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
         });
-        let mut connection = logged_in(&address);
+        let mut connection = logged_in(&target);
         drop(close_tx);
         let requests = connection.requests();
         assert!(connection.next_event().is_err());
@@ -319,7 +336,7 @@ mod tests {
     #[test]
     fn name_set_during_reconnect_is_requested_at_once() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = Address::from(listener.local_addr().unwrap());
+        let target = target_of(&listener);
         let (reconnected_tx, reconnected_rx) = bounded(0);
         let (respond_tx, respond_rx) = bounded::<()>(0);
         let (renamed_tx, renamed_rx) = unbounded();
@@ -341,8 +358,7 @@ mod tests {
             renamed_tx.send(request(&mut second)).unwrap();
         });
         let state = ClientState::online(name("alice"));
-        let client =
-            ReconnectingClient::start(logged_in(&address), address, state, |_| {}).unwrap();
+        let client = ReconnectingClient::start(logged_in(&target), target, state, |_| {}).unwrap();
         let deadline = Duration::from_secs(20);
         let request = reconnected_rx.recv_timeout(deadline).unwrap();
         assert_eq!(request, "Set-name alice");
@@ -355,7 +371,7 @@ mod tests {
     #[test]
     fn leave_reports_unanswered_requests_before_it_returns() {
         for _ in 0..20 {
-            let address = server(|mut socket| {
+            let target = server(|mut socket| {
                 let mut heard = Vec::new();
                 let mut buffer = [0; 1_000];
                 while !heard.ends_with(b"Quit\r\n") {
@@ -366,8 +382,8 @@ mod tests {
             let reported = Arc::new(Mutex::new(Vec::new()));
             let unconfirmed_requests = Arc::clone(&reported);
             let client = ReconnectingClient::start(
-                logged_in(&address),
-                address,
+                logged_in(&target),
+                target,
                 ClientState::online(name("alice")),
                 move |event| {
                     if let ClientEvent::Lost { unconfirmed, .. } = event {

@@ -22,18 +22,21 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use jiff::Zoned;
+use jiff::tz::TimeZone;
 
+use super::access::AccessSource;
 use super::address::Address;
 use super::connection::{CLOSED, Connection, Event, ServerResponse, without_os_code};
 use super::exit::{BAD_USAGE, DONE, FAILED, REFUSED, fail, report};
-use super::login::{LoginOutcome, log_in};
+use super::login::{LoginOutcome, Target, log_in};
 use super::requests::Requests;
 use super::split;
 use super::terminal::command::trim_blanks;
 use crate::limits::{MAX_INPUT_CHUNK, QUIT_TIMEOUT};
-use crate::protocol::reply::Response;
+use crate::protocol::presence::Presence;
+use crate::protocol::reply::{Response, Scope};
 use crate::protocol::request::Command;
-use crate::protocol::server_message::Message;
+use crate::protocol::server_message::{Message, Recent};
 use crate::protocol::status::Status;
 use crate::protocol::username::Username;
 use crate::threads::spawn;
@@ -43,6 +46,8 @@ use crate::threads::spawn;
 pub struct SendConfig {
     /// The server.
     pub address: Address,
+    /// Where the access token comes from.
+    pub access: AccessSource,
     /// The name to log in with.
     pub name: Username,
     /// The recipient. `None` for all users.
@@ -53,9 +58,25 @@ pub struct SendConfig {
     pub is_typed: bool,
 }
 
+/// The messages to print, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// The server.
+    pub address: Address,
+    /// Where the access token comes from.
+    pub access: AccessSource,
+    /// The name to log in with.
+    pub name: Username,
+    /// Whether to print changes of the users that are online.
+    pub presence: bool,
+    /// The number of recent broadcasts to print. 0 for none.
+    pub recent: usize,
+}
+
 /// Sends messages, and waits until each is answered.
 pub fn send(config: SendConfig) -> ExitCode {
-    let mut connection = match start_session(&config.address, &config.name) {
+    let access = config.access.clone();
+    let mut connection = match start_session(&config.address, access, &config.name) {
         Ok(connection) => connection,
         Err(code) => return code,
     };
@@ -100,17 +121,19 @@ pub fn send(config: SendConfig) -> ExitCode {
     let all_read = input.is_finished() && input.join().is_ok_and(|input| input.all_read);
     let rest = match all_read {
         true => "",
-        false => ", and the rest was not sent",
+        false => "; the rest was not sent",
     };
     fail(
         FAILED,
-        &format!("{problem}; messages answered: {answered}, then unknown: {unknown}{rest}"),
+        &format!(
+            "{problem}; messages with a response: {answered}, without a response: {unknown}{rest}"
+        ),
     )
 }
 
 /// Prints each received message as a line, until SIGINT or the end of the connection.
-pub fn listen(address: &Address, name: &Username) -> ExitCode {
-    let mut connection = match start_session(address, name) {
+pub fn listen(config: ListenConfig) -> ExitCode {
+    let mut connection = match start_session(&config.address, config.access, &config.name) {
         Ok(connection) => connection,
         Err(code) => return code,
     };
@@ -120,25 +143,55 @@ pub fn listen(address: &Address, name: &Username) -> ExitCode {
     if let Err(e) = watching {
         return fail(FAILED, &format!("cannot wait for signals: {e}"));
     }
+    let recent = (config.recent > 0).then_some(Command::RecentMessages {
+        count: config.recent,
+    });
+    let presence = (config.presence).then_some(Command::WatchPresence { is_on: true });
+    for request in recent.iter().chain(&presence) {
+        // If this fails, the connection is lost, and the next read finds it.
+        let _ = connection.request(request);
+    }
+    let mut history = recent.map(|_| History::default());
     let problem = loop {
-        match connection.next_event() {
+        let printed = match connection.next_event() {
             Ok(Some(Event::Message(message))) => {
-                match print_message(&message) {
-                    Ok(()) => {}
-                    // The reader of stdout has closed it.
-                    Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
-                        return ExitCode::from(DONE);
+                let printed = print_message(&message);
+                if let Some(history) = &mut history {
+                    history.delivered.push(message);
+                }
+                printed
+            }
+            Ok(Some(Event::Presence(change))) => print_presence(&change),
+            Ok(Some(Event::Recent(recent))) => {
+                if let Some(history) = &mut history {
+                    history.recent.push(recent);
+                }
+                Ok(())
+            }
+            Ok(Some(Event::Notice(notice))) => {
+                report(&notice.to_string());
+                Ok(())
+            }
+            // The response to `Quit`, which the thread `stdout` has sent.
+            Ok(Some(Event::Response(_))) if is_stopped.load(Ordering::SeqCst) => Ok(()),
+            Ok(Some(Event::Response(response))) => {
+                report_unexpected(&response);
+                match (&response.request, history.take()) {
+                    (Some(Command::RecentMessages { .. }), Some(asked)) => asked.print(),
+                    (_, other) => {
+                        history = other;
+                        Ok(())
                     }
-                    Err(e) => break format!("cannot write: {}", without_os_code(&e)),
                 }
             }
-            Ok(Some(Event::Presence(_) | Event::Recent(_))) => {}
-            Ok(Some(Event::Notice(notice))) => report(&notice.to_string()),
-            // The response to `Quit`, which the thread `stdout` has sent.
-            Ok(Some(Event::Response(_))) if is_stopped.load(Ordering::SeqCst) => {}
-            Ok(Some(Event::Response(response))) => report(response.text.as_str()),
             Ok(None) => break CLOSED.to_owned(),
             Err(e) => break without_os_code(&e),
+        };
+        match printed {
+            Ok(()) => {}
+            // The reader of stdout has closed it.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return ExitCode::from(DONE),
+            Err(e) => break format!("cannot write: {}", without_os_code(&e)),
         }
     };
     match is_stopped.load(Ordering::SeqCst) {
@@ -148,8 +201,15 @@ pub fn listen(address: &Address, name: &Username) -> ExitCode {
 }
 
 /// Logs in. If that fails, reports the problem and returns the exit code.
-fn start_session(address: &Address, name: &Username) -> Result<Connection, ExitCode> {
-    match log_in(address, name, None) {
+fn start_session(
+    address: &Address,
+    access: AccessSource,
+    name: &Username,
+) -> Result<Connection, ExitCode> {
+    let access = access.load().map_err(|problem| fail(BAD_USAGE, &problem))?;
+    let address = address.clone();
+    let target = Target { address, access };
+    match log_in(&target, name, None) {
         Ok(LoginOutcome::Done { connection, .. }) => {
             // A script does not resume its session, so its name must be free when it ends. A
             // session does not linger if no request has carried its token.
@@ -157,10 +217,12 @@ fn start_session(address: &Address, name: &Username) -> Result<Connection, ExitC
             Ok(connection)
         }
         Ok(LoginOutcome::Refused(text)) => Err(fail(REFUSED, text.as_str())),
-        Err(e) => Err(fail(
-            FAILED,
-            &format!("cannot talk to {address}: {}", without_os_code(&e)),
-        )),
+        Ok(LoginOutcome::NeedsAccessToken) => Err(fail(REFUSED, &target.access.advice())),
+        Err(e) => {
+            let (address, reason) = (&target.address, without_os_code(&e));
+            let problem = format!("cannot talk to {address}: {reason}");
+            Err(fail(FAILED, &problem))
+        }
     }
 }
 
@@ -310,12 +372,78 @@ fn exit_code(refused: bool, input: JoinHandle<InputOutcome>) -> ExitCode {
     })
 }
 
-/// Prints a message as a line of four fields. Flushes each line, so that a pipe gets it at once.
+/// The messages that have arrived before the response to `Recent-messages`.
+#[derive(Default)]
+struct History {
+    /// The messages of the response.
+    recent: Vec<Recent>,
+    /// The deliveries, which are printed already.
+    delivered: Vec<Message>,
+}
+
+impl History {
+    /// Prints the messages of the response, without those that were delivered too.
+    fn print(mut self) -> io::Result<()> {
+        for message in self.delivered.iter().rev() {
+            let is_same = |recent: &Recent| {
+                message.scope == Scope::Broadcast
+                    && (&recent.sender, &recent.text) == (&message.sender, &message.text)
+            };
+            // From the end: a delivered message is newer than an earlier one with this text.
+            if let Some(at) = self.recent.iter().rposition(is_same) {
+                self.recent.remove(at);
+            }
+        }
+        self.recent.iter().try_for_each(print_recent)
+    }
+}
+
+/// Reports a response on stderr, unless it is one that `listen` expects.
+///
+/// A server that does not know the commands for presence and history is used without them.
+fn report_unexpected(response: &ServerResponse) {
+    let is_optional = matches!(
+        response.request,
+        Some(Command::WatchPresence { .. } | Command::RecentMessages { .. })
+    );
+    let is_expected = response.status.is_success() || response.status == Status::NotImplemented;
+    if !(is_optional && is_expected) {
+        report(response.text.as_str());
+    }
+}
+
+/// Prints a message: its scope, its sender and its text.
 fn print_message(message: &Message) -> io::Result<()> {
-    let text = message.text.as_str().replace('\t', " ");
-    let (time, scope, sender) = (timestamp(), message.scope.word(), &message.sender);
+    let text = without_tabs(message.text.as_str());
+    let (scope, sender) = (message.scope.word(), &message.sender);
+    print_line(&Zoned::now(), &format!("{scope}\t{sender}\t{text}"))
+}
+
+/// Prints a change of the users that are online: a word, and one or two names.
+fn print_presence(change: &Presence) -> io::Result<()> {
+    print_line(&Zoned::now(), &change.to_string().replace(' ', "\t"))
+}
+
+/// Prints a message of the history: its sender and its text, with the time of sending.
+fn print_recent(recent: &Recent) -> io::Result<()> {
+    let Recent { time, sender, text } = recent;
+    let text = without_tabs(text.as_str());
+    let time = time.to_zoned(TimeZone::system());
+    print_line(&time, &format!("recent\t{sender}\t{text}"))
+}
+
+/// Replaces tabs, which separate the fields of a line.
+fn without_tabs(text: &str) -> String {
+    text.replace('\t', " ")
+}
+
+/// Prints the time, ISO 8601 with the offset of the time zone, and the other fields of a line.
+///
+/// Flushes each line, so that a pipe gets it at once.
+fn print_line(time: &Zoned, fields: &str) -> io::Result<()> {
+    let time = time.strftime("%Y-%m-%dT%H:%M:%S%:z");
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{time}\t{scope}\t{sender}\t{text}")?;
+    writeln!(stdout, "{time}\t{fields}")?;
     stdout.flush()
 }
 
@@ -350,11 +478,6 @@ fn quit_when_stdout_closes(requests: Requests, is_stopped: Arc<AtomicBool>) -> i
         requests.close();
     })?;
     Ok(())
-}
-
-/// Returns the time of day: ISO 8601 with the offset of the time zone.
-fn timestamp() -> String {
-    Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! Pure. Does not know which lines are logged, or where.
 //!
-//! Invariant: no output contains a control character or the digits of a token.
+//! Invariant: no output contains the digits of a token, and none of [`Redacted`] a control
+//! character.
 
 use std::fmt::{self, Write as _};
 
@@ -18,7 +19,13 @@ pub struct Redacted<'a>(pub &'a [u8]);
 impl fmt::Display for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            write_without_tokens(chunk.valid(), f)?;
+            write_without_tokens(chunk.valid(), f, |c, f| {
+                if is_forbidden(c) || c == '\\' {
+                    write!(f, "{}", c.escape_default())
+                } else {
+                    f.write_char(c)
+                }
+            })?;
             for byte in chunk.invalid() {
                 write!(f, "\\x{byte:02x}")?;
             }
@@ -27,7 +34,24 @@ impl fmt::Display for Redacted<'_> {
     }
 }
 
-fn write_without_tokens(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// A text of this program, such as a whole log line. It may contain a token as a name.
+///
+/// Its `Display` writes `[token]` for every run of at least 32 hex digits, in any case, and
+/// leaves everything else as it is.
+pub struct WithoutTokens<'a>(pub &'a str);
+
+impl fmt::Display for WithoutTokens<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_without_tokens(self.0, f, |c, f| f.write_char(c))
+    }
+}
+
+/// Writes the text without tokens. `write_other` writes each character that is no hex digit.
+fn write_without_tokens(
+    text: &str,
+    f: &mut fmt::Formatter<'_>,
+    write_other: impl Fn(char, &mut fmt::Formatter<'_>) -> fmt::Result,
+) -> fmt::Result {
     let is_digit = |c: char| c.is_ascii_hexdigit();
     let mut rest = text;
     while !rest.is_empty() {
@@ -40,11 +64,7 @@ fn write_without_tokens(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         rest = &rest[digits..];
         let others = rest.find(is_digit).unwrap_or(rest.len());
         for c in rest[..others].chars() {
-            if is_forbidden(c) || c == '\\' {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
+            write_other(c, f)?;
         }
         rest = &rest[others..];
     }
@@ -83,6 +103,14 @@ mod tests {
             (token[1..].to_owned(), &token[1..]),
         ] {
             assert_eq!(Redacted(line.as_bytes()).to_string(), shown);
+            assert_eq!(WithoutTokens(&line).to_string(), shown);
         }
+    }
+
+    #[test]
+    fn only_tokens_of_a_log_line_are_replaced() {
+        let line = r"> a\u{1b}\\ \x07, \u{7}; 5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4 (é)";
+        let shown = r"> a\u{1b}\\ \x07, \u{7}; [token] (é)";
+        assert_eq!(WithoutTokens(line).to_string(), shown);
     }
 }

@@ -199,7 +199,7 @@ fn counts_match(count: &str, listed: usize, others: &str) -> bool {
 
 impl fmt::Display for MalformedMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("what answers there does not speak CP/0.0.0")
+        f.write_str("the server does not speak CP/0.0.0")
     }
 }
 

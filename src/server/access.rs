@@ -57,7 +57,8 @@ impl AccessFile {
 /// Not below the folder that systemd makes for `LoadCredential`: its files are readable for the
 /// service alone, whatever their mode says.
 fn warn_if_others_can_read(path: &Path) {
-    let credentials = env::var_os("CREDENTIALS_DIRECTORY");
+    // Every path starts with an empty one.
+    let credentials = env::var_os("CREDENTIALS_DIRECTORY").filter(|folder| !folder.is_empty());
     if credentials.is_some_and(|folder| path.starts_with(folder)) {
         return;
     }

@@ -8,11 +8,12 @@
 //! process reads. So all other threads put their lines into the channel, which never blocks. A
 //! line that does not fit is counted, and the count is in the log at the gap.
 //!
-//! Does not know clients. A caller that logs bytes of a client escapes them, and replaces tokens
-//! ([`Redacted`](crate::protocol::redact::Redacted)): a log is read in terminals, and a token is a
-//! secret. Only a token that a user has chosen as a name is logged.
+//! Does not know clients. A caller that logs bytes of a client escapes them
+//! ([`Redacted`](crate::protocol::redact::Redacted)), because a log is read in terminals. This
+//! module hides tokens in every line, because a token is a secret. A user may have chosen one as
+//! a name.
 //!
-//! Invariant: logging never blocks the thread that logs.
+//! Invariants: logging never blocks the thread that logs, and no line contains a token.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -26,6 +27,7 @@ use env_logger::{Env, Target};
 use log::{Level, error};
 
 use crate::limits::{LOG_FLUSH_TIMEOUT, MAX_LOG_LINES};
+use crate::protocol::redact::WithoutTokens;
 use crate::threads::spawn;
 
 thread_local! {
@@ -75,7 +77,7 @@ pub fn init(verbosity: usize) -> io::Result<LogGuard> {
                 line,
                 "{time} {:<5} {name}: {}",
                 record.level(),
-                record.args()
+                WithoutTokens(&record.args().to_string())
             )
         })
         // env_logger calls `write` once for each line, under a lock of its own.

@@ -3,8 +3,8 @@
 //! Does not know what a shutdown does. The thread is `signals`. It blocks in a read from the
 //! pipe of `signal_hook`, and ends with the process.
 //!
-//! Invariant: a SIGHUP that was ignored when the process started stays ignored, so that
-//! `nohup` works.
+//! Invariant: a SIGHUP never ends a server that was started with SIGHUP ignored, so that `nohup`
+//! works. It stays ignored, or loads the access file again.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ use crate::threads::spawn;
 ///
 /// The second signal acts as if no program handled it. A SIGHUP never counts as the second:
 /// a terminal that closes sends SIGHUP twice, once from its shell and once from the kernel.
-/// With an access file, a SIGHUP loads the file again and does nothing else.
+/// With an access file, a SIGHUP loads the file again and does nothing else, under `nohup` too.
 pub fn handle_signals(
     server: ShutdownHandle,
     access_file: Option<Arc<AccessFile>>,
@@ -31,7 +31,7 @@ pub fn handle_signals(
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     // A process whose /proc is not mounted handles it, as it does without nohup.
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    if !is_ignored(SIGHUP, &status) {
+    if access_file.is_some() || !is_ignored(SIGHUP, &status) {
         signals.add_signal(SIGHUP)?;
     }
     spawn("signals", move || {

@@ -7,16 +7,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-const ACCESS: &str = "0123456789abcdef0123456789abcdef";
-const OTHER: &str = "fedcba9876543210fedcba9876543210";
+pub(crate) const ACCESS: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const OTHER: &str = "fedcba9876543210fedcba9876543210";
 const UNKNOWN: &str = "11111111111111111111111111111111";
-const NEEDED: &str = "This server needs an access token";
+pub(crate) const NEEDED: &str = "This server needs an access token";
 
 /// A file of access tokens, which only this user can read.
-struct AccessFile(PathBuf);
+pub(crate) struct AccessFile(PathBuf);
 
 impl AccessFile {
-    fn new(name: &str, text: &str) -> AccessFile {
+    pub(crate) fn new(name: &str, text: &str) -> AccessFile {
         let folder = std::env::temp_dir().join(format!("chat-access-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let file = AccessFile(folder.join(name));
@@ -25,15 +25,15 @@ impl AccessFile {
         file
     }
 
-    fn write(&self, text: &str) {
+    pub(crate) fn write(&self, text: &str) {
         fs::write(&self.0, text).expect("the file");
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("UTF-8")
     }
 
-    fn serve(&self, options: &[&str]) -> Server {
+    pub(crate) fn serve(&self, options: &[&str]) -> Server {
         Server::start(&[&["--access-file", self.path()], options].concat())
     }
 }
@@ -52,7 +52,7 @@ fn server_command(options: &[&str]) -> Command {
 
 /// Takes a name with this in the header, and remembers the session's own token.
 #[track_caller]
-fn log_in(server: &Server, header: &str, name: &str) -> Client {
+pub(crate) fn log_in(server: &Server, header: &str, name: &str) -> Client {
     let mut client = server.connect();
     client.send_as(header, &format!("Set-name {name}"));
     let answer = client.next();
@@ -135,6 +135,7 @@ fn access_token_is_unknown_in_every_other_request() {
         alice.send_as(ACCESS, body);
         alice.expect_with("", "401 Unauthorized", "Unknown token");
     }
+    alice.barrier();
     // And for every request to a server without such a file.
     let open = Server::start(&[]);
     let mut client = open.connect();
@@ -173,11 +174,13 @@ fn sighup_reloads_the_file_and_a_bad_file_changes_nothing() {
     let server = file.serve(&[]);
     server.expect_log("1 access token");
     let mut alice = log_in(&server, ACCESS, "alice");
+    let mut client = server.connect();
+    client.barrier();
     file.write(&format!("{OTHER}\n{UNKNOWN}\n{OTHER}\n"));
     server.signal(Signal::HUP);
     server.expect_log("2 access tokens");
     alice.barrier();
-    let mut client = server.connect();
+    // A connection from before the reload gets no session by the old token.
     client.send_as(ACCESS, "Set-name bob");
     client.expect("401 Unauthorized", "Unknown token");
     let _bob = log_in(&server, OTHER, "bob");
@@ -200,26 +203,36 @@ fn bad_access_file_is_one_line_and_exit_code_2() {
     let file = AccessFile::new("bad", &format!("{ACCESS}\n{OTHER}x\n"));
     for (path, problem) in [
         (file.path(), "line 2: "),
+        ("/", "/: Is a directory"),
         (
             "/nowhere/access",
             "/nowhere/access: No such file or directory",
         ),
     ] {
-        let output = server_command(&["--access-file", path, "-l", "127.0.0.1:0"])
-            .output()
-            .expect("it starts");
-        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
-        assert_eq!(output.status.code(), Some(2), "{stderr}");
-        assert!(
-            stderr.lines().count() == 1 && stderr.contains(problem),
-            "{stderr}"
-        );
+        let stderr = expect_bad_access_file(path);
+        assert!(stderr.contains(problem), "{stderr}");
         assert!(
             stderr.contains(path) && !stderr.contains(&OTHER[..16]),
             "{stderr}"
         );
-        assert!(output.stdout.is_empty());
     }
+    // A token in the place of the file name.
+    let stderr = expect_bad_access_file(ACCESS);
+    assert!(stderr.contains("[token]: No such file"), "{stderr}");
+    assert!(!stderr.contains(ACCESS), "{stderr}");
+}
+
+/// Starts a server that fails because of this file. Returns its line on stderr.
+#[track_caller]
+fn expect_bad_access_file(path: &str) -> String {
+    let output = server_command(&["--access-file", path, "-l", "127.0.0.1:0"])
+        .output()
+        .expect("it starts");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(output.stdout.is_empty());
+    stderr
 }
 
 #[test]
@@ -245,11 +258,43 @@ fn file_that_others_can_read_is_warned_about() {
         .to_str()
         .expect("UTF-8");
     let options = ["--access-file", file.path()];
-    let server = Server::start_with(&options, |it| {
-        it.env("CREDENTIALS_DIRECTORY", folder);
-    });
-    server.expect_log("1 access token");
-    assert_eq!(server.count_log("WARN"), 0, "{}", server.log());
+    for (credentials, warnings) in [(folder, 0), ("", 1), ("/run/credentials", 1)] {
+        let server = Server::start_with(&options, |it| {
+            it.env("CREDENTIALS_DIRECTORY", credentials);
+        });
+        server.expect_log("1 access token");
+        assert_eq!(server.count_log("WARN"), warnings, "{}", server.log());
+    }
+}
+
+#[test]
+fn sighup_reloads_the_file_under_nohup_too() {
+    let file = AccessFile::new("nohup", ACCESS);
+    // nohup(1) ignores SIGHUP in the same way.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_chat-server"));
+    let server = Server::start_by(command, &["--access-file", file.path()], |_| {});
+    let mut alice = log_in(&server, ACCESS, "alice");
+    file.write(&format!("{OTHER}\n{UNKNOWN}\n"));
+    // A terminal that closes sends SIGHUP twice.
+    for _ in 0..2 {
+        server.signal(Signal::HUP);
+    }
+    server.expect_log("2 access tokens");
+    alice.barrier();
+    let _bob = log_in(&server, OTHER, "bob");
+    server.signal(Signal::TERM);
+    alice.expect("502 Bad Gateway", "The server is shutting down");
+}
+
+#[test]
+fn command_word_with_an_access_token_matches_in_any_case() {
+    let file = AccessFile::new("case", ACCESS);
+    let server = file.serve(&[]);
+    let mut client = server.connect();
+    client.send_as(ACCESS, "sEt-NAME alice");
+    assert_eq!(client.next().data, "You are alice");
 }
 
 #[test]
@@ -271,6 +316,17 @@ fn access_token_reaches_no_log() {
         &format!("{ACCESS} is not a command; try Help"),
     );
     client.barrier();
+    // A name of these digits is as good as any other, in all places where the log has names.
+    let mut bob = log_in(&server, ACCESS, "bob");
+    bob.ask(
+        &format!("Set-name {ACCESS}"),
+        "200 OK",
+        &format!("You are {ACCESS}"),
+    );
+    server.expect_log("renamed bob to [token]");
+    bob.use_token();
+    bob.reset();
+    server.expect_log_of("lost [token] (", "session lingers");
     file.write(&format!("{ACCESS}{ACCESS}\n"));
     server.signal(Signal::HUP);
     server.expect_log("line 1: ");

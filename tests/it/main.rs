@@ -5,6 +5,8 @@
 //! (`src/protocol/mod.rs`).
 
 mod access;
+#[cfg(feature = "client")]
+mod access_client;
 mod addresses;
 mod bad_input;
 mod blank;

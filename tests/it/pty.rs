@@ -51,6 +51,7 @@ impl Terminal {
             .env("TERM", "xterm-256color")
             .env("SHELL", "/bin/sh")
             .env("USER", "tester")
+            .env_remove("CHAT_ACCESS_TOKEN")
             .env_remove("NO_COLOR");
         prepare(&mut command);
         Terminal {

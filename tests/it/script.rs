@@ -1,22 +1,25 @@
 //! The client in pipes: sending scripts and listeners.
 
 use crate::proxy::Network;
-use crate::support::{self, Client, Server, has_tool, has_unread, output_of, status_of, wait_for};
+use crate::support::{
+    self, Client, DEADLINE, Server, has_tool, has_unread, output_of, status_of, wait_for,
+};
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
 
 /// A client process whose input and output are pipes.
-struct Script {
-    child: Child,
+pub(crate) struct Script {
+    pub(crate) child: Child,
 }
 
 /// The result of a client process.
 #[derive(Debug)]
-struct Ended {
+pub(crate) struct Ended {
     code: Option<i32>,
     stdout: String,
     stderr: String,
@@ -24,18 +27,45 @@ struct Ended {
 
 impl Script {
     #[track_caller]
-    fn start(address: SocketAddr, arguments: &[&str]) -> Script {
-        let child = Command::new(env!("CARGO_BIN_EXE_chat-client"))
+    pub(crate) fn start(address: SocketAddr, arguments: &[&str]) -> Script {
+        Script::start_with(address, arguments, |_| {})
+    }
+
+    /// Starts a client. `prepare` can change its environment.
+    #[track_caller]
+    pub(crate) fn start_with(
+        address: SocketAddr,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Script {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chat-client"));
+        command
             .args(arguments)
             .arg(address.to_string())
             .env("TZ", "UTC-2")
             .env("USER", "tester")
+            .env_remove("CHAT_ACCESS_TOKEN")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+            .stderr(Stdio::piped());
+        prepare(&mut command);
+        let child = command.spawn().expect("the program starts");
         Script { child }
+    }
+
+    /// Starts a client with `--listen`. Returns it and its output.
+    #[track_caller]
+    fn listen(address: SocketAddr, name: &str, arguments: &[&str]) -> (Script, Lines) {
+        let arguments = [&["-n", name, "--listen"], arguments].concat();
+        let mut script = Script::start(address, &arguments);
+        let stdout = BufReader::new(script.child.stdout.take().expect("a pipe"));
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        (script, Lines(lines))
     }
 
     /// Runs a client with this input until it ends.
@@ -64,7 +94,7 @@ impl Script {
 
     /// Waits until the process ends. Its input may stay open.
     #[track_caller]
-    fn ends(mut self) -> Ended {
+    pub(crate) fn ends(mut self) -> Ended {
         let errors = self.child.stderr.take().map(text_of_pipe);
         let output = self.child.stdout.take().map(text_of_pipe);
         let status = status_of(&mut self.child);
@@ -88,15 +118,36 @@ fn text_of_pipe(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
     })
 }
 
+/// The output of a listener.
+struct Lines(Receiver<String>);
+
+impl Lines {
+    /// Returns the time of the next line, and its other fields.
+    #[track_caller]
+    fn next(&self) -> (String, String) {
+        let line = self.0.recv_timeout(DEADLINE).expect("a line");
+        let (time, fields) = line.split_once('\t').expect("a time");
+        (time.to_owned(), fields.to_owned())
+    }
+
+    #[track_caller]
+    fn expect(&self, fields: &str) {
+        assert_eq!(self.next().1, fields);
+    }
+}
+
 impl Ended {
     #[track_caller]
-    fn expect(&self, code: i32, stderr: &str) {
+    pub(crate) fn expect(&self, code: i32, stderr: &str) {
         assert_eq!(
             (self.code, &*self.stdout, &*self.stderr),
             (Some(code), "", stderr)
         );
     }
 }
+
+/// The response that logs in a listener.
+const LOGGED_IN: &str = "200 OK\r\n0123456789abcdef0123456789abcdef\r\nYou are logger\r\n";
 
 /// Starts a server that sends these bytes to its first client, then half-closes.
 fn server_that_sends(bytes: &'static str) -> SocketAddr {
@@ -244,6 +295,125 @@ fn listener_prints_each_message_and_ends_at_sigint() {
 }
 
 #[test]
+fn listener_prints_presence_only_if_asked() {
+    let server = Server::start(&["-vv"]);
+    let (_script, lines) = Script::listen(server.address, "logger", &["--presence"]);
+    server.expect_log("Watch-presence on");
+    let (_plain, plain) = Script::listen(server.address, "plain", &[]);
+    lines.expect("joined\tplain");
+    let mut alice = server.log_in("alice");
+    alice.ask("Set-name Alicia", "200 OK", "You are Alicia");
+    alice.ask("Broadcast-message hi", "200 OK", "Delivered to 2");
+    let mut bob = server.log_in("bob");
+    alice.ask("Quit", "200 OK", "Goodbye");
+    for fields in [
+        "joined\talice",
+        "renamed\talice\tAlicia",
+        "broadcast\tAlicia\thi",
+        "joined\tbob",
+    ] {
+        lines.expect(fields);
+    }
+    let (time, fields) = lines.next();
+    assert_eq!(fields, "left\tAlicia");
+    assert!(time.ends_with("+02:00") && time.len() == 25, "{time}");
+    bob.ask("Broadcast-message bye", "200 OK", "Delivered to 2");
+    plain.expect("broadcast\tAlicia\thi");
+    plain.expect("broadcast\tbob\tbye");
+    assert_eq!(server.count_log("> Watch-presence"), 1);
+    assert_eq!(server.count_log("> Recent-messages"), 0);
+}
+
+#[test]
+fn listener_prints_recent_messages_first_if_asked() {
+    let server = Server::start(&[]);
+    let mut alice = server.log_in("alice");
+    for text in ["one", "two", "a\tb"] {
+        alice.ask(
+            &format!("Broadcast-message {text}"),
+            "200 OK",
+            "Delivered to 0",
+        );
+    }
+    let (_script, lines) = Script::listen(server.address, "logger", &["--recent", "2"]);
+    lines.expect("recent\talice\ttwo");
+    lines.expect("recent\talice\ta b");
+    let (_none, none) = Script::listen(server.address, "none", &["--recent", "0"]);
+    server.expect_log("logged in as none");
+    alice.ask("Broadcast-message four", "200 OK", "Delivered to 2");
+    lines.expect("broadcast\talice\tfour");
+    none.expect("broadcast\talice\tfour");
+}
+
+#[test]
+fn time_of_a_recent_message_is_the_time_of_sending() {
+    let recent = "200 OK\r\n0123456789abcdef0123456789abcdef\r\nIncoming-recent ";
+    let server = server_that_sends(
+        format!(
+            "{LOGGED_IN}{recent}2026-11-25T21:04:05Z alice hi\r\n\
+             {recent}2026-11-25T23:59:59Z alice  bye\r\n\
+             200 OK\r\n\r\n2 recent\r\n"
+        )
+        .leak(),
+    );
+    let (script, lines) = Script::listen(server, "logger", &["--recent", "2"]);
+    for (time, fields) in [
+        ("2026-11-25T23:04:05+02:00", "recent\talice\thi"),
+        ("2026-11-26T01:59:59+02:00", "recent\talice\t bye"),
+    ] {
+        assert_eq!(lines.next(), (time.to_owned(), fields.to_owned()));
+    }
+    let closed = "chat-client: the server closed the connection\n";
+    script.ends().expect(1, closed);
+}
+
+#[test]
+fn recent_message_that_was_delivered_is_left_out() {
+    let header = "200 OK\r\n0123456789abcdef0123456789abcdef\r\n";
+    let delivered = format!("{header}Incoming-message");
+    let recent = format!("{header}Incoming-recent 2026-11-25T21:04");
+    let server = server_that_sends(
+        format!(
+            "{LOGGED_IN}\
+             {delivered} broadcast alice hi\r\n\
+             {delivered} private bob psst\r\n\
+             {recent}:01Z alice hi\r\n\
+             {recent}:02Z bob hi\r\n\
+             {recent}:03Z bob psst\r\n\
+             {recent}:04Z alice hi\r\n\
+             200 OK\r\n\r\n4 recent\r\n\
+             {delivered} broadcast alice hi\r\n"
+        )
+        .leak(),
+    );
+    let (_script, lines) = Script::listen(server, "logger", &["--recent", "4"]);
+    lines.expect("broadcast\talice\thi");
+    lines.expect("private\tbob\tpsst");
+    for (second, fields) in [
+        ("01", "recent\talice\thi"),
+        ("02", "recent\tbob\thi"),
+        ("03", "recent\tbob\tpsst"),
+    ] {
+        let time = format!("2026-11-25T23:04:{second}+02:00");
+        assert_eq!(lines.next(), (time, fields.to_owned()));
+    }
+    lines.expect("broadcast\talice\thi");
+}
+
+#[test]
+fn listener_uses_a_server_without_presence_and_history_silently() {
+    let unknown =
+        |word| format!("501 Not Implemented\r\n\r\n{word} is not a command; try Help\r\n");
+    let answers = [unknown("Recent-messages"), unknown("Watch-presence")].concat();
+    let delivery = "200 OK\r\n\r\nIncoming-message broadcast alice hi\r\n";
+    let server = server_that_sends(format!("{LOGGED_IN}{answers}{delivery}").leak());
+    let (script, lines) = Script::listen(server, "logger", &["--presence", "--recent", "3"]);
+    lines.expect("broadcast\talice\thi");
+    let closed = "chat-client: the server closed the connection\n";
+    script.ends().expect(1, closed);
+}
+
+#[test]
 fn listener_ends_with_the_server_or_its_pipe_reader() {
     if !has_tool("head") {
         return;
@@ -297,7 +467,7 @@ fn failed_or_lost_connection_exits_with_1() {
     Script::run(unused, &["-n", "bot", "--listen"], "").expect(1, &refused);
 
     let web = server_that_sends("HTTP/1.1 400 Bad Request\r\n\r\nwhat?\r\n\r\n");
-    let problem = "what answers there does not speak CP/0.0.0";
+    let problem = "the server does not speak CP/0.0.0";
     let problem = format!("chat-client: cannot talk to {web}: {problem}\n");
     Script::run(web, &["-n", "bot"], "one\n").expect(1, &problem);
 
@@ -310,7 +480,7 @@ fn failed_or_lost_connection_exits_with_1() {
     Script::run(failing, &["-n", "bot"], "one\n").expect(1, &problem);
 
     let gone = server_that_sends("");
-    let problem = "it closes the connection without an answer; is that a chat server?";
+    let problem = "the server closed the connection without a response; check the address";
     let problem = format!("chat-client: cannot talk to {gone}: {problem}\n");
     Script::run(gone, &["-n", "bot"], "one\n").expect(1, &problem);
 
@@ -337,8 +507,8 @@ fn failed_or_lost_connection_exits_with_1() {
     stdin.write_all(b"one\ntwo\n").expect("the program reads");
     script.ends().expect(
         1,
-        "chat-client: the server closed the connection; messages answered: 0, then unknown: 2, \
-         and the rest was not sent\n",
+        "chat-client: the server closed the connection; messages with a response: 0, without a \
+         response: 2; the rest was not sent\n",
     );
     drop(stdin);
     server.join().expect("no panic");
@@ -377,7 +547,7 @@ fn reset_exits_with_1() {
     alice.expect_delivery("broadcast", "bot", "one");
     network.reset();
     let ended = script.ends();
-    let problem = "chat-client: Connection reset by peer; messages answered: ";
+    let problem = "chat-client: Connection reset by peer; messages with a response: ";
     assert!(ended.stderr.starts_with(problem), "{ended:?}");
     assert_eq!(ended.code, Some(1));
 
@@ -460,15 +630,27 @@ fn bad_usage_exits_with_2() {
     let unused = "127.0.0.1:9".parse().expect("an address");
     for (arguments, problem) in [
         (vec!["--nope"], "Unrecognized option: 'nope'"),
+        (vec!["--presence"], "--presence: expected --listen"),
+        (
+            vec!["--recent", "5"],
+            "--recent: expected --listen, or a conversation at a terminal",
+        ),
+        (
+            vec!["--listen", "--recent", "x"],
+            "--recent \"x\": expected a number, at least 0 and at most 1000",
+        ),
         (
             vec!["-n", "x"],
-            "--name \"x\": A name is 2 to 63 of A-Z a-z 0-9 _ -",
+            "--name \"x\": expected 2 to 63 characters of A-Z a-z 0-9 _ -",
         ),
         (
             vec!["--listen", "-m", "hi"],
-            "--listen sends nothing: leave out --to and -m",
+            "--listen: expected neither --to nor -m, because it sends nothing",
         ),
-        (vec!["-m", " "], "--message: it is blank"),
+        (
+            vec!["-m", " "],
+            "--message \" \": expected a text that is not blank",
+        ),
     ] {
         let problem = format!("chat-client: {problem} (chat-client --help lists the options)\n");
         Script::run(unused, &arguments, "").expect(2, &problem);
@@ -496,6 +678,7 @@ fn help_lists_every_exit_code() {
     for code in ["    0  ", "    1  ", "    2  ", "    3  "] {
         assert!(help.contains(code), "{code:?} in {help}");
     }
+    assert!(help.lines().all(|line| line.len() <= 80), "{help}");
 }
 
 #[test]

@@ -56,7 +56,8 @@ pub enum EditOutcome {
     },
     /// Input that is not UTF-8. The line is lost.
     NotUtf8,
-    /// Ctrl-D on an empty line, or the terminal was closed.
+    /// Ctrl-D on an empty line, or the terminal was closed, or
+    /// [`end_editor`](Printer::end_editor) was called.
     End,
 }
 
@@ -196,6 +197,12 @@ impl Editor {
             } else {
                 ""
             };
+            if self.tty.is_none() {
+                self.printer.wait_for_input();
+            }
+            if self.printer.must_end() {
+                return EditOutcome::End;
+            }
             let line = (self.rustyline).readline_with_initial(plain, text.split_at(cursor));
             self.printer.hold();
             let changed = self.printer.take_repaint();
@@ -223,6 +230,9 @@ impl Editor {
                         tty.suspend();
                     }
                     (text, cursor) = (line, at);
+                }
+                (Err(ReadlineError::Interrupted), _) if self.printer.must_end() => {
+                    return EditOutcome::End;
                 }
                 (Err(ReadlineError::Interrupted), _) if changed.is_some() => {
                     self.wait_for_size();

@@ -88,6 +88,10 @@ impl EventPrinter {
             ClientEvent::ResumedElsewhere => {
                 self.error("/name NEW begins another session here, /quit leaves")
             }
+            ClientEvent::NeedsAccessToken { advice } => {
+                self.error(advice);
+                self.printer.end_editor();
+            }
             ClientEvent::Silent => {
                 let seconds = SILENCE_NOTICE_TIMEOUT.as_secs();
                 self.info(format!("no answer from the server for {seconds} s"));

@@ -10,23 +10,42 @@ use std::time::{Duration, Instant};
 use super::Config;
 use super::editor::{EditOutcome, Editor, Prompt};
 use crate::client::connection::Connection;
-use crate::client::login::{LoginOutcome, log_in};
+use crate::client::login::{LoginOutcome, Target, log_in};
 use crate::limits::NAME_RETRY_INTERVAL;
 use crate::protocol::text::Printable;
 use crate::protocol::username::Username;
 
+/// The result of the first login.
+pub enum FirstLogin {
+    /// The connection has a session with this name.
+    Done {
+        /// The name.
+        name: Username,
+        /// The connection.
+        connection: Connection,
+    },
+    /// The user gives no name.
+    NoName,
+    /// The server needs an access token that it knows.
+    NeedsAccessToken,
+}
+
 /// Logs in with the requested name, or with another that the user types.
 ///
-/// Asks for names until a login succeeds. Returns `None` if the user gives no name.
+/// Asks for names until a login succeeds.
 pub fn first_log_in(
     config: &Config,
+    target: &Target,
     editor: &mut Editor,
-) -> io::Result<Option<(Username, Connection)>> {
+) -> io::Result<FirstLogin> {
     let mut name_text = config.name.clone();
     loop {
         let (problem, taken_name) = match Username::new(&name_text) {
-            Ok(name) => match log_in(&config.address, &name, None)? {
-                LoginOutcome::Done { connection, .. } => return Ok(Some((name, connection))),
+            Ok(name) => match log_in(target, &name, None)? {
+                LoginOutcome::Done { connection, .. } => {
+                    return Ok(FirstLogin::Done { name, connection });
+                }
+                LoginOutcome::NeedsAccessToken => return Ok(FirstLogin::NeedsAccessToken),
                 LoginOutcome::Refused(text) => (
                     format!(
                         "{}. If that was you: after a break a name stays taken for a while",
@@ -37,7 +56,7 @@ pub fn first_log_in(
             },
             Err(bad) => {
                 // Without a server, fail now and do not ask for a name.
-                Connection::connect(&config.address)?;
+                Connection::connect(&target.address)?;
                 (bad.to_string(), None)
             }
         };
@@ -48,13 +67,13 @@ pub fn first_log_in(
         };
         match (ask_name(editor, question), taken_name) {
             (Some(answer), Some(name)) if answer.is_empty() => {
-                match wait_for_name(config, editor, &name)? {
-                    Some(connection) => return Ok(Some((name, connection))),
+                match wait_for_name(target, editor, &name)? {
+                    Some(login) => return Ok(login),
                     None => name_text = name.to_string(),
                 }
             }
             (Some(answer), _) => name_text = answer,
-            (None, _) => return Ok(None),
+            (None, _) => return Ok(FirstLogin::NoName),
         }
     }
 }
@@ -74,10 +93,10 @@ fn ask_name(editor: &mut Editor, question: String) -> Option<String> {
 
 /// Tries a taken name until it is free. Returns `None` after Ctrl-C.
 fn wait_for_name(
-    config: &Config,
+    target: &Target,
     editor: &Editor,
     name: &Username,
-) -> io::Result<Option<Connection>> {
+) -> io::Result<Option<FirstLogin>> {
     let printer = editor.printer();
     // Enable Ctrl-C first: the user may press it as soon as the next line appears.
     if let Some(tty) = editor.tty() {
@@ -94,8 +113,12 @@ fn wait_for_name(
             }
             thread::sleep(Duration::from_millis(50));
         }
-        match log_in(&config.address, name, None)? {
-            LoginOutcome::Done { connection, .. } => return Ok(Some(connection)),
+        match log_in(target, name, None)? {
+            LoginOutcome::Done { connection, .. } => {
+                let name = name.clone();
+                return Ok(Some(FirstLogin::Done { name, connection }));
+            }
+            LoginOutcome::NeedsAccessToken => return Ok(Some(FirstLogin::NeedsAccessToken)),
             // The reason may change: the name is taken, or the server is full.
             LoginOutcome::Refused(text) if last_refusal.as_ref() != Some(&text) => {
                 printer.print_now(text.as_str());

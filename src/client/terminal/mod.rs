@@ -33,8 +33,10 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 
+use super::access::AccessSource;
 use super::address::Address;
 use super::exit;
+use super::login::Target;
 use super::reconnecting::{ClientState, Connectivity, ReconnectingClient};
 use crate::limits::{COMPLETION_TIMEOUT, ECHO_TIMEOUT, NAME_ANSWER_TIMEOUT};
 use crate::protocol::request::Command;
@@ -44,7 +46,7 @@ use crate::protocol::username::Username;
 use command::{COMMANDS, Recipient, UserInput};
 use editor::{EditOutcome, Editor, Prompt};
 use events::{AnsweredMessages, EventPrinter, KnownUsers, describe_unsent};
-use first_name::first_log_in;
+use first_name::{FirstLogin, first_log_in};
 use format::{Style, TIME_WIDTH};
 use printer::Printer;
 
@@ -64,6 +66,8 @@ pub mod wrap;
 pub struct Config {
     /// The server.
     pub address: Address,
+    /// Where the access token comes from.
+    pub access: AccessSource,
     /// The requested name. If it is not a valid name, the client asks for another.
     pub name: String,
     /// Whether to ring the bell for private messages and for the user's own name.
@@ -80,9 +84,16 @@ const UNANSWERED_TIME: &str = "--:--";
 /// Holds a conversation until the user quits.
 ///
 /// Returns [`DONE`](exit::DONE) if everything was sent and answered. Returns
-/// [`FAILED`](exit::FAILED) if not, or if there was no connection at the end. Fails if the
+/// [`FAILED`](exit::FAILED) if not, or if there was no connection at the end. Returns
+/// [`REFUSED`](exit::REFUSED) if the server needs an access token that it knows. Fails if the
 /// first connection fails.
 pub fn converse(config: &Config) -> io::Result<ExitCode> {
+    let access = match config.access.clone().load() {
+        Ok(access) => access,
+        Err(problem) => return Ok(exit::fail(exit::BAD_USAGE, &problem)),
+    };
+    let address = config.address.clone();
+    let target = Target { address, access };
     let mut editor = Editor::new()?;
     if let Some(file) = &config.history_file
         && let Err(e) = editor.keep_history(file)
@@ -91,8 +102,13 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
         let problem = format!("cannot keep the typed lines in {}: {e}", file.display());
         return Ok(exit::fail(exit::BAD_USAGE, &problem));
     }
-    let Some((name, connection)) = first_log_in(config, &mut editor)? else {
-        return Ok(ExitCode::from(exit::FAILED));
+    let (name, connection) = match first_log_in(config, &target, &mut editor)? {
+        FirstLogin::Done { name, connection } => (name, connection),
+        FirstLogin::NoName => return Ok(ExitCode::from(exit::FAILED)),
+        FirstLogin::NeedsAccessToken => {
+            drop(editor);
+            return Ok(exit::fail(exit::REFUSED, &target.access.advice()));
+        }
     };
     let printer = editor.printer().clone();
     let style = Style {
@@ -117,7 +133,7 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
         name_answered_tx,
     };
     let on_event = move |event| event_printer.on_event(event);
-    let client = ReconnectingClient::start(connection, config.address.clone(), state, on_event)?;
+    let client = ReconnectingClient::start(connection, target, state, on_event)?;
     client.send(Command::ListNames {
         prefix: Printable::default(),
     });
@@ -144,6 +160,7 @@ fn quit(conversation: Conversation) -> ExitCode {
     let Conversation {
         client, printer, ..
     } = conversation;
+    let needs_access_token = client.state().connectivity == Connectivity::NeedsAccessToken;
     let outcome = client.quit(|| {
         let waiting = "Waiting until the server has taken everything; Ctrl-C leaves at once";
         printer.print_now(&style.info(&format::time(), waiting));
@@ -151,9 +168,11 @@ fn quit(conversation: Conversation) -> ExitCode {
     for description in outcome.unsent.iter().filter_map(describe_unsent) {
         printer.print_now(&style.error(&format::time(), format!("Not sent{description}")));
     }
-    ExitCode::from(match outcome.all_answered && outcome.unsent.is_empty() {
-        true => exit::DONE,
-        false => exit::FAILED,
+    let is_done = outcome.all_answered && outcome.unsent.is_empty();
+    ExitCode::from(match (needs_access_token, is_done) {
+        (true, _) => exit::REFUSED,
+        (false, true) => exit::DONE,
+        (false, false) => exit::FAILED,
     })
 }
 

@@ -12,11 +12,12 @@
 //! late prints nothing by itself.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, PipeReader, PipeWriter, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::tcgetwinsize;
 use rustyline::ExternalPrinter;
@@ -40,10 +41,14 @@ struct Shared {
     changed: Condvar,
     /// Whether the kernel edits the line, because the terminal cannot move its cursor.
     is_dumb: bool,
+    /// Reaches its end of input when the editor must end.
+    end_rx: PipeReader,
 }
 
 #[derive(Debug)]
 struct State {
+    /// Dropped when the editor must end.
+    end_tx: Option<PipeWriter>,
     editor: EditorState,
     queue: VecDeque<String>,
     /// Whether the editor was woken for the lines in the queue.
@@ -74,8 +79,10 @@ impl Printer {
     ///
     /// Without an editor, the kernel edits the line.
     pub fn start(editor: Option<impl ExternalPrinter + Send + 'static>) -> io::Result<Printer> {
+        let (end_rx, end_tx) = io::pipe()?;
         let printer = Printer(Arc::new(Shared {
             state: Mutex::new(State {
+                end_tx: Some(end_tx),
                 editor: EditorState::Closed,
                 queue: VecDeque::new(),
                 is_woken: false,
@@ -85,6 +92,7 @@ impl Printer {
             }),
             changed: Condvar::new(),
             is_dumb: editor.is_none(),
+            end_rx,
         }));
         if let Some(editor) = editor {
             let shared = Arc::clone(&printer.0);
@@ -135,6 +143,9 @@ impl Printer {
             state.editor = EditorState::Editing;
             state.is_woken = false;
             self.0.changed.notify_all();
+            if state.end_tx.is_none() {
+                state.interrupt();
+            }
         }
     }
 
@@ -185,10 +196,36 @@ impl Printer {
     pub fn request_repaint(&self) {
         let mut state = self.0.state.lock();
         if state.editor == EditorState::Editing {
-            state.editor = EditorState::Held;
             state.repaint = Some(Instant::now());
-            let _ = kill_process(getpid(), Signal::INT);
+            state.interrupt();
         }
+    }
+
+    /// Ends the editor: now, and whenever it starts again.
+    pub fn end_editor(&self) {
+        let mut state = self.0.state.lock();
+        state.end_tx = None;
+        if state.editor == EditorState::Editing {
+            state.interrupt();
+        }
+    }
+
+    /// Returns whether the editor must end.
+    pub fn must_end(&self) -> bool {
+        self.0.state.lock().end_tx.is_none()
+    }
+
+    /// Blocks until there is input or the editor must end.
+    ///
+    /// If the kernel edits, no signal can interrupt the read of a line.
+    pub fn wait_for_input(&self) {
+        let stdin = io::stdin();
+        let mut ready = [
+            PollFd::new(&stdin, PollFlags::IN),
+            PollFd::new(&self.0.end_rx, PollFlags::IN),
+        ];
+        // It fails only if a signal interrupts it. An error of the terminal makes it return.
+        while poll(&mut ready, None).is_err() {}
     }
 
     /// Takes the time at which [`request_repaint`](Printer::request_repaint) has interrupted the
@@ -241,6 +278,12 @@ impl Printer {
 }
 
 impl State {
+    /// Interrupts the editor, which handles the SIGINT.
+    fn interrupt(&mut self) {
+        self.editor = EditorState::Held;
+        let _ = kill_process(getpid(), Signal::INT);
+    }
+
     fn is_holding_lines(&self) -> bool {
         matches!(self.editor, EditorState::Editing | EditorState::Held)
     }
