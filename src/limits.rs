@@ -383,6 +383,29 @@ pub const MAX_COMPLETIONS: usize = 20;
 /// Maximum number of names that the client shows after login. `/names` lists all.
 pub const MAX_GREETED_NAMES: usize = 10;
 
+/// Number of earlier messages that the client shows after login, unless told otherwise.
+pub const GREETING_RECENT: usize = 10;
+
+/// Maximum number of users online for which the client watches presence on its own.
+///
+/// On a larger server, users log in and out all the time, and most of them are unknown to the
+/// reader. `/presence on` watches in any case.
+pub const MAX_WATCHED_USERS: usize = 500;
+
+/// Maximum number of presence lines in a second. The other changes of the second share a line.
+///
+/// When a server restarts, all users come back within a few seconds.
+pub const MAX_PRESENCE_LINES: usize = 5;
+
+/// The second of [`MAX_PRESENCE_LINES`].
+pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Number of the newest messages that the client remembers, to find them in the history after a
+/// lost connection.
+///
+/// One would do if no text was ever repeated. Those before it tell two equal texts apart.
+pub const MAX_REMEMBERED_MESSAGES: usize = 50;
+
 /// Maximum number of names that the client remembers, for a TAB to which no list arrives in time.
 pub const MAX_KNOWN_NAMES: usize = 1_000;
 

@@ -62,6 +62,7 @@ use crate::protocol::token::Token;
 ///         Event::Response(response) => response.text.as_str().to_owned(),
 ///         Event::Message(message) => format!("{}: {}", message.sender, message.text.as_str()),
 ///         Event::Notice(notice) => notice.to_string(),
+///         // Only after `Watch-presence` and `Recent-messages`.
 ///         Event::Presence(_) | Event::Recent(_) => continue,
 ///     });
 /// }
@@ -98,6 +99,9 @@ pub struct ServerResponse {
     pub status: Status,
     /// The text for users.
     pub text: Printable,
+    /// True if a [`ReconnectingClient`](super::reconnecting::ReconnectingClient) has sent the
+    /// request without its user.
+    pub is_automatic: bool,
 }
 
 impl ServerResponse {
@@ -225,13 +229,14 @@ impl Connection {
                 Content::Notice(notice) => Event::Notice(notice),
                 Content::Answer { status, text } => {
                     let mut pending = self.requests.0.pending.lock();
-                    let (request, response_tx) = match pending.queue.pop_front() {
+                    let (request, response_tx, is_automatic) = match pending.queue.pop_front() {
                         Some(PendingRequest {
                             request,
                             response_tx,
+                            is_automatic,
                             ..
-                        }) => (Some(request), response_tx),
-                        None => (None, None),
+                        }) => (Some(request), response_tx, is_automatic),
+                        None => (None, None, false),
                     };
                     if status.is_success() && matches!(request, Some(Command::SetName(_))) {
                         pending.token = message.header;
@@ -241,6 +246,7 @@ impl Connection {
                         request,
                         status,
                         text,
+                        is_automatic,
                     };
                     match response_tx {
                         None => Event::Response(response),

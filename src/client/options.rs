@@ -110,7 +110,14 @@ pub fn parse<A: AsRef<OsStr>>(
                 ..Style::PLAIN
             },
             history_file,
+            watches_presence: !matches.opt_present("no-presence"),
+            recent: recent.unwrap_or(limits::GREETING_RECENT),
         }));
+    }
+    if matches.opt_present("no-presence") {
+        return Err(BadUsage(
+            "--no-presence: expected a conversation at a terminal".to_owned(),
+        ));
     }
     let (source, name) = name.ok_or_else(|| {
         BadUsage("--name: expected a name, because $USER is empty; use -n NAME".to_owned())
@@ -174,6 +181,11 @@ fn option_table() -> Options {
             "history-file",
             "file that keeps the typed lines for the next run (none)",
             "FILE",
+        )
+        .optflag(
+            "",
+            "no-presence",
+            "at a terminal: do not show users that log in or out",
         )
         .optflag("h", "help", "this help")
         .optflag("V", "version", "the version");
@@ -248,7 +260,8 @@ fn access_source(matches: &Matches, variable: AccessVariable) -> Result<AccessSo
 /// Parses the number of recent messages, if there is one.
 fn recent(matches: &Matches) -> Result<Option<usize>, BadUsage> {
     let parse = |value: String| match value.parse() {
-        Ok(number) if number <= MAX_RECENT => Ok(number),
+        // The parser of std accepts a sign.
+        Ok(number) if number <= MAX_RECENT && !value.starts_with('+') => Ok(number),
         _ => Err(BadUsage(format!(
             "--recent {value:?}: expected a number, at least 0 and at most {MAX_RECENT}"
         ))),
@@ -332,6 +345,8 @@ mod tests {
                     ..Style::PLAIN
                 },
                 history_file: None,
+                watches_presence: true,
+                recent: 10,
             }))
         };
         assert_eq!(
@@ -353,6 +368,27 @@ mod tests {
         };
         let unnamed = config("127.0.0.1:1313", "", false, true);
         assert_eq!(parse::<&str>([], without_user), unnamed);
+    }
+
+    #[test]
+    fn presence_and_recent_options_configure_the_conversation() {
+        let config = |arguments: &[&str]| match parse(arguments, at_a_terminal()) {
+            Ok(Operation::Converse(config)) => (config.watches_presence, config.recent),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(config(&[]), (true, 10));
+        assert_eq!(config(&["--no-presence", "--recent", "0"]), (false, 0));
+        assert_eq!(config(&["--recent", "1000"]), (true, 1_000));
+        for typed in ["1001", "-1", "+1", "x", "", "99999999999999999999"] {
+            assert_eq!(
+                problem(&[&format!("--recent={typed}")], at_a_terminal()),
+                format!("--recent {typed:?}: expected a number, at least 0 and at most 1000")
+            );
+        }
+        assert_eq!(
+            problem(&["--no-presence"], in_a_pipe()),
+            "--no-presence: expected a conversation at a terminal"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::connection::{CLOSED, Connection, Event, ServerResponse, without_os_code};
 use super::login::{LoginOutcome, Target, log_in};
-use super::reconnecting::{ClientEvent, ClientState, Connectivity};
+use super::reconnecting::{AutomaticRequests, ClientEvent, ClientState, Connectivity};
 use super::sender::ReadyConnection;
 use crate::limits::{RECONNECT_BACKOFF, RECONNECT_BACKOFF_MAX};
 use crate::protocol::reply::Notice;
@@ -60,6 +60,7 @@ impl ReceiverThread {
             let unanswered = connection.requests().close();
             let unconfirmed: Vec<Command> = unanswered
                 .iter()
+                .filter(|pending| !pending.is_automatic)
                 .map(|pending| pending.request.clone())
                 .filter(|request| !matches!(request, Command::Quit | Command::Ping(_)))
                 .collect();
@@ -148,7 +149,15 @@ impl ReceiverThread {
                         // If this fails, the connection is lost, and the next read finds it.
                         let _ = connection.requests().ask(&Command::Ping(None));
                     }
-                    self.go_online(&connection, !resumed);
+                    let (requests, automatic_rx) = AutomaticRequests::channel();
+                    let is_new = !resumed;
+                    self.on_event(ClientEvent::Connected { is_new, requests });
+                    self.go_online(ReadyConnection {
+                        requests: connection.requests(),
+                        since: Instant::now(),
+                        is_new,
+                        automatic_rx,
+                    });
                     return Some(connection);
                 }
                 Ok(LoginOutcome::Refused(text)) => {
@@ -203,24 +212,19 @@ impl ReceiverThread {
     /// Gives the connection to the sender thread and sets the state to `Online`.
     ///
     /// If the user has set another name during the login, requests that name first.
-    fn go_online(&self, connection: &Connection, is_new: bool) {
-        let since = Instant::now();
+    fn go_online(&self, connection: ReadyConnection) {
         loop {
             let mut state = self.state.lock();
             let Some(name) = state.pending_name.take() else {
                 // In this order: a thread that sees `Online` and quits must find the
                 // connection in the channel.
-                let _ = self.connections_tx.send(ReadyConnection {
-                    requests: connection.requests(),
-                    since,
-                    is_new,
-                });
+                let _ = self.connections_tx.send(connection);
                 state.connectivity = Connectivity::Online;
                 return;
             };
             drop(state);
             // If this fails, the connection is lost, and the next read finds it.
-            let _ = connection.request(&Command::SetName(name));
+            let _ = connection.requests.request(&Command::SetName(name));
         }
     }
 

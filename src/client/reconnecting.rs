@@ -55,6 +55,15 @@ pub enum ClientEvent {
         /// one ([`ReconnectingClient::set_name`]).
         retries: bool,
     },
+    /// The client has a connection with a session: at the start, and after each
+    /// [`Reconnected`](ClientEvent::Reconnected).
+    Connected {
+        /// True if the session is new, false if it was resumed.
+        is_new: bool,
+        /// Takes automatic requests for this connection. Those that are sent during this event
+        /// precede the user's requests.
+        requests: AutomaticRequests,
+    },
     /// Another connection has resumed the session. The client does not reconnect until
     /// [`ReconnectingClient::set_name`] is called.
     ResumedElsewhere,
@@ -68,6 +77,25 @@ pub enum ClientEvent {
     ///
     /// [`SILENCE_NOTICE_TIMEOUT`]: crate::limits::SILENCE_NOTICE_TIMEOUT
     Silent,
+}
+
+/// Takes the requests that the client sends without its user, for one connection.
+#[derive(Clone, Debug)]
+pub struct AutomaticRequests(Sender<Command>);
+
+impl AutomaticRequests {
+    /// Returns the two ends of a queue of automatic requests.
+    pub(super) fn channel() -> (AutomaticRequests, Receiver<Command>) {
+        let (tx, rx) = unbounded();
+        (AutomaticRequests(tx), rx)
+    }
+
+    /// Sends a request. Its response [says](ServerResponse::is_automatic) that it was automatic.
+    ///
+    /// Does not block. If the connection is lost before, the request is dropped.
+    pub fn send(&self, request: Command) {
+        let _ = self.0.send(request);
+    }
 }
 
 /// The handle with which a thread sends requests, sets the name and quits.
@@ -131,7 +159,8 @@ impl ClientState {
 impl ReconnectingClient {
     /// Starts the two threads on a connection that has a session.
     ///
-    /// Both threads and the caller share `state`. `on_event` runs on the receiver thread.
+    /// Both threads and the caller share `state`. `on_event` runs on the receiver thread. Only
+    /// the first event, [`Connected`](ClientEvent::Connected), is reported in this call.
     pub fn start(
         mut connection: Connection,
         target: Target,
@@ -142,15 +171,22 @@ impl ReconnectingClient {
         let (connections_tx, connections_rx) = unbounded();
         let (name_set_tx, name_set_rx) = bounded(1);
         let (quit_tx, quit_rx) = bounded(0);
-        let _ = connections_tx.send(ReadyConnection {
-            requests: connection.requests(),
-            since: Instant::now(),
-            is_new: false,
+        let (requests, automatic_rx) = AutomaticRequests::channel();
+        on_event(ClientEvent::Connected {
+            is_new: true,
+            requests,
         });
         let sender_thread = SenderThread {
             outgoing_rx,
             connections_rx,
             quit_rx: quit_rx.clone(),
+            connection: Some(ReadyConnection {
+                requests: connection.requests(),
+                since: Instant::now(),
+                // The other users are not expected to come back.
+                is_new: false,
+                automatic_rx,
+            }),
         };
         let sender = spawn("sender", move || sender_thread.run())?;
         let receiver = ReceiverThread {

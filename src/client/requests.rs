@@ -57,6 +57,8 @@ pub struct PendingRequest {
     /// Takes the response, which otherwise is an event. If this is dropped, its receiver
     /// learns that no response will come.
     pub(super) response_tx: Option<Sender<ServerResponse>>,
+    /// True if the client has sent it without its user.
+    pub(super) is_automatic: bool,
 }
 
 impl Requests {
@@ -83,6 +85,21 @@ impl Requests {
         request: &Command,
         response_tx: Option<Sender<ServerResponse>>,
     ) -> io::Result<()> {
+        self.write(request, response_tx, false)
+    }
+
+    /// Sends a request for the client itself. The response is an event that
+    /// [says so](ServerResponse::is_automatic).
+    pub(super) fn send_automatic(&self, request: &Command) -> io::Result<()> {
+        self.write(request, None, true)
+    }
+
+    fn write(
+        &self,
+        request: &Command,
+        response_tx: Option<Sender<ServerResponse>>,
+        is_automatic: bool,
+    ) -> io::Result<()> {
         let _sending = self.0.sending.lock();
         let mut pending = self.0.pending.lock();
         if pending.closed {
@@ -93,6 +110,7 @@ impl Requests {
             request: request.clone(),
             sent: Instant::now(),
             response_tx,
+            is_automatic,
         });
         drop(pending);
         let written = (&self.0.socket).write_all(&bytes);
@@ -164,6 +182,7 @@ impl Shared {
                 request: Command::Ping(None),
                 sent: Instant::now(),
                 response_tx: Some(bounded(1).0),
+                is_automatic: true,
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => {}
             // After a partial write the server would not understand a later request.

@@ -5,13 +5,16 @@
 //! and in writing. It ends when all requests are sent and the client's handle is dropped, or
 //! when the user quits while there is no connection.
 //!
+//! An automatic request is for one connection. It precedes the user's requests that wait, and is
+//! dropped with its connection.
+//!
 //! Invariant: *a request goes to the next connection only if no byte of it was written*.
 
 use std::convert::Infallible;
 use std::io;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, select};
+use crossbeam_channel::{Receiver, Sender, never, select};
 
 use super::connection::ServerResponse;
 use super::requests::Requests;
@@ -34,6 +37,8 @@ pub(super) struct ReadyConnection {
     pub(super) since: Instant,
     /// The session is new: the other users may not be back yet.
     pub(super) is_new: bool,
+    /// The automatic requests for this connection.
+    pub(super) automatic_rx: Receiver<Command>,
 }
 
 /// The state of the thread `sender`.
@@ -41,25 +46,62 @@ pub(super) struct SenderThread {
     pub(super) outgoing_rx: Receiver<Outgoing>,
     pub(super) connections_rx: Receiver<ReadyConnection>,
     pub(super) quit_rx: Receiver<Infallible>,
+    pub(super) connection: Option<ReadyConnection>,
 }
 
 impl SenderThread {
     /// Sends requests until the thread ends. Returns those that it could not send.
-    pub(super) fn run(self) -> Vec<Command> {
-        let mut connection = None;
-        while let Ok(outgoing) = self.outgoing_rx.recv() {
-            while !try_send(connection.as_ref(), &outgoing) {
-                let Some(ready) = self.next_connection() else {
-                    let unsent = self.outgoing_rx.try_iter().map(|outgoing| outgoing.request);
-                    return std::iter::once(outgoing.request).chain(unsent).collect();
-                };
-                if ready.is_new && outgoing.request.as_message().is_some() {
-                    self.wait_for_others(&ready);
+    pub(super) fn run(mut self) -> Vec<Command> {
+        loop {
+            let automatic_rx = match &self.connection {
+                Some(connection) => connection.automatic_rx.clone(),
+                None => never(),
+            };
+            select! {
+                recv(self.outgoing_rx) -> outgoing => {
+                    let Ok(outgoing) = outgoing else {
+                        return Vec::new();
+                    };
+                    if !self.send(&outgoing) {
+                        let unsent = self.outgoing_rx.try_iter().map(|outgoing| outgoing.request);
+                        return std::iter::once(outgoing.request).chain(unsent).collect();
+                    }
                 }
-                connection = Some(ready.requests);
+                recv(self.connections_rx) -> next => match next {
+                    Ok(next) => self.connection = Some(next),
+                    // Otherwise `select!` returns at once from now on.
+                    Err(_) => self.connections_rx = never(),
+                },
+                recv(automatic_rx) -> request => match (request, &mut self.connection) {
+                    (Ok(request), Some(connection)) => connection.send_automatic(&request),
+                    (Ok(_), None) => {}
+                    (Err(_), Some(connection)) => connection.automatic_rx = never(),
+                    (Err(_), None) => {}
+                },
             }
         }
-        Vec::new()
+    }
+
+    /// Sends a request of the user, on the next connection if there is none. Returns false if
+    /// the user quits before.
+    fn send(&mut self, outgoing: &Outgoing) -> bool {
+        loop {
+            if let Some(connection) = &mut self.connection {
+                connection.send_waiting_automatic();
+                let is_new = std::mem::take(&mut connection.is_new);
+                if is_new && outgoing.request.as_message().is_some() {
+                    self.wait_for_others();
+                }
+            }
+            let requests = self.connection.as_ref().map(|it| &it.requests);
+            if try_send(requests, outgoing) {
+                return true;
+            }
+            match self.next_connection() {
+                Some(next) => self.connection = Some(next),
+                None => return false,
+            }
+        }
     }
 
     /// Blocks until there is a connection. Returns `None` if the user quits before.
@@ -78,13 +120,17 @@ impl SenderThread {
     ///
     /// After a restart of the server, all clients reconnect within the same few seconds. A
     /// message that is sent before the others are back reaches none of them.
-    fn wait_for_others(&self, ready: &ReadyConnection) {
-        let deadline = ready.since + EMPTY_ROOM_TIMEOUT;
+    fn wait_for_others(&self) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let deadline = connection.since + EMPTY_ROOM_TIMEOUT;
         let names = Command::ListNames {
             prefix: Printable::default(),
         };
         while Instant::now() < deadline {
-            let Ok(response_rx) = ready.requests.ask(&names) else {
+            connection.send_waiting_automatic();
+            let Ok(response_rx) = connection.requests.ask(&names) else {
                 return;
             };
             match response_rx.recv_deadline(deadline) {
@@ -96,6 +142,20 @@ impl SenderThread {
                 return;
             }
         }
+    }
+}
+
+impl ReadyConnection {
+    /// Sends the automatic requests that wait.
+    fn send_waiting_automatic(&self) {
+        while let Ok(request) = self.automatic_rx.try_recv() {
+            self.send_automatic(&request);
+        }
+    }
+
+    /// Sends an automatic request. If the connection is closed, the request is dropped.
+    fn send_automatic(&self, request: &Command) {
+        let _ = self.requests.send_automatic(request);
     }
 }
 

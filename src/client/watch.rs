@@ -53,7 +53,7 @@ impl SilenceWatch {
         match self.ping_sent {
             Some(sent) if now - sent >= PING_TIMEOUT => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("no answer for {} s", (now - self.last_input).as_secs()),
+                format!("no response for {} s", (now - self.last_input).as_secs()),
             )),
             None if now - self.last_input >= PING_INTERVAL => {
                 self.ping_sent = Some(now);
@@ -86,7 +86,7 @@ mod tests {
         assert!(watch.is_ping_due(at(30), first_sent).unwrap());
         assert!(!watch.is_ping_due(at(59), first_sent).unwrap());
         let lost = watch.is_ping_due(at(60), first_sent).unwrap_err();
-        assert_eq!(lost.to_string(), "no answer for 60 s");
+        assert_eq!(lost.to_string(), "no response for 60 s");
         // A process that was stopped for a long time has sent no `Ping` yet.
         let mut watch = SilenceWatch::new(start, Box::new(|| {}));
         assert!(watch.is_ping_due(at(1_000), None).unwrap());

@@ -238,10 +238,10 @@ fn client_that_waits_for_its_name_ends_with_3_without_access() {
     let mut alice = Terminal::start(server.address, "-n alice", |command| {
         command.env(VARIABLE, ACCESS);
     });
-    alice.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
+    alice.shows("", "Your name (Enter waits for alice, Ctrl-D quits): ");
     let client = pid_of_client(&server);
     alice.types("\r");
-    alice.shows("Waiting for alice; Ctrl-C ends that", "");
+    alice.shows("Waiting for alice. Ctrl-C stops waiting", "");
     file.write(OTHER);
     server.signal(Signal::HUP);
     let (code, rows) = ends_itself(client, alice);
@@ -265,7 +265,7 @@ fn session_is_resumed_although_its_access_token_is_gone() {
         server.count_log("loaded access file") == 2
     });
     network.reset();
-    let back = "hh:mm * Back as alice, what was sent to you meanwhile follows";
+    let back = "hh:mm * Reconnected as alice. Messages that arrived meanwhile follow";
     alice.shows(back, "alice> ");
     alice.types("/quit\r");
     assert_eq!(alice.ends().0, Some(0));
@@ -283,7 +283,7 @@ fn client_reconnects_to_a_new_session_with_its_access_token() {
     drop(server);
     alice.shows_losses(1);
     let _server = restart(address, &file);
-    let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
+    let back = "hh:mm * Reconnected as alice with a new session. Messages may be missing";
     alice.shows(back, "alice> ");
 }
 

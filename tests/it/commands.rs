@@ -157,7 +157,7 @@ fn help_lists_all_commands_with_their_arguments_in_one_line() {
         "Help",
         "200 OK",
         "Commands: Set-name NAME, Private-message NAME TEXT, Broadcast-message TEXT, \
-         List-names [PREFIX], Ping [TEXT], Help, Quit",
+         List-names [PREFIX], Watch-presence on|off, Recent-messages [N], Ping [TEXT], Help, Quit",
     );
 }
 

@@ -37,6 +37,8 @@ mod netcat_telnet_curl;
 mod outages;
 mod presence;
 #[cfg(feature = "client")]
+mod presence_terminal;
+#[cfg(feature = "client")]
 mod proxy;
 #[cfg(feature = "client")]
 mod pty;

@@ -15,14 +15,14 @@ fn message_without_response_does_not_look_sent() {
     alice.types("frozen\r");
     alice.shows("--:-- alice: frozen", "alice> ");
     assert!(!alice.rows().contains(&"hh:mm alice: frozen".to_owned()));
-    alice.shows("hh:mm * no answer from the server for 10 s", "alice> ");
+    alice.shows("hh:mm * No response from the server for 10 s", "alice> ");
     server.signal(Signal::CONT);
     bob.expect_delivery("broadcast", "alice", "frozen");
     alice.shows("hh:mm alice: frozen", "alice> ");
     let rows = alice.rows();
     let of = |row: &str| rows.iter().filter(|shown| *shown == row).count();
     assert_eq!(
-        of("hh:mm * no answer from the server for 10 s"),
+        of("hh:mm * No response from the server for 10 s"),
         1,
         "{rows:#?}"
     );
@@ -36,7 +36,7 @@ fn refused_message_is_never_shown_as_sent() {
     };
     alice.types("/msg carol psst\r");
     alice.shows(
-        "hh:mm ! No one is named carol; not sent to carol: psst",
+        "hh:mm ! No one is named carol. Not sent to carol: psst",
         "alice> ",
     );
     let rows = alice.rows();
@@ -58,7 +58,7 @@ fn session_after_a_new_login_survives_another_reset() {
     drop(server);
     alice.shows_losses(1);
     let server = restart(address);
-    let new = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
+    let new = "hh:mm * Reconnected as alice with a new session. Messages may be missing";
     alice.shows(new, "alice> ");
     let mut bob = server.log_in("bob");
     bob.ask(
@@ -72,7 +72,7 @@ fn session_after_a_new_login_survives_another_reset() {
     bob.ask("Private-message alice kept", "200 OK", "Delivered to alice");
     alice.shows("hh:mm bob (to you): kept", "alice> ");
     let rows = alice.rows().join("\n");
-    let resumed = "hh:mm * Back as alice, what was sent to you meanwhile follows";
+    let resumed = "hh:mm * Reconnected as alice. Messages that arrived meanwhile follow";
     assert!(rows.contains(resumed), "{rows}");
 }
 
@@ -88,11 +88,11 @@ fn taken_name_is_requested_again_after_an_outage() {
     let server = restart(address);
     let mut thief = server.log_in("Alice");
     alice.shows(
-        "hh:mm ! alice is taken; trying again now and then, /name NEW takes another name",
+        "hh:mm ! alice is taken. Retrying, /name NEW sets another name",
         "alice> ",
     );
     thief.ask("Quit", "200 OK", "Goodbye");
-    let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
+    let back = "hh:mm * Reconnected as alice with a new session. Messages may be missing";
     alice.shows(back, "alice> ");
     let rows = alice.rows();
     let reports = rows.iter().filter(|row| row.contains("is taken")).count();
@@ -110,7 +110,7 @@ fn message_of_an_outage_waits_until_others_reconnect() {
     alice.types("meanwhile\r");
     alice.shows("--:-- alice: meanwhile", "alice> ");
     let server = restart(address);
-    let back = "hh:mm * Back as alice, with a new session: what was said meanwhile is missing";
+    let back = "hh:mm * Reconnected as alice with a new session. Messages may be missing";
     alice.shows(back, "alice> ");
     let mut bob = server.log_in("bob");
     bob.expect_delivery("broadcast", "alice", "meanwhile");
@@ -122,7 +122,10 @@ fn message_of_an_outage_waits_until_others_reconnect() {
     alice.types("alone\r");
     alice.shows("--:-- alice: alone", "alice> ");
     let _server = restart(address);
-    alice.shows("hh:mm * Delivered to no other user: alone", "alice> ");
+    alice.shows(
+        "hh:mm * Not delivered: no other user is online, or every queue is full",
+        "alice> ",
+    );
 }
 
 #[test]
@@ -136,17 +139,17 @@ fn new_client_can_wait_for_its_lingering_name() {
     lost.reset();
     server.expect_log("session lingers");
     let mut alice = Terminal::start(server.address, "-n alice", |_| {});
-    alice.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
+    alice.shows("", "Your name (Enter waits for alice, Ctrl-D quits): ");
     alice.types("\r");
-    alice.shows("Waiting for alice; Ctrl-C ends that", "");
+    alice.shows("Waiting for alice. Ctrl-C stops waiting", "");
     alice.shows("hh:mm * 1 online: alice", "alice> ");
     // Ctrl-C ends the wait, but not the client.
     let mut other = Terminal::start(server.address, "-n alice", |_| {});
-    other.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
+    other.shows("", "Your name (Enter waits for alice, Ctrl-D quits): ");
     other.types("\r");
-    other.shows("Waiting for alice; Ctrl-C ends that", "");
+    other.shows("Waiting for alice. Ctrl-C stops waiting", "");
     other.types("\x03");
-    other.shows("", "Your name (Enter waits for alice, Ctrl-D leaves): ");
+    other.shows("", "Your name (Enter waits for alice, Ctrl-D quits): ");
     other.types("bob\r");
     other.shows("hh:mm * 2 online: alice, bob", "bob> ");
 }

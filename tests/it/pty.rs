@@ -102,9 +102,7 @@ impl Terminal {
     pub(crate) fn shows_losses(&mut self, count: usize) {
         self.waits_for(&format!("{count} lost connections"), |terminal| {
             let rows = terminal.rows();
-            let losses = rows
-                .iter()
-                .filter(|row| row.contains("! The connection ended"));
+            let losses = rows.iter().filter(|row| row.contains("! Connection lost"));
             losses.count() == count
         });
     }

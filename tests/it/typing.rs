@@ -80,7 +80,7 @@ fn misplaced_command_is_reported_and_not_sent() {
         return;
     };
     let (mut bob, mut carol) = (server.log_in("bob"), server.log_in("carol"));
-    let problem = "hh:mm ! Not sent: a command begins with its slash, and // sends a slash";
+    let problem = "hh:mm ! Not sent: blanks before the slash. Remove them, or // sends a slash";
     alice.types(" /msg bob secret\r");
     alice.shows(problem, "alice> ");
     alice.types(&format!("{PASTE}\n/msg bob secret{END}\r"));
@@ -89,11 +89,11 @@ fn misplaced_command_is_reported_and_not_sent() {
     });
     alice.types(&format!("{PASTE}hello\n/msg bob secret{END}\r"));
     alice.shows(
-        "hh:mm ! Not sent: line 2 is a private message in a text for all",
+        "hh:mm ! Not sent: line 2 is a private message, but the text is for all users",
         "alice> ",
     );
     alice.types("/MGS bob secret\r/MSG bob for you\r/QUIT now\r");
-    alice.shows("hh:mm ! /quit takes no text: /quit alone leaves", "alice> ");
+    alice.shows("hh:mm ! /quit takes no text", "alice> ");
     bob.expect_delivery("private", "alice", "for you");
     bob.barrier();
     carol.barrier();
@@ -195,7 +195,7 @@ fn tab_completes_after_punctuation_and_leaves_no_list() {
     let name = |number| format!("Member{number}");
     let _crowd: Vec<Client> = (10..=31).map(|n| server.log_in(&name(n))).collect();
     alice.types(" m\t");
-    alice.shows("22 names begin so", " Member");
+    alice.shows("22 names match", " Member");
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn long_paste_is_sent_after_a_question_and_can_be_stopped() {
     let question = "Enter sends it, Ctrl-C drops it> ";
     alice.types(&block(21));
     alice.shows(
-        "hh:mm * A block of 21 messages to everyone is ready",
+        "hh:mm * A block of 21 messages to all other users is ready",
         question,
     );
     bob.ask("Broadcast-message meanwhile", "200 OK", "Delivered to 1");
@@ -328,7 +328,7 @@ fn ignored_user_is_not_shown_until_unignored() {
     let mut bob = server.log_in("bob");
     alice.types("/ignore BOB\r");
     alice.shows(
-        "hh:mm * What BOB sends is hidden; /unignore BOB shows it again",
+        "hh:mm * Messages from BOB are hidden. /unignore BOB shows them again",
         "alice> ",
     );
     bob.ask("Broadcast-message one", "200 OK", "Delivered to 1");
@@ -339,11 +339,14 @@ fn ignored_user_is_not_shown_until_unignored() {
     bob.expect_delivery("broadcast", "carol", "behind");
     alice.shows("hh:mm carol: behind", "alice> ");
     alice.types("/reply hi\r");
-    alice.shows("hh:mm ! No one has written to you privately yet", "alice> ");
+    alice.shows(
+        "hh:mm ! No user has sent you a private message yet",
+        "alice> ",
+    );
     alice.types("/ignore\r");
     alice.shows("hh:mm * You ignore BOB", "alice> ");
     alice.types("/unignore bob\r");
-    alice.shows("hh:mm * What bob sends is shown", "alice> ");
+    alice.shows("hh:mm * Messages from bob are shown", "alice> ");
     bob.ask("Broadcast-message three", "200 OK", "Delivered to 2");
     alice.shows("hh:mm bob: three", "alice> ");
     let rows = alice.rows().join("\n");

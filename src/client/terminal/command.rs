@@ -11,6 +11,7 @@ use std::fmt;
 use unicode_width::UnicodeWidthChar;
 
 use crate::client::split::split_text;
+use crate::limits::{DEFAULT_RECENT, MAX_RECENT};
 use crate::protocol::text::{Printable, Text, Unprintable, is_blank};
 use crate::protocol::username::{BadName, Username};
 
@@ -35,6 +36,16 @@ pub enum UserInput {
     },
     /// `/name`: change the user's own name.
     SetName(Username),
+    /// `/presence`: show users that log in or out, or stop it.
+    WatchPresence {
+        /// Whether to show them.
+        is_on: bool,
+    },
+    /// `/recent`: show the last messages again.
+    RecentMessages {
+        /// Their number, 1 to [`MAX_RECENT`].
+        count: usize,
+    },
     /// `/ignore`: hide the messages of this user. `None` lists the ignored users.
     Ignore(Option<Username>),
     /// `/unignore`: show the messages of this user again.
@@ -66,6 +77,8 @@ pub enum InputError {
     Usage(&'static CommandSpec),
     /// The argument is not a valid name.
     BadName,
+    /// The argument of `/recent` is not a number from 1 to [`MAX_RECENT`].
+    BadCount,
     /// Other lines follow a command that sends no message.
     ExtraLines,
     /// The line has blanks before its slash.
@@ -92,24 +105,24 @@ pub struct CommandSpec {
 }
 
 /// All commands. Any other word with a slash is a mistake.
-pub const COMMANDS: [CommandSpec; 8] = [
+pub const COMMANDS: [CommandSpec; 10] = [
     CommandSpec {
         word: "/msg",
         aliases: &["/w"],
         arguments: "NAME TEXT",
-        description: "writes to one, privately",
+        description: "sends TEXT to one user",
     },
     CommandSpec {
         word: "/reply",
         aliases: &[],
         arguments: "TEXT",
-        description: "writes to the one that wrote to you privately last",
+        description: "sends TEXT to the sender of the last private message",
     },
     CommandSpec {
         word: "/names",
         aliases: &["/who"],
         arguments: "[PREFIX]",
-        description: "lists who is here",
+        description: "lists the users online",
     },
     CommandSpec {
         word: "/name",
@@ -118,28 +131,40 @@ pub const COMMANDS: [CommandSpec; 8] = [
         description: "changes your name",
     },
     CommandSpec {
+        word: "/recent",
+        aliases: &[],
+        arguments: "[N]",
+        description: "shows the last N messages (20)",
+    },
+    CommandSpec {
+        word: "/presence",
+        aliases: &[],
+        arguments: "on|off",
+        description: "shows or hides users that log in or out",
+    },
+    CommandSpec {
         word: "/ignore",
         aliases: &[],
         arguments: "[NAME]",
-        description: "hides what NAME sends, until you leave",
+        description: "hides messages from NAME, or lists ignored users",
     },
     CommandSpec {
         word: "/unignore",
         aliases: &[],
         arguments: "NAME",
-        description: "shows it again",
+        description: "shows messages from NAME again",
     },
     CommandSpec {
         word: "/help",
         aliases: &[],
         arguments: "",
-        description: "shows this",
+        description: "shows this list",
     },
     CommandSpec {
         word: "/quit",
         aliases: &["/q", "/exit"],
         arguments: "",
-        description: "leaves",
+        description: "quits",
     },
 ];
 
@@ -182,6 +207,19 @@ impl UserInput {
             "/name" if !first.is_empty() && rest.is_empty() => {
                 Ok(UserInput::SetName(Username::new(first)?))
             }
+            "/presence" if first.eq_ignore_ascii_case("on") && rest.is_empty() => {
+                Ok(UserInput::WatchPresence { is_on: true })
+            }
+            "/presence" if first.eq_ignore_ascii_case("off") && rest.is_empty() => {
+                Ok(UserInput::WatchPresence { is_on: false })
+            }
+            "/recent" if first.is_empty() => Ok(UserInput::RecentMessages {
+                count: DEFAULT_RECENT,
+            }),
+            "/recent" if rest.is_empty() => match parse_count(first) {
+                Some(count) => Ok(UserInput::RecentMessages { count }),
+                None => Err(InputError::BadCount),
+            },
             "/ignore" if first.is_empty() => Ok(UserInput::Ignore(None)),
             "/ignore" if rest.is_empty() => Ok(UserInput::Ignore(Some(Username::new(first)?))),
             "/unignore" if !first.is_empty() && rest.is_empty() => {
@@ -242,6 +280,13 @@ fn split_word(text: &str) -> (&str, &str) {
     (word, rest.trim_start_matches([' ', '\n']))
 }
 
+/// Parses the number of messages for `/recent`.
+fn parse_count(word: &str) -> Option<usize> {
+    let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+    let count = is_number.then(|| word.parse().ok()).flatten();
+    count.filter(|count| (1..=MAX_RECENT).contains(count))
+}
+
 impl From<BadName> for InputError {
     fn from(BadName: BadName) -> InputError {
         InputError::BadName
@@ -259,22 +304,23 @@ impl fmt::Display for InputError {
         match self {
             InputError::UnknownCommand(word) => write!(
                 f,
-                "{} is not a command; /help lists them, and // sends a slash",
+                "{} is not a command. /help lists the commands, // sends a slash",
                 word.as_str()
             ),
             InputError::Usage(command) => write!(f, "Usage: {}", command.usage()),
             InputError::BadName => write!(f, "{BadName}"),
-            InputError::ExtraLines => f.write_str("That command stands alone, without more lines"),
+            InputError::BadCount => write!(f, "/recent: expected a number from 1 to {MAX_RECENT}"),
+            InputError::ExtraLines => f.write_str("This command takes no further lines"),
             InputError::BlankBeforeSlash => {
-                f.write_str("Not sent: a command begins with its slash, and // sends a slash")
+                f.write_str("Not sent: blanks before the slash. Remove them, or // sends a slash")
             }
             InputError::PrivateLineInBlock(line) => {
                 write!(
                     f,
-                    "Not sent: line {line} is a private message in a text for all"
+                    "Not sent: line {line} is a private message, but the text is for all users"
                 )
             }
-            InputError::QuitWithText => f.write_str("/quit takes no text: /quit alone leaves"),
+            InputError::QuitWithText => f.write_str("/quit takes no text"),
             InputError::Unprintable(unprintable) => write!(f, "{unprintable}"),
         }
     }
@@ -365,6 +411,14 @@ mod tests {
         );
         assert_eq!(UserInput::parse("/help"), Ok(UserInput::Help));
         assert_eq!(UserInput::parse("/quit \n"), Ok(UserInput::Quit));
+        let recent = |count| Ok(UserInput::RecentMessages { count });
+        assert_eq!(UserInput::parse("/recent"), recent(20));
+        assert_eq!(UserInput::parse("/recent 1 "), recent(1));
+        assert_eq!(UserInput::parse("/RECENT 1000"), recent(1_000));
+        for (line, is_on) in [("/presence on", true), ("/presence OFF ", false)] {
+            let expected = Ok(UserInput::WatchPresence { is_on });
+            assert_eq!(UserInput::parse(line), expected);
+        }
         let hidden = |name| Ok(UserInput::Ignore(name));
         assert_eq!(UserInput::parse("/ignore bob"), hidden(Some(name("bob"))));
         assert_eq!(UserInput::parse("/ignore"), hidden(None));
@@ -441,13 +495,10 @@ mod tests {
             sent(Recipient::LastPrivateSender, 7, &lines)
         );
         for (block, problem) in [
-            (
-                "/names\nhi",
-                "That command stands alone, without more lines",
-            ),
+            ("/names\nhi", "This command takes no further lines"),
             (
                 "/*\n * hi",
-                "/* is not a command; /help lists them, and // sends a slash",
+                "/* is not a command. /help lists the commands, // sends a slash",
             ),
         ] {
             let error = UserInput::parse(block).expect_err(block);
@@ -460,23 +511,23 @@ mod tests {
         for (line, problem) in [
             (
                 "/",
-                "/ is not a command; /help lists them, and // sends a slash",
+                "/ is not a command. /help lists the commands, // sends a slash",
             ),
             (
                 "/etc/passwd",
-                "/etc/passwd is not a command; /help lists them, and // sends a slash",
+                "/etc/passwd is not a command. /help lists the commands, // sends a slash",
             ),
             (
                 "/MGS bob hi",
-                "/MGS is not a command; /help lists them, and // sends a slash",
+                "/MGS is not a command. /help lists the commands, // sends a slash",
             ),
             (
                 " /msg bob hi",
-                "Not sent: a command begins with its slash, and // sends a slash",
+                "Not sent: blanks before the slash. Remove them, or // sends a slash",
             ),
             (
                 "hi\n/msg bob hi",
-                "Not sent: line 2 is a private message in a text for all",
+                "Not sent: line 2 is a private message, but the text is for all users",
             ),
             ("/msg", "Usage: /msg NAME TEXT"),
             ("/msg bob", "Usage: /msg NAME TEXT"),
@@ -489,8 +540,15 @@ mod tests {
             ("/name x", "A name is 2 to 63 of A-Z a-z 0-9 _ -"),
             ("/name bob smith", "Usage: /name NEW"),
             ("/names a b", "Usage: /names [PREFIX]"),
+            ("/presence", "Usage: /presence on|off"),
+            ("/presence maybe", "Usage: /presence on|off"),
+            ("/presence on off", "Usage: /presence on|off"),
+            ("/recent 0", "/recent: expected a number from 1 to 1000"),
+            ("/recent 1001", "/recent: expected a number from 1 to 1000"),
+            ("/recent +5", "/recent: expected a number from 1 to 1000"),
+            ("/recent 5 6", "Usage: /recent [N]"),
             ("/help me", "Usage: /help"),
-            ("/quit now", "/quit takes no text: /quit alone leaves"),
+            ("/quit now", "/quit takes no text"),
             ("a\u{7}b", "Forbidden character U+0007"),
             ("/msg bob \u{1B}[2J", "Forbidden character U+001B"),
         ] {

@@ -311,7 +311,7 @@ impl Editor {
             _ => Vec::new(),
         };
         if !again.is_empty() {
-            let heading = "      (the window has changed: the last lines again)";
+            let heading = "      (the window has changed, the last lines are repeated)";
             self.printer
                 .print_now(&format!("{heading}\n{}", again.join("\n")));
         }
@@ -442,7 +442,7 @@ impl EditorHelper {
 /// Returns the list below the line: candidates in columns, or only their number.
 fn listing(names: &[String], columns: usize) -> String {
     if names.len() > MAX_COMPLETIONS {
-        return format!("\n{} names begin so", names.len());
+        return format!("\n{} names match", names.len());
     }
     let width = names.iter().map(String::len).max().unwrap_or(0) + 2;
     let in_a_row = ((columns - 1) / width).max(1);
@@ -565,6 +565,6 @@ mod tests {
         assert_eq!(listing(&names, 80), "\ncarol   carola");
         assert_eq!(listing(&names, 10), "\ncarol\ncarola");
         let many = vec!["member".to_owned(); MAX_COMPLETIONS + 1];
-        assert_eq!(listing(&many, 80), "\n21 names begin so");
+        assert_eq!(listing(&many, 80), "\n21 names match");
     }
 }

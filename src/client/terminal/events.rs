@@ -12,21 +12,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
+use jiff::Zoned;
 use parking_lot::{Condvar, Mutex};
 
+use super::day::{self, LastDay};
 use super::format::{self, Style};
+use super::history::History;
+use super::presence::PresencePrinter;
 use super::printer::Printer;
+use super::watching::Watching;
 use crate::client::connection::{Event, ServerResponse, without_os_code};
-use crate::client::reconnecting::{ClientEvent, ClientState};
+use crate::client::reconnecting::{AutomaticRequests, ClientEvent, ClientState};
 use crate::limits::{MAX_GREETED_NAMES, MAX_KNOWN_NAMES, SILENCE_NOTICE_TIMEOUT};
-use crate::protocol::reply::{Response, Scope};
+use crate::protocol::reply::{Notice, Response, Scope};
 use crate::protocol::request::Command;
-use crate::protocol::server_message::{Message, parse_name_list};
+use crate::protocol::server_message::{Message, Recent, parse_name_list};
+use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
 use crate::protocol::username::Username;
 
 /// The reading side: prints each event.
-#[derive(Clone)]
 pub struct EventPrinter {
     /// Where lines are printed.
     pub printer: Printer,
@@ -38,10 +43,26 @@ pub struct EventPrinter {
     pub state: Arc<Mutex<ClientState>>,
     /// The users that send messages are recorded here.
     pub known_users: Arc<Mutex<KnownUsers>>,
+    /// The users who are online. The typing side completes names with it.
+    pub watching: Arc<Mutex<Watching>>,
+    /// Where changes of who is online are printed.
+    pub presence_printer: PresencePrinter,
+    /// The state that only the reading side uses.
+    pub reading: Mutex<Reading>,
     /// The user's own messages are counted here when they are answered.
     pub answered_messages: Arc<AnsweredMessages>,
     /// Signals to the typing side that the prompt may change.
     pub name_answered_tx: Sender<()>,
+}
+
+/// The state that only the reading side uses. No thread prints while it holds the lock.
+pub struct Reading {
+    /// The broadcasts that were seen, and the history that is expected.
+    pub history: History,
+    /// The day of the last message.
+    pub last_day: LastDay,
+    /// Takes automatic requests for the present connection.
+    pub automatic: Option<AutomaticRequests>,
 }
 
 impl EventPrinter {
@@ -49,14 +70,27 @@ impl EventPrinter {
     pub fn on_event(&self, event: ClientEvent) {
         match event {
             ClientEvent::Event(Event::Message(message)) => self.on_message(&message),
-            ClientEvent::Event(Event::Presence(_) | Event::Recent(_)) => {}
+            ClientEvent::Event(Event::Presence(change)) => {
+                if self.watching.lock().on_change(&change) {
+                    self.presence_printer.print(&change);
+                }
+            }
+            ClientEvent::Event(Event::Recent(recent)) => {
+                self.reading.lock().history.on_recent(recent);
+            }
             ClientEvent::Event(Event::Response(response)) => self.on_response(&response),
-            ClientEvent::Event(Event::Notice(notice)) => self.error(notice),
+            ClientEvent::Event(Event::Notice(notice)) => {
+                self.error(notice);
+                if let Notice::Missed(_) = notice {
+                    let requests = self.watching.lock().on_missed();
+                    self.request(requests);
+                }
+            }
             ClientEvent::Lost {
                 problem,
                 unconfirmed,
             } => {
-                self.error(format!("The connection ended: {problem}"));
+                self.error(format!("Connection lost: {problem}"));
                 for description in unconfirmed.iter().filter_map(describe_unsent) {
                     self.error(format!("Perhaps not sent{description}"));
                 }
@@ -65,28 +99,27 @@ impl EventPrinter {
             }
             ClientEvent::Unreachable(e) => {
                 let reason = without_os_code(&e);
-                self.error(format!(
-                    "No connection yet ({reason}); trying on, /quit leaves"
-                ));
+                self.error(format!("Reconnect failed: {reason}. Retrying, /quit quits"));
             }
             ClientEvent::Reconnected { name, resumed } => {
                 let how = match resumed {
-                    true => "what was sent to you meanwhile follows",
-                    false => "with a new session: what was said meanwhile is missing",
+                    true => ". Messages that arrived meanwhile follow",
+                    false => " with a new session. Messages may be missing",
                 };
-                self.info(format!("Back as {}, {how}", self.style.name(&name)));
+                self.info(format!("Reconnected as {}{how}", self.style.name(&name)));
                 self.signal_name_answered();
             }
+            ClientEvent::Connected { is_new, requests } => self.on_connected(is_new, requests),
             ClientEvent::Refused { text, retries } => {
                 let how = match retries {
-                    true => "trying again now and then, /name NEW takes another name",
-                    false => "/name NEW takes another name",
+                    true => "Retrying, /name NEW sets another name",
+                    false => "/name NEW sets another name",
                 };
-                self.error(format!("{}; {how}", text.as_str()));
+                self.error(format!("{}. {how}", text.as_str()));
                 self.signal_name_answered();
             }
             ClientEvent::ResumedElsewhere => {
-                self.error("/name NEW begins another session here, /quit leaves")
+                self.error("/name NEW starts a new session here, /quit quits")
             }
             ClientEvent::NeedsAccessToken { advice } => {
                 self.error(advice);
@@ -94,14 +127,41 @@ impl EventPrinter {
             }
             ClientEvent::Silent => {
                 let seconds = SILENCE_NOTICE_TIMEOUT.as_secs();
-                self.info(format!("no answer from the server for {seconds} s"));
+                self.info(format!("No response from the server for {seconds} s"));
             }
+        }
+    }
+
+    /// Requests the history and the names online. The history comes first, so that the list of
+    /// names separates it from the messages that arrive.
+    fn on_connected(&self, is_new: bool, automatic: AutomaticRequests) {
+        let mut reading = self.reading.lock();
+        let mut watching = self.watching.lock();
+        let (recent, names) = match is_new {
+            true => (reading.history.begin_session(), watching.begin_session()),
+            false => (reading.history.resume_session(), watching.resume_session()),
+        };
+        reading.automatic = Some(automatic);
+        drop((reading, watching));
+        self.request(recent.into_iter().chain(names));
+    }
+
+    /// Sends requests that the user has not typed.
+    fn request(&self, requests: impl IntoIterator<Item = Command>) {
+        if let Some(automatic) = &self.reading.lock().automatic {
+            requests.into_iter().for_each(|it| automatic.send(it));
         }
     }
 
     /// Prints a message from another user, unless that user is ignored.
     fn on_message(&self, message: &Message) {
         let is_private = message.scope == Scope::Private;
+        if !is_private {
+            let mut reading = self.reading.lock();
+            reading
+                .history
+                .on_broadcast(&message.sender, message.text.as_str());
+        }
         {
             let mut known_users = self.known_users.lock();
             if known_users.is_ignored(&message.sender) {
@@ -112,8 +172,9 @@ impl EventPrinter {
                 known_users.last_private_sender = Some(message.sender.clone());
             }
         }
-        let me = self.state.lock().name.clone();
-        let mut line = self.style().message(&format::time(), message, &me);
+        self.mark_day();
+        let me = self.me();
+        let mut line = self.style().message(&day::now(), message, &me);
         let rings = is_private || format::mentions(message.text.as_str(), &me);
         if self.bell && rings {
             line.push('\x07');
@@ -130,7 +191,15 @@ impl EventPrinter {
                 self.on_own_message(request, text, is_success);
                 self.answered_messages.add(1);
             }
-            Some(Command::ListNames { prefix }) if is_success => self.on_names(prefix, response),
+            Some(Command::ListNames { .. }) if response.is_automatic => {
+                self.on_automatic_names(response);
+            }
+            Some(Command::ListNames { prefix }) if is_success => {
+                let names = parse_name_list(&response.text);
+                self.print_names(prefix, &names, response.name_count(), usize::MAX);
+            }
+            Some(Command::RecentMessages { .. }) => self.on_history(response),
+            Some(Command::WatchPresence { is_on }) => self.on_watch(*is_on, response),
             Some(Command::SetName(_)) => {
                 if is_success {
                     self.info(text);
@@ -141,7 +210,7 @@ impl EventPrinter {
             }
             _ if is_success => self.info(text),
             request => match request.as_ref().and_then(describe_unsent) {
-                Some(description) => self.error(format!("{text}; not sent{description}")),
+                Some(description) => self.error(format!("{text}. Not sent{description}")),
                 None => self.error(text),
             },
         }
@@ -149,53 +218,133 @@ impl EventPrinter {
 
     /// Prints the user's own message, which the server has answered.
     fn on_own_message(&self, request: &Command, answer: &str, is_success: bool) {
-        let description = describe_unsent(request).unwrap_or_default();
         if !is_success {
-            self.error(format!("{answer}; not sent{description}"));
+            let description = describe_unsent(request).unwrap_or_default();
+            self.error(format!("{answer}. Not sent{description}"));
             return;
         }
         if let Some((to, text)) = request.as_message() {
-            let name = self.state.lock().name.clone();
-            let line = (self.style()).own_message(&format::time(), &name, to, text.as_str());
+            let name = self.me();
+            if to.is_none() {
+                let mut reading = self.reading.lock();
+                reading.history.on_broadcast(&name, text.as_str());
+            }
+            self.mark_day();
+            let line = (self.style()).own_message(&day::now(), &name, to, text.as_str());
             self.printer.print(line);
         }
         if answer == Response::DeliveredTo(0).to_string() {
-            self.info(format!("Delivered to no other user{description}"));
+            self.info("Not delivered: no other user is online, or every queue is full");
         }
     }
 
-    /// Prints the response to `/names`, with the names in their colours.
+    /// Handles a list of names that the client has requested on its own.
     ///
-    /// The first list, which the client itself requests after the login, is short.
-    fn on_names(&self, prefix: &Printable, response: &ServerResponse) {
-        let names = parse_name_list(&response.text);
-        let is_greeting = {
+    /// The list at the beginning of a session is shown, and is short.
+    fn on_automatic_names(&self, response: &ServerResponse) {
+        if !response.status.is_success() {
+            self.watching.lock().on_list_failed();
+            self.error(response.text.as_str());
+            return;
+        }
+        let (names, count) = (parse_name_list(&response.text), response.name_count());
+        let me = self.me();
+        let mut watching = self.watching.lock();
+        let outcome = watching.on_list(&names, count, &me);
+        let (names, count) = watching.greeted(names, count, &me);
+        drop(watching);
+        self.request(outcome.requests);
+        if outcome.is_shown {
+            self.print_names(&Printable::default(), &names, count, MAX_GREETED_NAMES);
+        }
+    }
+
+    /// Prints names in their colours, at most `most`.
+    fn print_names(&self, prefix: &Printable, names: &[Username], count: usize, most: usize) {
+        {
             let mut known_users = self.known_users.lock();
             names.iter().for_each(|name| known_users.add(name));
-            !std::mem::replace(&mut known_users.is_greeted, true)
-        };
-        let count = response.name_count();
-        let most = if is_greeting {
-            MAX_GREETED_NAMES
-        } else {
-            usize::MAX
-        };
+        }
         let painted: Vec<String> = names.iter().map(|name| self.style.name(name)).collect();
         let shown = &painted[..painted.len().min(most)];
         let others = count - shown.len().min(count);
         let heading = match prefix.as_str() {
             "" => format!("{count} online"),
-            prefix => format!("{count} online whose name begins with {prefix}"),
+            prefix => format!("{count} online with prefix {prefix}"),
         };
         let list = shown.join(", ");
         self.info(match (shown.is_empty(), others) {
             (true, _) => heading,
             (false, 0) => format!("{heading}: {list}"),
-            (false, others) if is_greeting => {
-                format!("{heading}: {list} and {others} more; /names lists them")
+            (false, others) if shown.len() == most => {
+                format!("{heading}: {list} and {others} more. /names lists them")
             }
             (false, others) => format!("{heading}: {list} and {others} more"),
         });
+    }
+
+    /// Prints the messages of a response to `Recent-messages`.
+    ///
+    /// If the server does not know the command, only a user that has typed it is told.
+    fn on_history(&self, response: &ServerResponse) {
+        let messages = {
+            let history = &mut self.reading.lock().history;
+            match response.is_automatic {
+                true => history.take_new(),
+                false => history.take_all(),
+            }
+        };
+        if !response.is_automatic && !response.status.is_success() {
+            self.error(match response.status {
+                Status::NotImplemented => "The server does not support /recent",
+                _ => response.text.as_str(),
+            });
+            return;
+        }
+        let messages: Vec<&Recent> = {
+            let known_users = self.known_users.lock();
+            let is_shown = |it: &&Recent| !known_users.is_ignored(&it.sender);
+            messages.iter().filter(is_shown).collect()
+        };
+        let heading = match messages.len() {
+            0 if response.is_automatic => return,
+            0 => "no messages yet".to_owned(),
+            1 => "the last message:".to_owned(),
+            count => format!("the last {count} messages:"),
+        };
+        let style = self.style();
+        self.printer.print(style.faint_info(&day::now(), heading));
+        let now = Zoned::now();
+        for Recent { time, sender, text } in messages {
+            let line = style.past_message(&day::past(*time, &now), sender, text.as_str());
+            self.printer.print(line);
+        }
+    }
+
+    /// Handles the response to `Watch-presence`. Only a user that has typed it is told.
+    fn on_watch(&self, is_on: bool, response: &ServerResponse) {
+        let (status, is_automatic) = (response.status, response.is_automatic);
+        let requests = self.watching.lock().on_watch(is_on, status, is_automatic);
+        self.request(requests);
+        match status {
+            _ if is_automatic => {}
+            status if status.is_success() => self.info(response.text.as_str()),
+            Status::NotImplemented => self.error("The server does not support /presence"),
+            _ => self.error(response.text.as_str()),
+        }
+    }
+
+    /// Prints the date if the day has changed since the last message.
+    fn mark_day(&self) {
+        let day = self.reading.lock().last_day.on_message(Zoned::now().date());
+        if let Some(day) = day {
+            self.info(day);
+        }
+    }
+
+    /// Returns the user's own name.
+    fn me(&self) -> Username {
+        self.state.lock().name.clone()
     }
 
     fn signal_name_answered(&self) {
@@ -204,12 +353,11 @@ impl EventPrinter {
     }
 
     fn info(&self, text: impl Display) {
-        self.printer.print(self.style().info(&format::time(), text));
+        self.printer.print(self.style().info(&day::now(), text));
     }
 
     fn error(&self, text: impl Display) {
-        self.printer
-            .print(self.style().error(&format::time(), text));
+        self.printer.print(self.style().error(&day::now(), text));
     }
 
     /// Returns the style for the present width of the terminal.
@@ -229,8 +377,6 @@ pub struct KnownUsers {
     pub seen: Vec<Username>,
     /// The users whose messages are not shown.
     pub ignored: Vec<Username>,
-    /// Whether the first list of names was printed.
-    is_greeted: bool,
 }
 
 impl KnownUsers {
@@ -282,8 +428,9 @@ pub fn describe_unsent(request: &Command) -> Option<String> {
         Command::BroadcastMessage(text) => Some(format!(": {}", text.as_str())),
         Command::PrivateMessage { to, text } => Some(format!(" to {to}: {}", text.as_str())),
         Command::SetName(name) => Some(format!(": /name {name}")),
+        Command::WatchPresence { is_on: true } => Some(": /presence on".to_owned()),
+        Command::WatchPresence { is_on: false } => Some(": /presence off".to_owned()),
         Command::ListNames { .. }
-        | Command::WatchPresence { .. }
         | Command::RecentMessages { .. }
         | Command::Ping(_)
         | Command::Help

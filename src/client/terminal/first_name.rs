@@ -48,7 +48,7 @@ pub fn first_log_in(
                 LoginOutcome::NeedsAccessToken => return Ok(FirstLogin::NeedsAccessToken),
                 LoginOutcome::Refused(text) => (
                     format!(
-                        "{}. If that was you: after a break a name stays taken for a while",
+                        "{}. After a lost connection, a name stays taken for a while",
                         text.as_str()
                     ),
                     Some(name),
@@ -62,8 +62,8 @@ pub fn first_log_in(
         };
         editor.printer().print_now(&problem);
         let question = match &taken_name {
-            Some(name) => format!("Your name (Enter waits for {name}, Ctrl-D leaves): "),
-            None => "Your name (Ctrl-D leaves): ".to_owned(),
+            Some(name) => format!("Your name (Enter waits for {name}, Ctrl-D quits): "),
+            None => "Your name (Ctrl-D quits): ".to_owned(),
         };
         match (ask_name(editor, question), taken_name) {
             (Some(answer), Some(name)) if answer.is_empty() => {
@@ -102,7 +102,7 @@ fn wait_for_name(
     if let Some(tty) = editor.tty() {
         tty.begin_interruptible();
     }
-    printer.print_now(&format!("Waiting for {name}; Ctrl-C ends that"));
+    printer.print_now(&format!("Waiting for {name}. Ctrl-C stops waiting"));
     let is_interrupted = || editor.tty().is_some_and(|tty| tty.is_interrupted());
     let mut last_refusal: Option<Printable> = None;
     loop {

@@ -1,6 +1,6 @@
 //! Formats events as lines.
 //!
-//! Pure, except for the clock. Does not know where a row ends ([`wrap`](super::wrap)).
+//! Pure. Does not know where a row ends ([`wrap`](super::wrap)).
 //! Invariant: *a line begins with the time and the speaker, in a form that no text can
 //! imitate*. No name contains a space, a parenthesis, `*` or `!`. Only the first row of a text
 //! begins at the left edge.
@@ -11,12 +11,11 @@
 //! 14:02 alice (names you): hello  a broadcast that contains the user's name
 //! 14:02 bob (to alice): hello     the user's own private message; bob is the user
 //! 14:02 * 2 online: alice, bob    information from the client or the server
+//! 13:47 alice: hello              a message of before, dimmed
 //! 14:02 ! No one is named carol   an error
 //! ```
 
 use std::fmt::Display;
-
-use jiff::Zoned;
 
 use super::wrap::{RowShape, cells_of, wrap_text};
 use crate::protocol::reply::Scope;
@@ -43,11 +42,6 @@ const RED: u8 = 31;
 const BOLD: u8 = 1;
 const REVERSE: u8 = 7;
 const DIM: u8 = 2;
-
-/// Returns the time of day for the start of a line.
-pub fn time() -> String {
-    Zoned::now().strftime("%H:%M").to_string()
-}
 
 /// The columns of the time and the space after it, before the name.
 pub const TIME_WIDTH: usize = "14:02 ".len();
@@ -100,6 +94,22 @@ impl Style {
     /// Formats information from the client or the server.
     pub fn info(self, time: &str, text: impl Display) -> String {
         self.line(format!("{} * ", self.dim(time)), &text.to_string())
+    }
+
+    /// Formats information that matters less, all of it dimmed.
+    pub fn faint_info(self, time: &str, text: impl Display) -> String {
+        self.faint(format!("{time} * "), &text.to_string())
+    }
+
+    /// Formats a message of before, all of it dimmed.
+    pub fn past_message(self, time: &str, sender: &Username, text: &str) -> String {
+        self.faint(format!("{time} {sender}: "), text)
+    }
+
+    /// Joins a prefix and the rows of a text, and dims all rows at once.
+    fn faint(self, prefix: String, text: &str) -> String {
+        let rows = self.rows_of(text, cells_of(&prefix));
+        self.dim(&(prefix + &rows))
     }
 
     /// Formats an error.
@@ -222,6 +232,24 @@ mod tests {
         );
         assert_eq!(PLAIN.info("14:02", "hi"), "14:02 * hi");
         assert_eq!(PLAIN.error("14:02", "hi"), "14:02 ! hi");
+        assert_eq!(PLAIN.faint_info("14:02", "hi"), "14:02 * hi");
+        assert_eq!(
+            PLAIN.past_message("14:02", &alice, "hello"),
+            "14:02 alice: hello"
+        );
+    }
+
+    #[test]
+    fn faint_lines_are_dimmed_as_a_whole() {
+        let narrow = COLOURED.with_columns(Some(20));
+        assert_eq!(
+            narrow.faint_info("14:02", "one two three"),
+            "\x1B[2m14:02 * one two\n      three\x1B[0m"
+        );
+        assert_eq!(
+            narrow.past_message("14:02", &name("alice"), "two three"),
+            "\x1B[2m14:02 alice: two\n      three\x1B[0m"
+        );
     }
 
     #[test]
@@ -271,8 +299,8 @@ mod tests {
             style.message("14:02", &fake, &bob),
             "14:02 alice: x\n      01:01 carol: I owe you\n      100"
         );
-        let long = style.error("14:02", "No one is named carol; not sent: hi");
-        assert_eq!(long, "14:02 ! No one is named carol;\n      not sent: hi");
+        let long = style.error("14:02", "No one is named carol. Not sent: hi");
+        assert_eq!(long, "14:02 ! No one is named carol.\n      Not sent: hi");
         let narrow = PLAIN.with_columns(Some(10));
         let shown = narrow.info("14:02", "one two three");
         assert_eq!(shown, "14:02 * \n one two\n three");

@@ -18,6 +18,10 @@
 //! | `layout` | how many rows that line takes |
 //! | [`first_name`] | the name to begin with |
 //! | [`events`] | the reading side: shows events |
+//! | [`history`] | which messages of before are shown |
+//! | [`watching`], [`roster`] | which requests presence needs, and the users who are online |
+//! | [`presence`], [`throttle`] | prints changes of who is online, with a limit for lines |
+//! | [`day`] | times of day, and changes of the day |
 //!
 //! Invariant: *a typed message is sent before it is shown as a message*, and only to the
 //! recipient that the typed line shows.
@@ -31,6 +35,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, bounded};
+use jiff::Zoned;
 use parking_lot::Mutex;
 
 use super::access::AccessSource;
@@ -44,21 +49,31 @@ use crate::protocol::server_message::parse_name_list;
 use crate::protocol::text::{Printable, Text};
 use crate::protocol::username::Username;
 use command::{COMMANDS, Recipient, UserInput};
+use day::LastDay;
 use editor::{EditOutcome, Editor, Prompt};
-use events::{AnsweredMessages, EventPrinter, KnownUsers, describe_unsent};
+use events::{AnsweredMessages, EventPrinter, KnownUsers, Reading, describe_unsent};
 use first_name::{FirstLogin, first_log_in};
 use format::{Style, TIME_WIDTH};
+use history::History;
+use presence::PresencePrinter;
 use printer::Printer;
+use watching::{Watching, Wish};
 
 pub mod command;
+pub mod day;
 pub mod editor;
 pub mod events;
 pub mod first_name;
 pub mod format;
+pub mod history;
 pub mod keys;
 mod layout;
+pub mod presence;
 pub mod printer;
+pub mod roster;
+pub mod throttle;
 pub mod tty;
+pub mod watching;
 pub mod wrap;
 
 /// The options of a conversation.
@@ -76,6 +91,10 @@ pub struct Config {
     pub style: Style,
     /// The file that keeps typed lines for the next run.
     pub history_file: Option<PathBuf>,
+    /// Whether to show users that log in or out.
+    pub watches_presence: bool,
+    /// The number of earlier messages to show after login. 0 shows none.
+    pub recent: usize,
 }
 
 /// The time that is shown for a message without a response.
@@ -115,33 +134,43 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
         controls: !printer.is_dumb(),
         ..config.style
     };
-    let greeting = format!("You are {name}; /help lists the commands, /quit leaves");
+    let greeting = format!("You are {name}. /help lists the commands, /quit quits");
     let columns = Some(printer.columns());
-    printer.print_now(&style.with_columns(columns).info(&format::time(), greeting));
+    printer.print_now(&style.with_columns(columns).info(&day::now(), greeting));
 
     let state = ClientState::online(name);
     let known_users = Arc::new(Mutex::new(KnownUsers::default()));
     let answered_messages = Arc::new(AnsweredMessages::default());
     let (name_answered_tx, name_answered_rx) = bounded(1);
+    let wish = match config.watches_presence {
+        true => Wish::WhenFew,
+        false => Wish::Never,
+    };
+    let watching = Arc::new(Mutex::new(Watching::new(wish)));
     let event_printer = EventPrinter {
         printer: printer.clone(),
         style,
         bell: config.bell,
         state: Arc::clone(&state),
         known_users: Arc::clone(&known_users),
+        watching: Arc::clone(&watching),
+        presence_printer: PresencePrinter::start(printer.clone(), style)?,
+        reading: Mutex::new(Reading {
+            history: History::new(config.recent),
+            last_day: LastDay::new(Zoned::now().date()),
+            automatic: None,
+        }),
         answered_messages: Arc::clone(&answered_messages),
         name_answered_tx,
     };
     let on_event = move |event| event_printer.on_event(event);
     let client = ReconnectingClient::start(connection, target, state, on_event)?;
-    client.send(Command::ListNames {
-        prefix: Printable::default(),
-    });
     let conversation = Rc::new(Conversation {
         client,
         printer,
         style,
         known_users,
+        watching,
         answered_messages,
         sent: Cell::new(0),
         name_answered_rx,
@@ -162,11 +191,11 @@ fn quit(conversation: Conversation) -> ExitCode {
     } = conversation;
     let needs_access_token = client.state().connectivity == Connectivity::NeedsAccessToken;
     let outcome = client.quit(|| {
-        let waiting = "Waiting until the server has taken everything; Ctrl-C leaves at once";
-        printer.print_now(&style.info(&format::time(), waiting));
+        let waiting = "Waiting for the responses of the server. Ctrl-C quits at once";
+        printer.print_now(&style.info(&day::now(), waiting));
     });
     for description in outcome.unsent.iter().filter_map(describe_unsent) {
-        printer.print_now(&style.error(&format::time(), format!("Not sent{description}")));
+        printer.print_now(&style.error(&day::now(), format!("Not sent{description}")));
     }
     let is_done = outcome.all_answered && outcome.unsent.is_empty();
     ExitCode::from(match (needs_access_token, is_done) {
@@ -182,6 +211,7 @@ struct Conversation {
     printer: Printer,
     style: Style,
     known_users: Arc<Mutex<KnownUsers>>,
+    watching: Arc<Mutex<Watching>>,
     answered_messages: Arc<AnsweredMessages>,
     /// The number of messages that were passed to the client.
     sent: Cell<usize>,
@@ -196,15 +226,20 @@ enum Action {
 }
 
 impl editor::EditorCallbacks for Conversation {
-    /// Asks the server. If there is no response in time, uses the names that were seen.
+    /// Uses presence, if the client knows all names from it. Otherwise asks the server. If there
+    /// is no response in time, uses the names that were seen.
     fn names_online(&self, prefix: &str) -> Vec<Username> {
+        let state = self.client.state();
+        if let Some(names) = self.watching.lock().names(prefix, &state.name) {
+            return names;
+        }
         let from_memory = || {
             let known_users = self.known_users.lock();
             let mut names = known_users.seen.clone();
             names.retain(|name| name.starts_with(prefix));
             names
         };
-        if self.client.state().connectivity != Connectivity::Online {
+        if state.connectivity != Connectivity::Online {
             return from_memory();
         }
         let Ok(printable) = Printable::new(prefix.as_bytes()) else {
@@ -246,11 +281,11 @@ impl Conversation {
                 EditOutcome::Interrupt { cleared: true } => continue,
                 EditOutcome::Interrupt { cleared: false } if !is_warned => {
                     has_warned = true;
-                    self.print_info("Ctrl-C once more leaves");
+                    self.print_info("Press Ctrl-C again to quit");
                     continue;
                 }
                 EditOutcome::NotUtf8 => {
-                    self.print_error("That was not UTF-8, and is lost");
+                    self.print_error("Line dropped: it is not UTF-8");
                     continue;
                 }
                 EditOutcome::Interrupt { cleared: false } | EditOutcome::End => Action::Quit,
@@ -279,10 +314,13 @@ impl Conversation {
                     return self.address_reply(&line[text_offset..], editor);
                 }
             },
-            Ok(UserInput::ListNames { prefix }) if self.is_online() => {
-                self.client.send(Command::ListNames { prefix });
+            Ok(UserInput::ListNames { prefix }) => self.request(Command::ListNames { prefix }),
+            Ok(UserInput::WatchPresence { is_on }) => {
+                self.request(Command::WatchPresence { is_on });
             }
-            Ok(UserInput::ListNames { .. }) => self.print_error("There is no connection now"),
+            Ok(UserInput::RecentMessages { count }) => {
+                self.request(Command::RecentMessages { count });
+            }
             Ok(UserInput::SetName(name)) => self.rename(name),
             Ok(UserInput::Ignore(name)) => self.ignore(name),
             Ok(UserInput::Unignore(name)) => self.unignore(&name),
@@ -293,12 +331,20 @@ impl Conversation {
         Action::EditLine(String::new())
     }
 
+    /// Sends a request that makes no sense on a later connection.
+    fn request(&self, request: Command) {
+        match self.is_online() {
+            true => self.client.send(request),
+            false => self.print_error("There is no connection now"),
+        }
+    }
+
     /// Replaces a `/reply` that was pasted or typed ahead by `/msg NAME`.
     ///
     /// The user must see the recipient before the text is sent.
     fn address_reply(&self, text: &str, editor: &mut Editor) -> Action {
         let Some(name) = editor::EditorCallbacks::last_private_sender(self) else {
-            self.print_error("No one has written to you privately yet");
+            self.print_error("No user has sent you a private message yet");
             return Action::EditLine(String::new());
         };
         if self.printer.is_dumb() {
@@ -320,13 +366,13 @@ impl Conversation {
                 Recipient::User(name) => (Some(name), texts),
                 // The user would not see the recipient.
                 Recipient::LastPrivateSender => {
-                    self.print_error("Not sent: a block needs /msg NAME before it");
+                    self.print_error("Not sent: /reply cannot send a block, use /msg NAME");
                     return Action::EditLine(String::new());
                 }
             },
             Ok(UserInput::Nothing) => return Action::EditLine(String::new()),
             Ok(_) => {
-                self.print_error("Not sent: that command takes no block");
+                self.print_error("Not sent: this command cannot send a block");
                 return Action::EditLine(String::new());
             }
             Err(error) => {
@@ -337,7 +383,7 @@ impl Conversation {
         let count = texts.len();
         let whom = to
             .as_ref()
-            .map_or("everyone".to_owned(), Username::to_string);
+            .map_or("all other users".to_owned(), Username::to_string);
         self.print_info(&format!("A block of {count} messages to {whom} is ready"));
         let question = "      Enter sends it, Ctrl-C drops it> ".to_owned();
         let prompt = Prompt {
@@ -419,7 +465,7 @@ impl Conversation {
         let _ = self.name_answered_rx.try_recv();
         if self.client.set_name(name.clone()) == Connectivity::Offline {
             let name = self.style.name(&name);
-            self.print_info(&format!("You will be {name} when you are back"));
+            self.print_info(&format!("Your name will be {name} after the reconnect"));
             return;
         }
         // The next prompt shows the new name.
@@ -437,9 +483,9 @@ impl Conversation {
                         .last_private_sender
                         .take_if(|last| last.is_same_as(&name));
                     known_users.ignored.push(name.clone());
-                    format!("What {name} sends is hidden; /unignore {name} shows it again")
+                    format!("Messages from {name} are hidden. /unignore {name} shows them again")
                 }
-                None if known_users.ignored.is_empty() => "You ignore no one".to_owned(),
+                None if known_users.ignored.is_empty() => "You ignore no user".to_owned(),
                 None => {
                     let names: Vec<String> = known_users
                         .ignored
@@ -463,7 +509,7 @@ impl Conversation {
             known_users.ignored.len() < count
         };
         match was_ignored {
-            true => self.print_info(&format!("What {name} sends is shown")),
+            true => self.print_info(&format!("Messages from {name} are shown")),
             false => self.print_error(&format!("You do not ignore {name}")),
         }
     }
@@ -474,12 +520,12 @@ impl Conversation {
 
     fn print_info(&self, text: &str) {
         self.printer
-            .print_now(&self.style().info(&format::time(), text));
+            .print_now(&self.style().info(&day::now(), text));
     }
 
     fn print_error(&self, text: &str) {
         self.printer
-            .print_now(&self.style().error(&format::time(), text));
+            .print_now(&self.style().error(&day::now(), text));
     }
 
     /// Returns the style for the present width of the terminal.
@@ -495,29 +541,26 @@ fn is_interrupted(editor: &Editor) -> bool {
 
 /// Returns the text of `/help`.
 fn help() -> String {
-    let mut rows = vec![("TEXT".to_owned(), "goes to everyone who is here")];
+    let mut rows = vec![("TEXT".to_owned(), "sends TEXT to all other users")];
     rows.extend(
         COMMANDS
             .iter()
             .map(|command| (command.usage(), command.description)),
     );
-    rows.push((
-        "//TEXT".to_owned(),
-        "goes to everyone, with one slash before it",
-    ));
+    rows.push(("//TEXT".to_owned(), "sends /TEXT to all other users"));
     rows.push((
         "TAB".to_owned(),
-        "completes commands, and names of who is here",
+        "completes commands, and names of users online",
     ));
     rows.push((
         "Ctrl-R".to_owned(),
-        "finds a typed line that contains this one",
+        "finds an earlier line that contains the typed text",
     ));
     rows.push((
         "Ctrl-C".to_owned(),
-        "clears the line; twice on an empty one, it leaves",
+        "clears the line, or quits if pressed twice on an empty line",
     ));
-    rows.push(("Ctrl-D".to_owned(), "leaves"));
+    rows.push(("Ctrl-D".to_owned(), "quits"));
     let aliases = COMMANDS.iter().flat_map(|command| {
         let same = |alias: &&'static str| ((*alias).to_owned(), command.word);
         command.aliases.iter().map(same)
@@ -525,7 +568,7 @@ fn help() -> String {
     let rows = rows
         .iter()
         .map(|(usage, description)| format!("  {usage:<16} {description}"));
-    let aliases = aliases.map(|(alias, word)| format!("  {alias:<16} is {word}"));
+    let aliases = aliases.map(|(alias, word)| format!("  {alias:<16} same as {word}"));
     let rows: Vec<String> = rows.chain(aliases).collect();
     rows.join("\n")
 }
