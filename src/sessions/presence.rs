@@ -86,8 +86,14 @@ impl Change<'_> {
     pub(super) fn end(self, pending: &PendingWrites) {
         let Change { watchers, filled } = self;
         drop(watchers);
+        // All of them before the first drain, so that one that panics leaves no duty behind.
+        for (_, outbox) in &filled {
+            pending.note(MustDrain::Soon, outbox);
+        }
         for (duty, outbox) in filled {
-            pending.note(duty, &outbox);
+            if duty == MustDrain::Now {
+                pending.note(duty, &outbox);
+            }
         }
     }
 

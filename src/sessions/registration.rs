@@ -172,8 +172,9 @@ impl Registration {
         }
         change.joined(&session);
         let _ = attach(&mut self.writer, outbox, response);
-        change.end(pending);
+        // Before the end of the change, which may write to a watcher and panic.
         self.session = Some(token);
+        change.end(pending);
         pending.note(MustDrain::Soon, outbox);
         Ok(ended)
     }
@@ -211,8 +212,9 @@ impl Registration {
             Response::YouAreAlready(name.clone())
         };
         let evicted = attach(&mut self.writer, &outbox, response);
-        change.end(pending);
+        // As in `begin_session`.
         self.session = Some(token);
+        change.end(pending);
         pending.note(MustDrain::Soon, &outbox);
         Ok(evicted)
     }

@@ -634,3 +634,61 @@ fn closed_map_delivers_no_presence() {
     }
     assert_eq!(client.next_data(), "The server is shutting down");
 }
+
+/// Makes the next change panic in the middle: its thread drains alice's outbox at once, and
+/// panics there.
+fn make_defective(sessions: &Sessions, bits: u8) {
+    let session = sessions.by_token(token(bits)).expect("it lives");
+    session.outbox.make_defective_when_half_full();
+}
+
+#[test]
+fn panic_in_a_write_to_a_watcher_leaves_no_session() {
+    let sessions = Sessions::new(100, None, 0);
+    let (_alice, _client) = watcher(&sessions, "alice", 1);
+    let mut others: Vec<_> = (2..12)
+        .map(|bits| watcher(&sessions, &format!("other{bits}"), bits))
+        .collect();
+    make_defective(&sessions, 1);
+    let mut bob = connect(&sessions);
+    let panicked = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            // It is dropped while the thread unwinds, as in a reader thread.
+            let pending = PendingWrites::for_test(true);
+            bob.claim(&name("bob"), token(99), &pending)
+        });
+        reader.join()
+    });
+    assert!(panicked.is_err());
+    assert_eq!(bob.token(), Some(token(99)), "it owns the session");
+    drop(bob);
+    assert!(sessions.by_name(&name("bob")).is_none());
+    for (bits, (_, client)) in (2..12).zip(&mut others) {
+        for later in bits + 1..12 {
+            let joined = format!("Incoming-presence joined other{later}");
+            assert_eq!(client.next_data(), joined);
+        }
+        assert_eq!(client.next_data(), "Incoming-presence joined bob");
+        assert_eq!(client.next_data(), "Incoming-presence left bob");
+    }
+}
+
+#[test]
+fn panic_in_a_write_to_a_watcher_leaves_no_resumed_session() {
+    let sessions = Sessions::new(10, None, 0);
+    let bob = linger(connect(&sessions), "bob", 2);
+    let (_alice, _client) = watcher(&sessions, "alice", 1);
+    make_defective(&sessions, 1);
+    let mut again = connect(&sessions);
+    let panicked = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let pending = PendingWrites::for_test(true);
+            again.resume(bob, &name("robert"), &pending).map(drop)
+        });
+        reader.join()
+    });
+    assert!(panicked.is_err());
+    drop(again);
+    assert!(sessions.by_token(bob).is_none());
+    assert_eq!(names(&sessions), [name("alice")]);
+}

@@ -87,6 +87,22 @@ impl Outbox {
         run();
     }
 
+    /// Fills half of the queue, so that the thread that sends the next delivery drains it at
+    /// once. A response that was not counted makes that drain panic, by an overflow.
+    pub(crate) fn make_defective_when_half_full(&self) {
+        let mut state = self.state.lock();
+        // The drain of the first response may not have ended.
+        while state.drain != Drain::Idle {
+            drop(state);
+            thread::yield_now();
+            state = self.state.lock();
+        }
+        state.deliveries = self.limit / 2 - 1;
+        let connection = state.last_attached;
+        let bytes = goodbye().encode();
+        let _ = self.enqueue(&mut state, Item::Response { connection, bytes });
+    }
+
     /// Begins a write, calls `run`, and lets the write fail.
     pub(crate) fn fail_write(&self, loss: Loss, run: impl FnOnce()) {
         let mut batch = Batch::default();
