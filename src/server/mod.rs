@@ -163,12 +163,7 @@ impl Server {
             shutdown_rx: shutdown_rx.clone(),
             last_number: AtomicU64::new(0),
         });
-        sweeper::start(
-            &sessions,
-            context.config.linger,
-            &context.direct_writes,
-            &shutdown_rx,
-        )?;
+        sweeper::start(&sessions, context.config.linger, &shutdown_rx)?;
         // Start accepting last. Nothing can fail after this line, so every accepted client is
         // served.
         let accept_threads = AcceptThreads::start(listeners, &context, &shutdown_rx)?;
