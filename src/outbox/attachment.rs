@@ -110,10 +110,9 @@ impl Attachment {
     ) {
         let Some(outbox) = self.outbox() else {
             pending.flush();
-            for bytes in messages {
-                self.write(&bytes);
-            }
-            return;
+            // One write: the write timeout counts for all of them.
+            let messages: Vec<_> = messages.into_iter().collect();
+            return self.write(&messages.concat());
         };
         let mut state = outbox.state.lock();
         if !state.is_open_for(self.number) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crossbeam_channel::RecvTimeoutError;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
@@ -301,4 +302,29 @@ fn panicking_write_loses_no_item_and_no_duty() {
     assert_eq!(take(&session), [data("one"), data("two")]);
     let state = session.state.lock();
     assert_eq!((state.deliveries, state.responses), (0, 0));
+}
+
+#[test]
+fn write_timeout_counts_for_a_whole_response_without_a_session() {
+    let (mut attachment, client) = Attachment::for_test(1);
+    attachment.write_timeout = Duration::from_secs(1);
+    let socket = Arc::clone(&attachment.socket);
+    socket
+        .set_write_timeout(Some(attachment.write_timeout))
+        .unwrap();
+    set_socket_send_buffer_size(&socket, 64 * 1024).unwrap();
+    set_socket_recv_buffer_size(&client, 64 * 1024).unwrap();
+    // The client reads each message in time, and the response in many times the timeout.
+    let reader = thread::spawn(move || {
+        let mut client = client;
+        while matches!(client.read(&mut [0; 16_384]), Ok(1..)) {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let message = vec![b'x'; 1_024];
+    let began = Instant::now();
+    attachment.respond_with(vec![message; 6_000], &writers_only());
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(matches!(attachment.loss(), Some(Loss::TooSlow)));
+    reader.join().unwrap();
 }
