@@ -193,8 +193,7 @@ fn rename(
     session: &Session,
     name: Username,
 ) -> Outcome {
-    let sessions = registration.sessions();
-    let response = match sessions.rename(session.token, &name, pending) {
+    let response = match registration.rename(&name, pending) {
         Ok(true) => {
             info!("renamed {} to {name}", session.name);
             Response::YouAre(name)
@@ -231,7 +230,7 @@ fn refuse_name(error: NameError, acting: Option<&Session>, name: Username) -> Ou
     match error {
         NameError::Taken => Outcome::Respond(reply(acting, Response::Taken(name))),
         NameError::NoThread => Outcome::Respond(reply(acting, Response::ServerIsFull)),
-        // The session has ended since the lookup.
+        // The session has ended since the lookup, or another connection has resumed it.
         NameError::Gone => Outcome::Respond(reply(None, Response::UnknownToken)),
         // The shutdown sends its closing notice to this connection.
         NameError::Closing => Outcome::AlreadyQueued,

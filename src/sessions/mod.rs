@@ -31,8 +31,9 @@
 //!
 //! A rename takes two write sections, with the watchers told in between ([`presence`]): the
 //! names change, then the name under which the session sends. The presence lock is held
-//! throughout, so no other change comes between. A name belongs to one session at any instant. A connection ends or detaches a session only if the session still
-//! belongs to it. It compares its number, which no other connection ever has.
+//! throughout, so no other change comes between. A name belongs to one session at any instant.
+//! A connection ends, renames or detaches a session only if the session still belongs to it. It
+//! compares its number, which no other connection ever has.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -183,27 +184,6 @@ impl Sessions {
         }
         let count = listed.len();
         (listed, count)
-    }
-
-    /// Gives the session of `token` this name, and releases its old name. Returns false if the
-    /// session already has the name in this spelling.
-    pub fn rename(
-        &self,
-        token: Token,
-        name: &Username,
-        pending: &PendingWrites,
-    ) -> Result<bool, NameError> {
-        let mut change = Change::begin(&self.watchers);
-        let mut state = self.state.write();
-        let Some(old) = state.check_name(token, name)? else {
-            return Ok(false);
-        };
-        state.reserve_name(token, &old, name);
-        drop(state);
-        change.renamed(token, old, name);
-        self.state.write().set_name(token, name);
-        change.end(pending);
-        Ok(true)
     }
 
     /// Makes a session watch presence, or stops it. Returns false if that changes nothing.

@@ -219,6 +219,27 @@ impl Registration {
         Ok(evicted)
     }
 
+    /// Gives the session this name, and releases its old name, if it still belongs to this
+    /// connection. Returns false if the session already has the name in this spelling.
+    pub fn rename(&self, name: &Username, pending: &PendingWrites) -> Result<bool, NameError> {
+        let token = self.session.ok_or(NameError::Gone)?;
+        let mut change = Change::begin(&self.sessions.watchers);
+        let mut state = self.sessions.state.write();
+        // Another connection may have resumed it while this thread waited for the presence lock.
+        if !state.is_owned_by(token, self.writer.attachment.number) {
+            return Err(NameError::Gone);
+        }
+        let Some(old) = state.check_name(token, name)? else {
+            return Ok(false);
+        };
+        state.reserve_name(token, &old, name);
+        drop(state);
+        change.renamed(token, old, name);
+        self.sessions.state.write().set_name(token, name);
+        change.end(pending);
+        Ok(true)
+    }
+
     /// Ends the session, if it still belongs to this connection. The connection stays registered.
     pub fn end_session(&mut self, pending: &PendingWrites) -> Option<Session> {
         let token = self.session.take()?;

@@ -80,31 +80,19 @@ fn rename_takes_the_new_name_and_frees_the_old() {
     let (mut bob, mut carol) = (connect(&sessions), connect(&sessions));
     bob.claim_for_test("bob", 1).unwrap();
     carol.claim_for_test("carol", 2).unwrap();
-    assert_eq!(
-        sessions.rename(token(1), &name("bob"), &pending()),
-        Ok(false)
-    );
-    assert_eq!(
-        sessions.rename(token(1), &name("Bob"), &pending()),
-        Ok(true)
-    );
+    assert_eq!(bob.rename(&name("bob"), &pending()), Ok(false));
+    assert_eq!(bob.rename(&name("Bob"), &pending()), Ok(true));
     assert_eq!(sessions.by_name(&name("BOB")).unwrap().token, token(1));
     assert_eq!(
-        sessions.rename(token(1), &name("CAROL"), &pending()),
+        bob.rename(&name("CAROL"), &pending()),
         Err(NameError::Taken)
     );
-    assert_eq!(
-        sessions.rename(token(1), &name("dave"), &pending()),
-        Ok(true)
-    );
+    assert_eq!(bob.rename(&name("dave"), &pending()), Ok(true));
     assert!(sessions.by_name(&name("bob")).is_none());
     assert_eq!(sessions.by_name(&name("dave")).unwrap().token, token(1));
-    drop(bob);
+    bob.end_session(&pending());
     assert!(sessions.by_name(&name("dave")).is_none());
-    assert_eq!(
-        sessions.rename(token(1), &name("dave"), &pending()),
-        Err(NameError::Gone)
-    );
+    assert_eq!(bob.rename(&name("dave"), &pending()), Err(NameError::Gone));
     assert_eq!(names(&sessions), [name("carol")]);
 }
 
@@ -452,9 +440,7 @@ fn name_of_ended_session_is_known_until_disconnect() {
     assert_eq!(alice.name(), None);
     alice.claim_for_test("alice", 1).unwrap();
     bob.claim_for_test("bob", 2).unwrap();
-    sessions
-        .rename(token(1), &name("Alice2"), &pending())
-        .unwrap();
+    alice.rename(&name("Alice2"), &pending()).unwrap();
     assert!(sessions.end_and_close_outbox(token(1), &pending()));
     assert_eq!(alice.name(), Some(name("Alice2")));
     bob.end_session(&pending());
@@ -550,12 +536,7 @@ fn session_sends_under_its_old_name_until_watchers_are_told() {
     in_the_middle_of(
         &sessions,
         &alice,
-        || {
-            assert_eq!(
-                sessions.rename(token(2), &name("carl"), &pending()),
-                Ok(true)
-            )
-        },
+        || assert_eq!(bob.rename(&name("carl"), &pending()), Ok(true)),
         || sessions.by_name(&name("carl")).is_some(),
         || {
             // Others find it under its new name alone, and it sends under its old one.

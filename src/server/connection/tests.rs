@@ -332,3 +332,23 @@ fn server_reads_without_timeout_after_login() {
     assert_eq!(input.read(&mut [0; 10]).unwrap(), 1);
     assert_eq!(socket.read_timeout().unwrap(), None);
 }
+
+#[test]
+fn evicted_connection_does_not_rename_the_session() {
+    let sessions = Sessions::new(10, None, 0);
+    let pending = PendingWrites::for_test(true);
+    let [(_first_client, first, _), (_second_client, second, _)] = [(); 2].map(|()| socket_pair());
+    let mut first = with_session(&sessions, &Arc::new(first), &pending);
+    let second = attachment(&Arc::new(second));
+    let mut second = sessions.register(second, None).expect("room");
+    let token = first.token().expect("a session");
+    let evicted = second.resume(token, &name("alice"), &pending);
+    drop(evicted.expect("it lives"));
+    // The reader thread had begun this request before, and has waited for the presence lock.
+    let request = Request {
+        header: Ok(Header::Empty),
+        body: request::printable(Line::Whole(b"Set-name bob")),
+    };
+    commands::execute(&mut first, &pending, request);
+    assert_eq!(second.name(), Some(name("alice")));
+}
