@@ -105,5 +105,5 @@
 //! [ergo 1252]: https://github.com/ergochat/ergo/issues/1252
 //! [`claim`]: crate::sessions::Registration::claim
 //! [`end_session`]: crate::sessions::Registration::end_session
-//! [`rename`]: crate::sessions::Sessions::rename
+//! [`rename`]: crate::sessions::Registration::rename
 //! [`attach`]: crate::outbox::writer::Writer::attach
