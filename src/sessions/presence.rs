@@ -1,7 +1,7 @@
 //! Presence: the presence lock, and what the watching sessions are told under it.
 //!
 //! Every session begins, ends and changes its name under the presence lock, which comes before the
-//! session-map lock. A [`Change`] holds it, from before the map changes until the change is
+//! session-map lock. A `Change` holds it, from before the map changes until the change is
 //! queued for all watchers. So all watchers are told all changes in one order. The session-map
 //! lock is free while they are told, so other threads read the map meanwhile.
 //!
