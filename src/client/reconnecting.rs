@@ -405,6 +405,66 @@ mod tests {
     }
 
     #[test]
+    fn automatic_requests_precede_waiting_ones_on_their_connection_only() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = target_of(&listener);
+        let (bodies_tx, bodies_rx) = unbounded();
+        thread::spawn(move || {
+            let token = "0".repeat(Token::DIGITS);
+            for number in 0..2 {
+                let mut socket = listener.accept().unwrap().0;
+                let mut lines = BufReader::new(socket.try_clone().unwrap()).lines();
+                while let Some(Ok(body)) = lines.nth(2) {
+                    if body.starts_with("Set-name") {
+                        write!(socket, "200 OK\r\n{token}\r\nYou are alice\r\n").unwrap();
+                    }
+                    bodies_tx.send((number, body.clone())).unwrap();
+                    if number == 0 && body == "Help" {
+                        break;
+                    }
+                }
+            }
+        });
+        let (handles_tx, handles_rx) = unbounded();
+        let (lost_tx, lost_rx) = bounded(0);
+        let on_event = move |event| match event {
+            ClientEvent::Connected { is_new, requests } => {
+                requests.send(Command::RecentMessages {
+                    count: if is_new { 1 } else { 2 },
+                });
+                handles_tx.send(requests).unwrap();
+            }
+            // Blocks until the test has queued a request without a connection.
+            ClientEvent::Lost { .. } => lost_tx.send(()).unwrap(),
+            _ => {}
+        };
+        let state = ClientState::online(name("alice"));
+        let client =
+            ReconnectingClient::start(logged_in(&target), target, state, on_event).unwrap();
+        let next = || bodies_rx.recv_timeout(Duration::from_secs(20)).unwrap();
+        let expect = |number: i32, body: &str| assert_eq!(next(), (number, body.to_owned()));
+        expect(0, "Set-name alice");
+        expect(0, "Recent-messages 1");
+        client.send(Command::Help);
+        expect(0, "Help");
+        client.send(Command::Ping(None));
+        lost_rx.recv_timeout(Duration::from_secs(20)).unwrap();
+        expect(1, "Set-name alice");
+        expect(1, "Recent-messages 2");
+        let handles: Vec<_> = handles_rx.try_iter().collect();
+        handles[0].send(Command::Quit);
+        client.send(Command::Help);
+        let mut bodies = vec![next().1];
+        // The `Ping` may have been written to the lost connection.
+        if bodies == ["Ping"] {
+            bodies = vec![next().1];
+        }
+        assert_eq!(bodies, ["Help"]);
+        handles[1].send(Command::Ping(None));
+        expect(1, "Ping");
+    }
+
+    #[test]
     fn leave_reports_unanswered_requests_before_it_returns() {
         for _ in 0..20 {
             let target = server(|mut socket| {

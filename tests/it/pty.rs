@@ -69,6 +69,15 @@ impl Terminal {
         alice
     }
 
+    /// Like [`alice`](Terminal::alice), without presence. So TAB asks the server, which knows
+    /// users that have just logged in.
+    #[track_caller]
+    pub(crate) fn alice_without_presence(address: SocketAddr) -> Terminal {
+        let mut alice = Terminal::start(address, "-n alice --no-presence", |_| {});
+        alice.shows("hh:mm * 1 online: alice", "alice> ");
+        alice
+    }
+
     /// Starts an interactive shell with the prompt `shell: `, which controls jobs.
     #[track_caller]
     pub(crate) fn shell() -> Terminal {

@@ -151,9 +151,7 @@ fn tab_does_not_list_too_many_names() {
         return;
     }
     let server = Server::start(&[]);
-    // Without presence, TAB asks the server, which knows all names at once.
-    let mut alice = Terminal::start(server.address, "-n alice --no-presence", |_| {});
-    alice.shows("hh:mm * 1 online: alice", "alice> ");
+    let mut alice = Terminal::alice_without_presence(server.address);
     let name = |number| format!("Member{number}");
     let _crowd: Vec<Client> = (10..=31).map(|n| server.log_in(&name(n))).collect();
     alice.types("/names m\t");

@@ -437,3 +437,108 @@ pub fn describe_unsent(request: &Command) -> Option<String> {
         | Command::Quit => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::terminal::watching::Wish;
+    use crate::protocol::literals::{name, printable, text};
+    use crate::protocol::presence::Presence;
+    use crossbeam_channel::bounded;
+    use jiff::Timestamp;
+    use jiff::civil::date;
+
+    /// An editor that paints nothing, so lines wait in the printer.
+    struct NoEditor;
+
+    impl rustyline::ExternalPrinter for NoEditor {
+        fn print(&mut self, _: String) -> rustyline::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Returns the printer of events for alice, who has seen the last message on this day.
+    fn event_printer(last_day: LastDay) -> EventPrinter {
+        let printer = Printer::start(Some(NoEditor)).unwrap();
+        printer.hold();
+        EventPrinter {
+            presence_printer: PresencePrinter::start(printer.clone(), Style::PLAIN).unwrap(),
+            printer,
+            style: Style::PLAIN,
+            bell: false,
+            state: ClientState::online(name("alice")),
+            known_users: Arc::default(),
+            watching: Arc::new(Mutex::new(Watching::new(Wish::Never))),
+            reading: Mutex::new(Reading {
+                history: History::new(10),
+                last_day,
+                automatic: None,
+            }),
+            answered_messages: Arc::default(),
+            name_answered_tx: bounded(1).0,
+        }
+    }
+
+    /// Reports an event. Returns its lines without their times.
+    fn lines(printer: &EventPrinter, event: Event) -> Vec<String> {
+        printer.on_event(ClientEvent::Event(event));
+        let printed = printer.printer.take_queued();
+        let lines = printed.lines();
+        lines
+            .map(|line| line["14:02 ".len()..].to_owned())
+            .collect()
+    }
+
+    fn delivery(sender: &str) -> Event {
+        Event::Message(Message {
+            scope: Scope::Broadcast,
+            sender: name(sender),
+            text: printable("hi"),
+        })
+    }
+
+    fn response(request: Command, answer: &str, is_automatic: bool) -> Event {
+        Event::Response(ServerResponse {
+            request: Some(request),
+            status: Status::Ok,
+            text: printable(answer),
+            is_automatic,
+        })
+    }
+
+    #[test]
+    fn first_message_of_a_day_follows_its_date() {
+        let old = || LastDay::new(date(2001, 2, 3));
+        let today = Zoned::now().strftime("* %A, %-d %B %Y").to_string();
+        let printer = event_printer(old());
+        // Only a message marks the day.
+        let joined = Event::Presence(Presence::Joined(name("bob")));
+        assert_eq!(lines(&printer, joined), ["* bob joined"]);
+        assert_eq!(lines(&printer, delivery("bob")), [&*today, "bob: hi"]);
+        assert_eq!(lines(&printer, delivery("bob")), ["bob: hi"]);
+        let printer = event_printer(old());
+        let own = response(
+            Command::BroadcastMessage(text("me")),
+            "Delivered to 1",
+            false,
+        );
+        assert_eq!(lines(&printer, own), [&*today, "alice: me"]);
+    }
+
+    #[test]
+    fn ignored_user_is_hidden_in_the_history() {
+        let printer = event_printer(LastDay::new(Zoned::now().date()));
+        printer.known_users.lock().ignored.push(name("Bob"));
+        for sender in ["bob", "carol", "bob"] {
+            let recent = Recent {
+                time: Timestamp::now(),
+                sender: name(sender),
+                text: printable("hi"),
+            };
+            assert!(lines(&printer, Event::Recent(recent)).is_empty());
+        }
+        let end = response(Command::RecentMessages { count: 10 }, "3 recent", true);
+        let expected = ["* the last message:", "carol: hi"];
+        assert_eq!(lines(&printer, end), expected);
+    }
+}

@@ -558,7 +558,7 @@ fn help() -> String {
     ));
     rows.push((
         "Ctrl-C".to_owned(),
-        "clears the line, or quits if pressed twice on an empty line",
+        "clears the line. Twice on an empty line, it quits",
     ));
     rows.push(("Ctrl-D".to_owned(), "quits"));
     let aliases = COMMANDS.iter().flat_map(|command| {
