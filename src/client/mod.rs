@@ -30,7 +30,7 @@
 //! - `sender` writes requests. While there is no connection, it waits.
 //! - `receiver` reads events and formats them as lines. When the connection is lost, it
 //!   reconnects.
-//! - `presence` prints the line about the changes of who is online that had none of their own.
+//! - `presence` prints one line about the logins, logouts and renames that had no line of their own.
 //! - `printer` makes `main` paint while the user edits a line.
 //! - `resizes` makes `main` paint again after the window has changed its size.
 //! - `signals` restores the terminal if a signal ends the client.

@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn automatic_requests_precede_waiting_ones_on_their_connection_only() {
+    fn automatic_requests_go_first_and_only_to_their_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = target_of(&listener);
         let (bodies_tx, bodies_rx) = unbounded();

@@ -1,4 +1,4 @@
-//! The client at a terminal: who is online, the last messages, and servers without either.
+//! The client at a terminal: presence, the last messages, and servers without either.
 
 use crate::proxy::Network;
 use crate::pty::{Terminal, has_terminal_tools, restart, server_and_alice};
@@ -127,7 +127,7 @@ fn older_server_is_used_without_presence_and_history() {
     alice.shows("hh:mm alice: hello", "alice> ");
     let rows = alice.rows();
     assert!(!rows.iter().any(|row| row.contains('!')), "{rows:#?}");
-    // Only a user who asks is told.
+    // Only a typed command gets an error.
     alice.types("/recent\r/presence on\r");
     alice.shows("hh:mm ! The server does not support /recent", "alice> ");
     alice.shows("hh:mm ! The server does not support /presence", "alice> ");

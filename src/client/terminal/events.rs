@@ -43,9 +43,9 @@ pub struct EventPrinter {
     pub state: Arc<Mutex<ClientState>>,
     /// The users that send messages are recorded here.
     pub known_users: Arc<Mutex<KnownUsers>>,
-    /// The users who are online. The typing side completes names with it.
+    /// The users online. The typing side completes names with it.
     pub watching: Arc<Mutex<Watching>>,
-    /// Where changes of who is online are printed.
+    /// Where logins, logouts and renames are printed.
     pub presence_printer: PresencePrinter,
     /// The state that only the reading side uses.
     pub reading: Mutex<Reading>,
@@ -285,7 +285,7 @@ impl EventPrinter {
 
     /// Prints the messages of a response to `Recent-messages`.
     ///
-    /// If the server does not know the command, only a user that has typed it is told.
+    /// If the server does not know the command, the error is shown only for a typed command.
     fn on_history(&self, response: &ServerResponse) {
         let messages = {
             let history = &mut self.reading.lock().history;
@@ -321,7 +321,7 @@ impl EventPrinter {
         }
     }
 
-    /// Handles the response to `Watch-presence`. Only a user that has typed it is told.
+    /// Handles the response to `Watch-presence`. Shows it only for a typed command.
     fn on_watch(&self, is_on: bool, response: &ServerResponse) {
         let (status, is_automatic) = (response.status, response.is_automatic);
         let requests = self.watching.lock().on_watch(is_on, status, is_automatic);
@@ -457,7 +457,7 @@ mod tests {
         }
     }
 
-    /// Returns the printer of events for alice, who has seen the last message on this day.
+    /// Returns the event printer of alice. This is the day of her last message.
     fn event_printer(last_day: LastDay) -> EventPrinter {
         let printer = Printer::start(Some(NoEditor)).unwrap();
         printer.hold();

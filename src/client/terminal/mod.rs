@@ -19,8 +19,8 @@
 //! | [`first_name`] | the name to begin with |
 //! | [`events`] | the reading side: shows events |
 //! | [`history`] | which messages of before are shown |
-//! | [`watching`], [`roster`] | which requests presence needs, and the users who are online |
-//! | [`presence`], [`throttle`] | prints changes of who is online, with a limit for lines |
+//! | [`watching`], [`roster`] | which requests presence needs, and the users online |
+//! | [`presence`], [`throttle`] | prints logins, logouts and renames, with a limit for lines |
 //! | [`day`] | times of day, and changes of the day |
 //!
 //! Invariant: *a typed message is sent before it is shown as a message*, and only to the

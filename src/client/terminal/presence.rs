@@ -1,4 +1,4 @@
-//! Prints the changes of who is online, with a limit for lines.
+//! Prints logins, logouts and renames of other users, with a limit for lines.
 //!
 //! The thread `presence` prints the line about the changes that had none of their own
 //! ([`throttle`](super::throttle)). It blocks until a change waits, then until the end of its

@@ -1,4 +1,4 @@
-//! The users who are online, from the server's lists and the changes that it reports.
+//! The users online, from the server's lists and the changes that it reports.
 //!
 //! Pure. Does not know requests, or which changes are shown. The user's own name is not part of
 //! it, because the server reports nothing about the user's own session.
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use crate::protocol::presence::Presence;
 use crate::protocol::username::{NameKey, Username};
 
-/// The other users who are online.
+/// The other users online.
 #[derive(Debug, Default)]
 pub struct Roster {
     others: BTreeMap<NameKey, Username>,

@@ -4,7 +4,7 @@
 //!
 //! A new session begins with a list of names. If few users are online, the client then watches
 //! presence, and asks for the list again: only that list and the later changes together are the
-//! whole picture. So the list that is shown is the last one, and a user who is in it is not
+//! whole picture. So the list that is shown is the last one, and a user that is in it is not
 //! reported as joined.
 //!
 //! Invariant: *each session that shows a list shows one*, also at a server without presence.
