@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// A client in an emulator.
 trait Emulator {
@@ -154,9 +155,13 @@ impl Emulator for Screen {
     fn rows(&self) -> Vec<String> {
         let file = self.folder.join("hardcopy");
         let _ = fs::remove_file(&file);
-        self.run(&["hardcopy", "-h", &file.to_string_lossy()]);
-        // Another process writes the file.
+        // Another process writes the file. It drops the command if it has only just started.
+        let mut asked = None;
         wait_for("a hard copy", || {
+            if asked.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(1)) {
+                asked = Some(Instant::now());
+                self.run(&["hardcopy", "-h", &file.to_string_lossy()]);
+            }
             fs::read(&file).is_ok_and(|copy| copy.ends_with(b"\n"))
         });
         let rows = fs::read(&file).expect("a hard copy");
