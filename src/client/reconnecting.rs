@@ -465,6 +465,47 @@ mod tests {
     }
 
     #[test]
+    fn requests_without_access_are_returned_as_unsent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = target_of(&listener);
+        thread::spawn(move || {
+            let token = "0".repeat(Token::DIGITS);
+            for response in [
+                &format!("200 OK\r\n{token}\r\nYou are alice\r\n"),
+                "401 Unauthorized\r\n\r\nUnknown token\r\n\
+                 401 Unauthorized\r\n\r\nThis server needs an access token\r\n",
+            ] {
+                let (socket, _) = listener.accept().unwrap();
+                { &socket }.write_all(response.as_bytes()).unwrap();
+                socket.shutdown(std::net::Shutdown::Write).unwrap();
+                let _ = io::copy(&mut { &socket }, &mut io::sink());
+            }
+        });
+        let (advice_tx, advice_rx) = unbounded();
+        let client = ReconnectingClient::start(
+            logged_in(&target),
+            target,
+            ClientState::online(name("alice")),
+            move |event| {
+                if let ClientEvent::NeedsAccessToken { advice } = event {
+                    advice_tx.send(advice).unwrap();
+                }
+            },
+        );
+        let client = client.unwrap();
+        let advice = advice_rx.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert!(advice.contains("--access-file"), "{advice}");
+        assert_eq!(client.state().connectivity, Connectivity::NeedsAccessToken);
+        // Each of these must wait for the end, and none may be lost.
+        for _ in 0..1_000 {
+            client.send(Command::Help);
+        }
+        let outcome = client.quit(|| {});
+        assert_eq!(outcome.unsent, vec![Command::Help; 1_000]);
+        assert!(!outcome.all_answered);
+    }
+
+    #[test]
     fn leave_reports_unanswered_requests_before_it_returns() {
         for _ in 0..20 {
             let target = server(|mut socket| {

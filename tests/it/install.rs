@@ -191,6 +191,45 @@ fn systemd_accepts_the_unit() {
 }
 
 #[test]
+fn systemd_accepts_the_drop_in_files_for_access_tokens() {
+    if !has_tool("make") || !has_tool("awk") || !has_tool("systemd-analyze") {
+        return;
+    }
+    let folder = Folder::new("drop-in");
+    make("install", Path::new(""), &folder.0);
+    let unit = folder.0.join("lib/systemd/system/chat-server.service");
+    let drop_in = unit.with_extension("service.d").join("override.conf");
+    fs::create_dir_all(drop_in.parent().expect("a folder")).expect("a folder");
+    let guide = include_str!("../../src/guide/operating.md");
+    let (_, rest) = guide
+        .split_once("\n### Access tokens in a service\n")
+        .expect("it");
+    let section = rest.split("\n## ").next().expect("a section");
+    let blocks: Vec<&str> = section
+        .split("```ini\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("a block"))
+        .collect();
+    assert_eq!(blocks.len(), 2);
+    // Without this one the test could not see a fault.
+    let faulty = "[Service]\nExecReload=nowhere-at-all\nNonsense=yes\n";
+    for (block, is_good) in blocks
+        .into_iter()
+        .map(|it| (it, true))
+        .chain([(faulty, false)])
+    {
+        let prefix = folder.0.to_str().expect("UTF-8");
+        fs::write(&drop_in, block.replace("/usr/local", prefix)).expect("a file");
+        let mut verify = Command::new("systemd-analyze");
+        verify.args(["verify", "--man=no"]).arg(&unit);
+        let output = verify.output().expect("it starts");
+        let told = String::from_utf8_lossy(&output.stderr);
+        let is_silent = !told.contains("chat-server.service") && !told.contains("override.conf");
+        assert_eq!(is_silent, is_good, "{block}{told}");
+    }
+}
+
+#[test]
 fn unit_has_room_for_the_default_number_of_clients() {
     let number = |name| setting(name).parse::<u64>().expect(name);
     let clients = limits::DEFAULT_MAX_CLIENTS as u64;
