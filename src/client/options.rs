@@ -259,8 +259,8 @@ fn access_source(matches: &Matches, variable: AccessVariable) -> Result<AccessSo
 
 /// Parses the number of recent messages, if there is one.
 fn recent(matches: &Matches) -> Result<Option<usize>, BadUsage> {
+    // The parser of std takes a sign too.
     let parse = |value: String| match value.parse() {
-        // The parser of std accepts a sign.
         Ok(number) if number <= MAX_RECENT && !value.starts_with('+') => Ok(number),
         _ => Err(BadUsage(format!(
             "--recent {value:?}: expected a number, at least 0 and at most {MAX_RECENT}"
@@ -516,6 +516,10 @@ mod tests {
             (
                 vec!["--listen", "--recent", "1001"],
                 "--recent \"1001\": expected a number, at least 0 and at most 1000",
+            ),
+            (
+                vec!["--listen", "--recent", "+1"],
+                "--recent \"+1\": expected a number, at least 0 and at most 1000",
             ),
             (
                 vec!["--listen", "--recent", "-1"],

@@ -1,6 +1,6 @@
 //! The access file of a server: loaded at the start and again on SIGHUP.
 //!
-//! Does not know which clients use the tokens.
+//! Does not know the users of the tokens.
 //!
 //! Invariant: *no token and no line of the file reaches the log.*
 

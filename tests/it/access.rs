@@ -160,7 +160,7 @@ fn session_token_resumes_without_an_access_token() {
 }
 
 #[test]
-fn file_without_tokens_lets_nobody_in() {
+fn file_without_tokens_gives_no_client_a_session() {
     let file = AccessFile::new("empty", "# none yet\n");
     let server = file.serve(&[]);
     let mut client = server.connect();

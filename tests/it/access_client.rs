@@ -1,5 +1,5 @@
-//! Access tokens in the client (sections C and D of the additions are in the protocol's
-//! section 4): `--access-file`, `CHAT_ACCESS_TOKEN`, and a server that needs another token.
+//! Access tokens in the client (section 4): `--access-file`, `CHAT_ACCESS_TOKEN`, and a server
+//! that needs another token.
 
 use crate::access::{ACCESS, AccessFile, NEEDED, OTHER, log_in};
 use crate::proxy::Network;
@@ -203,7 +203,7 @@ fn open_server_is_used_without_the_unknown_access_token() {
 }
 
 #[test]
-fn terminal_client_without_access_ends_with_3_at_its_first_login() {
+fn terminal_client_without_access_ends_with_3_at_login() {
     if !has_terminal_tools() {
         return;
     }
@@ -319,7 +319,7 @@ fn client_without_access_ends_with_3_after_a_lost_connection() {
 }
 
 #[test]
-fn client_at_a_dumb_terminal_ends_with_3_after_a_lost_connection() {
+fn client_at_dumb_terminal_ends_with_3_after_lost_connection() {
     if !has_terminal_tools() {
         return;
     }
@@ -341,7 +341,7 @@ fn client_at_a_dumb_terminal_ends_with_3_after_a_lost_connection() {
 }
 
 #[test]
-fn terminal_mode_is_restored_when_the_client_ends_without_access() {
+fn client_without_access_restores_the_terminal() {
     if !has_terminal_tools() {
         return;
     }
