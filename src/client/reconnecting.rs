@@ -496,12 +496,15 @@ mod tests {
         let advice = advice_rx.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(advice.contains("--access-file"), "{advice}");
         assert_eq!(client.state().connectivity, Connectivity::NeedsAccessToken);
-        // Each of these must wait for the end, and none may be lost.
-        for _ in 0..1_000 {
-            client.send(Command::Help);
+        // The sender thread tries to send the first, and must still be there for the second.
+        client.send(Command::Help);
+        let until = Instant::now() + Duration::from_millis(100);
+        while Instant::now() < until && !client.sender.is_finished() {
+            thread::yield_now();
         }
+        client.send(Command::Ping(None));
         let outcome = client.quit(|| {});
-        assert_eq!(outcome.unsent, vec![Command::Help; 1_000]);
+        assert_eq!(outcome.unsent, [Command::Help, Command::Ping(None)]);
         assert!(!outcome.all_answered);
     }
 
