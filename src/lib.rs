@@ -23,7 +23,7 @@
 //! | [`server`] | threads and sockets: accept loop, [one connection](server::connection), shutdown, sweeper, signals, log, options |
 //! | `client` | the client, with a map of its own; behind the cargo feature `client` |
 //! | `cli`, `threads` | helpers of both programs for command lines and threads |
-//! | [`course`] | ten chapters, each from a problem to its solution in this code |
+//! | [`course`] | eleven chapters, each from a problem to its solution in this code |
 //! | [`guide`] | pages for users, operators and contributors |
 //!
 //! # Threads

@@ -1,4 +1,4 @@
-//! Chapter 7: the last message before a close.
+//! Chapter 8: the last message before a close.
 //!
 //! A client sends `Quit`. The server sends a last message, a goodbye or the reason of the
 //! close, and closes the connection.

@@ -1,4 +1,4 @@
-//! Chapter 10: the limits of a thread per client, and the alternatives.
+//! Chapter 11: the limits of a thread per client, and the alternatives.
 //!
 //! With one or two threads for each client, you can read the code from top to bottom, and it
 //! blocks wherever it has to wait. This chapter shows for how many clients that is good enough,

@@ -1,4 +1,4 @@
-//! The course: ten mistakes that are easy to make in a server like this one, in the order in
+//! The course: eleven mistakes that are easy to make in a server like this one, in the order in
 //! which you meet them.
 //!
 //! Each chapter begins with the naive version, shows how it fails, and explains the fix in this
@@ -13,10 +13,11 @@
 //! | 4 | [`thread_cost`] | the cost of a thread: memory, wake-ups, batching and direct writes |
 //! | 5 | [`stopping`] | stopping a blocked `accept`, `read` and `write` |
 //! | 6 | [`name_race`] | a race for a name |
-//! | 7 | [`clean_close`] | the last message before a close |
-//! | 8 | [`resource_limits`] | running out of descriptors, threads and memory maps |
-//! | 9 | [`resuming`] | resuming a session |
-//! | 10 | [`event_loop`] | the limits of a thread per client, and the alternatives |
+//! | 7 | [`change_order`] | announcing changes in the order in which they happen |
+//! | 8 | [`clean_close`] | the last message before a close |
+//! | 9 | [`resource_limits`] | running out of descriptors, threads and memory maps |
+//! | 10 | [`resuming`] | resuming a session |
+//! | 11 | [`event_loop`] | the limits of a thread per client, and the alternatives |
 //!
 //! # How to read it
 //!
@@ -54,6 +55,7 @@
 //! The test fails until you have solved the exercise. `tests/exercises/solutions/lines.rs` has
 //! one solution. `make test` runs the same test against that solution.
 
+pub mod change_order;
 pub mod clean_close;
 pub mod event_loop;
 pub mod fan_out;

@@ -1,4 +1,4 @@
-//! Chapter 8: running out of descriptors, threads and memory maps.
+//! Chapter 9: running out of descriptors, threads and memory maps.
 //!
 //! Each client needs a descriptor, and one or two threads. The system has many of them, but not
 //! an unlimited number. This chapter is about the connected clients when the next one comes and

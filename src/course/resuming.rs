@@ -1,4 +1,4 @@
-//! Chapter 9: resuming a session.
+//! Chapter 10: resuming a session.
 //!
 //! A connection is lost, and its client reconnects: for example, a laptop has changed from
 //! cable to Wi-Fi. The client should get the messages that were sent meanwhile, and those just

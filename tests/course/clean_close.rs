@@ -1,4 +1,4 @@
-//! Chapter 7: a last message and the close behind it, for four kinds of clients.
+//! Chapter 8: a last message and the close behind it, for four kinds of clients.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Chapter 10: a naive event loop beside two threads for each client. Measures the cost of a
+//! Chapter 11: a naive event loop beside two threads for each client. Measures the cost of a
 //! delivery and of a client, for several numbers of clients and senders.
 
 use std::collections::HashMap;

@@ -4,11 +4,13 @@
 //! `make experiments` runs all of them, `make experiment CHAPTER=lines` runs one. You read
 //! their output. An experiment returns an error only if it cannot run.
 
+/// Chapter 7: the order in which changes are announced.
+mod change_order;
 /// A client for the naive servers and for this one.
 mod chat;
-/// Chapter 7: the last message before a close.
+/// Chapter 8: the last message before a close.
 mod clean_close;
-/// Chapter 10: the limits of a thread per client, and the alternatives.
+/// Chapter 11: the limits of a thread per client, and the alternatives.
 mod event_loop;
 /// Chapter 2: fan-out under a lock.
 mod fan_out;
@@ -20,9 +22,9 @@ mod generator;
 mod lines;
 /// Chapter 6: a race for a name.
 mod name_race;
-/// Chapter 8: running out of descriptors, threads and memory maps.
+/// Chapter 9: running out of descriptors, threads and memory maps.
 mod resource_limits;
-/// Chapter 9: resuming a session.
+/// Chapter 10: resuming a session.
 mod resuming;
 /// Chapter 3: the slow reader.
 mod slow_reader;
@@ -54,6 +56,7 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("thread_cost", thread_cost::experiment),
     ("stopping", stopping::experiment),
     ("name_race", name_race::experiment),
+    ("change_order", change_order::experiment),
     ("clean_close", clean_close::experiment),
     ("resource_limits", resource_limits::experiment),
     ("resuming", resuming::experiment),

@@ -1,4 +1,4 @@
-//! Chapter 8: servers that run out of descriptors, threads or memory maps. Each is a process of
+//! Chapter 9: servers that run out of descriptors, threads or memory maps. Each is a process of
 //! its own, with its own limit.
 
 use std::env;

@@ -1,4 +1,4 @@
-//! Chapter 9: four naive ways to resume a session, and this server. A client stops reading, gets
+//! Chapter 10: four naive ways to resume a session, and this server. A client stops reading, gets
 //! more messages than its kernel accepts, and reconnects.
 
 use std::collections::BTreeSet;

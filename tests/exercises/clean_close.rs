@@ -1,4 +1,4 @@
-//! The exercise of chapter 7: a last message that every client can read.
+//! The exercise of chapter 8: a last message that every client can read.
 //!
 //! `send_and_close` below sends the message and closes. Change it as follows:
 //!
@@ -29,7 +29,7 @@ mod test {
     use std::time::{Duration, Instant};
 
     #[test]
-    #[ignore = "the exercise of chapter 7"]
+    #[ignore = "the exercise of chapter 8"]
     fn exercise() {
         check(super::send_and_close);
     }

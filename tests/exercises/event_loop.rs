@@ -1,4 +1,4 @@
-//! The exercise of chapter 10: several event loops, one room.
+//! The exercise of chapter 11: several event loops, one room.
 //!
 //! `start` below runs several event loops, so that several processors have work. Each loop has a
 //! thread of its own and a part of the clients. A client's line reaches only the clients of the
@@ -168,7 +168,7 @@ mod test {
     use std::time::Duration;
 
     #[test]
-    #[ignore = "the exercise of chapter 10"]
+    #[ignore = "the exercise of chapter 11"]
     fn exercise() {
         check(super::start);
     }

@@ -4,9 +4,11 @@
 //! `make exercise CHAPTER=lines` runs the test against your code. `make test` runs it against
 //! the solution, which proves that the exercise can be solved.
 
-/// Chapter 7: a last message that every client can read.
+/// Chapter 7: a guest list that its watchers can trust.
+mod change_order;
+/// Chapter 8: a last message that every client can read.
 mod clean_close;
-/// Chapter 10: several event loops, one room.
+/// Chapter 11: several event loops, one room.
 mod event_loop;
 /// Chapter 2: a room that a stuck member cannot block.
 mod fan_out;
@@ -14,9 +16,9 @@ mod fan_out;
 mod lines;
 /// Chapter 6: names that are claimed and changed in one step.
 mod name_race;
-/// Chapter 8: refusals without a free descriptor.
+/// Chapter 9: refusals without a free descriptor.
 mod resource_limits;
-/// Chapter 9: delivery with acknowledgements.
+/// Chapter 10: delivery with acknowledgements.
 mod resuming;
 /// Chapter 3: a queue that drops the oldest.
 mod slow_reader;

@@ -1,4 +1,4 @@
-//! The exercise of chapter 8: refusals without a free descriptor.
+//! The exercise of chapter 9: refusals without a free descriptor.
 //!
 //! `accept_all` below waits when `accept` fails, and goes on. So no connected client is lost. But
 //! new clients wait without a message. Change it as follows:
@@ -46,7 +46,7 @@ mod test {
     use std::time::{Duration, Instant};
 
     #[test]
-    #[ignore = "the exercise of chapter 8"]
+    #[ignore = "the exercise of chapter 9"]
     fn exercise() {
         check("resource_limits::test::exercise", accept_all);
     }

@@ -1,4 +1,4 @@
-//! The exercise of chapter 9: delivery with acknowledgements.
+//! The exercise of chapter 10: delivery with acknowledgements.
 //!
 //! If a connection is lost, bytes that the kernel had accepted may never be read. Only the client
 //! knows which. So every message has a number. From time to time the client sends a number up to
@@ -67,7 +67,7 @@ mod test {
     use std::collections::VecDeque;
 
     #[test]
-    #[ignore = "the exercise of chapter 9"]
+    #[ignore = "the exercise of chapter 10"]
     fn exercise() {
         check::<Mailbox>();
     }

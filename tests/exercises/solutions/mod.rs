@@ -1,5 +1,6 @@
 //! One solution for each exercise. There are others. Read it after you have written your own.
 
+pub(crate) mod change_order;
 pub(crate) mod clean_close;
 pub(crate) mod event_loop;
 pub(crate) mod fan_out;
