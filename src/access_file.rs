@@ -65,7 +65,7 @@ fn parse_token_line(line: &[u8]) -> Option<Token> {
 
 impl fmt::Display for AccessFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A user who confuses the arguments may give a token as the path.
+        // By mistake, a user may give a token as the path.
         let path = Redacted(self.path.as_os_str().as_bytes());
         match &self.problem {
             Problem::Unreadable(e) => write!(f, "{path}: {e}"),

@@ -1,6 +1,6 @@
 //! Chapter 7: announcing changes in the order in which they happen.
 //!
-//! A client wants to show who is online, and to keep its list correct. It asks for the names
+//! A client wants to show the online users, and to keep its list correct. It asks for the names
 //! once. After that, the server announces each change to it: a name has joined, left or changed.
 //!
 //! # The naive version
@@ -143,5 +143,5 @@
 //!
 //! [`presence`]: crate::sessions::presence
 //! [`claim`]: crate::sessions::Registration::claim
-//! [`rename`]: crate::sessions::Sessions::rename
+//! [`rename`]: crate::sessions::Registration::rename
 //! [`watch`]: crate::sessions::Sessions::watch

@@ -1,4 +1,4 @@
-//! Chapter 7: two naive ways to announce changes of who is online, and this server. The first
+//! Chapter 7: two naive ways to announce that users join, leave or change their names, and this server. The first
 //! announces in another order than the changes. The second makes readers of the names wait.
 
 use std::collections::BTreeSet;
@@ -335,14 +335,14 @@ fn time_sessions() -> (Duration, Duration) {
             registration
         })
         .collect();
-    let (_changing, session) = log_in(TIMED_WATCHERS, &red_or_green(0));
+    let (changing, _) = log_in(TIMED_WATCHERS, &red_or_green(0));
     let alice = Username::new("alice").expect("a name");
     let times = (0..ROUNDS).map(|round| {
         let new = red_or_green(round + 1);
         time_reads(
             || drop(sessions.by_name(&alice)),
             || {
-                let renamed = sessions.rename(session.token, &new, &pending);
+                let renamed = changing.rename(&new, &pending);
                 assert_eq!(renamed, Ok(true));
             },
         )

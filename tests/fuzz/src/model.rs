@@ -60,7 +60,7 @@ struct Member {
     is_watching: bool,
 }
 
-/// A delivery: a message, or a change of who is online.
+/// A delivery: a message, or a presence delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Message,
