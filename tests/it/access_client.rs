@@ -267,6 +267,9 @@ fn session_is_resumed_although_its_access_token_is_gone() {
     network.reset();
     let back = "hh:mm * Reconnected as alice. Messages that arrived meanwhile follow";
     alice.shows(back, "alice> ");
+    // The line is printed just before requests are sent again.
+    alice.types("here\r");
+    alice.shows("hh:mm alice: here", "alice> ");
     alice.types("/quit\r");
     assert_eq!(alice.ends().0, Some(0));
 }
