@@ -320,6 +320,9 @@ fn listener_prints_presence_only_if_asked() {
     bob.ask("Broadcast-message bye", "200 OK", "Delivered to 2");
     plain.expect("broadcast\tAlicia\thi");
     plain.expect("broadcast\tbob\tbye");
+    // The log has every earlier line when it has this one.
+    bob.ask("Ping flushed", "200 OK", "Pong flushed");
+    server.expect_log("> Ping flushed");
     assert_eq!(server.count_log("> Watch-presence"), 1);
     assert_eq!(server.count_log("> Recent-messages"), 0);
 }
