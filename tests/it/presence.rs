@@ -1,6 +1,6 @@
 //! Presence (section 4): `Watch-presence`, and what watchers are told, in which order.
 
-use crate::support::{Client, Server, filling};
+use crate::support::{Client, Server, filling, missed_by};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::thread;
@@ -480,4 +480,245 @@ fn shutdown_delivers_no_presence() {
     drop(others);
     drop(alice);
     assert!(server.expect_exit().success());
+}
+
+/// Lets a watcher named alice linger, and returns its token.
+#[track_caller]
+fn lose_alice(server: &Server, mut alice: Client) -> String {
+    let token = alice.token.clone();
+    alice.use_token();
+    alice.reset();
+    server.expect_log_of("lost alice", "session lingers");
+    token
+}
+
+/// Resumes the session of alice.
+#[track_caller]
+fn resume_alice(server: &Server, token: &str) -> Client {
+    let mut again = server.connect();
+    token.clone_into(&mut again.token);
+    again.send_as(token, "Set-name alice");
+    again.expect("304 Not Modified", "You are already alice");
+    again
+}
+
+#[test]
+fn presence_fits_only_while_less_than_half_is_in_use() {
+    let half = 8_192;
+    let overhead = "200 OK\r\n".len() + 34 + "Incoming-message private bob \r\n".len();
+    for (in_use, is_queued) in [(half - 1, true), (half, false)] {
+        let server = Server::start(&["--queue", "16384"]);
+        let mut alice = watcher(&server, "alice");
+        let mut bob = server.log_in("bob");
+        alice.expect_presence("joined bob");
+        let token = lose_alice(&server, alice);
+        for size in [2_048, 2_048, 2_048, in_use - 3 * 2_048] {
+            let text = "x".repeat(size - overhead);
+            let request = format!("Private-message alice {text}");
+            bob.ask(&request, "200 OK", "Delivered to alice");
+        }
+        let mut carol = server.log_in("carol");
+        carol.ask("Quit", "200 OK", "Goodbye");
+        let mut again = resume_alice(&server, &token);
+        for _ in 0..4 {
+            again.next();
+        }
+        // Only the use before it counts: the first change may pass the half itself.
+        let missed = if is_queued {
+            again.expect_presence("joined carol");
+            "Missed 1 messages: you read too slowly"
+        } else {
+            "Missed 2 messages: you read too slowly"
+        };
+        again.expect("502 Bad Gateway", missed);
+        again.barrier();
+    }
+}
+
+#[test]
+fn each_change_is_delivered_or_counted_as_missed() {
+    let server = Server::start(&["--queue", "16384"]);
+    let token = lose_alice(&server, watcher(&server, "alice"));
+    for n in 0..100 {
+        let mut bob = server.log_in(&format!("bob{n}"));
+        bob.ask("Quit", "200 OK", "Goodbye");
+    }
+    let mut again = resume_alice(&server, &token);
+    let (mut told, mut missed) = (0, 0);
+    while told + missed < 200 {
+        match missed_by(&again.next().data) {
+            Some(count) => missed += count,
+            None => told += 1,
+        }
+    }
+    assert!(told > 0 && missed > 0, "{told} told, {missed} missed");
+    again.barrier();
+}
+
+#[test]
+fn rename_by_resuming_is_told_before_its_response() {
+    let server = Server::start(&[]);
+    let mut alice = watcher(&server, "alice");
+    let mut bob = server.log_in("bob");
+    alice.expect_presence("joined bob");
+    let token = bob.token.clone();
+    for (old, new) in [("bob", "Bob"), ("Bob", "carl"), ("carl", "bob")].repeat(20) {
+        let mut again = server.connect();
+        again.token.clone_from(&token);
+        let request = format!("Set-name {new}");
+        again.send_as(&token, &request);
+        again.expect("200 OK", &format!("You are {new}"));
+        alice.send("Ping");
+        alice.expect_presence(&format!("renamed {old} {new}"));
+        alice.expect("200 OK", "Pong");
+        bob = again;
+    }
+    bob.barrier();
+}
+
+#[test]
+fn new_name_is_told_before_a_delivery_under_it() {
+    let server = Server::start(&[]);
+    let mut alice = watcher(&server, "alice");
+    let bob = server.log_in("bob0");
+    alice.expect_presence("joined bob0");
+    let (address, token) = (server.address, bob.token.clone());
+    let renaming = thread::spawn(move || {
+        // Each resumes the session of the one before it, under a new name.
+        let mut last = bob;
+        for n in 1..200 {
+            let mut next = Client::connect(address);
+            next.token.clone_from(&last.token);
+            let token = last.token.clone();
+            next.send_as(&token, &format!("Set-name bob{}", 2 * n - 1));
+            next.expect("200 OK", &format!("You are bob{}", 2 * n - 1));
+            let request = format!("Set-name bob{}", 2 * n);
+            next.ask(&request, "200 OK", &format!("You are bob{}", 2 * n));
+            last = next;
+        }
+        last
+    });
+    // Sends for the session meanwhile, from another connection.
+    let mut script = server.connect();
+    script.token.clone_from(&token);
+    let number = |name: &str| name["bob".len()..].parse::<u32>().expect("a number");
+    let mut told = 0;
+    while !renaming.is_finished() {
+        script.send_as(&token, "Private-message alice hi");
+        script.expect("200 OK", "Delivered to alice");
+        loop {
+            let data = alice.next().data;
+            let words: Vec<&str> = data.split(' ').collect();
+            match words[..] {
+                ["Incoming-presence", "renamed", _, new] => told = number(new),
+                ["Incoming-message", "private", sender, "hi"] => {
+                    assert!(number(sender) <= told, "{sender} after bob{told}");
+                    break;
+                }
+                _ => panic!("{data}"),
+            }
+        }
+    }
+    renaming.join().expect("all renames");
+}
+
+#[test]
+fn no_change_follows_not_watching_presence() {
+    let server = Server::start(&[]);
+    let mut alice = server.log_in("alice");
+    let address = server.address;
+    let changing = thread::spawn(move || {
+        for _ in 0..300 {
+            let mut client = Client::connect(address);
+            client.set_name("bob");
+            client.ask("Quit", "200 OK", "Goodbye");
+            client.expect_end();
+        }
+    });
+    while !changing.is_finished() {
+        // No change precedes the response either.
+        alice.ask("Watch-presence on", "200 OK", ON);
+        alice.send("Watch-presence off");
+        changes_up_to(&mut alice, |data| data == OFF);
+        alice.barrier();
+    }
+    changing.join().expect("the changes");
+}
+
+#[test]
+fn lingering_session_is_switched_from_another_connection() {
+    let server = Server::start(&[]);
+    let token = lose_alice(&server, server.log_in("alice"));
+    let mut other = server.connect();
+    other.token.clone_from(&token);
+    other.send_as(&token, "Watch-presence on");
+    other.expect("200 OK", ON);
+    let mut bob = server.log_in("bob");
+    other.send_as(&token, "Watch-presence off");
+    other.expect("200 OK", OFF);
+    bob.ask("Quit", "200 OK", "Goodbye");
+    let mut again = resume_alice(&server, &token);
+    again.expect_presence("joined bob");
+    again.ask("Watch-presence off", "304 Not Modified", OFF);
+    again.barrier();
+}
+
+#[test]
+fn request_for_another_session_does_not_switch_the_own() {
+    let server = Server::start(&[]);
+    let mut alice = server.log_in("alice");
+    let mut bob = watcher(&server, "bob");
+    let token = alice.token.clone();
+    bob.send_as(&token, "Watch-presence off");
+    bob.expect_with(&token, "304 Not Modified", OFF);
+    bob.send_as(&token, "Watch-presence on");
+    bob.expect_with(&token, "200 OK", ON);
+    bob.ask("Watch-presence off", "200 OK", OFF);
+    drop(server.log_in("carol"));
+    alice.expect_presence("joined carol");
+    alice.expect_presence("left carol");
+    alice.barrier();
+    bob.barrier();
+}
+
+#[test]
+fn left_is_told_after_a_write_timeout_and_other_ends() {
+    let server = Server::start(&["--write-timeout", "1"]);
+    let mut alice = watcher(&server, "alice");
+    // An HTTP request.
+    let mut bob = server.log_in("bob");
+    bob.send_raw("GET / HTTP/1.1\r\n");
+    alice.expect_presence("joined bob");
+    alice.expect_presence("left bob");
+    // A `Quit` for a session that lingers.
+    let mut carol = server.log_in("carol");
+    alice.expect_presence("joined carol");
+    let token = carol.token.clone();
+    carol.use_token();
+    carol.reset();
+    server.expect_log_of("lost carol", "session lingers");
+    let mut other = server.connect();
+    other.send_as(&token, "Quit");
+    other.expect_with(&token, "200 OK", "Goodbye");
+    alice.expect_presence("left carol");
+    // A half-close behind requests.
+    let mut dora = server.connect();
+    dora.send_raw("\n\nSet-name dora\n\n\nBroadcast-message bye\n");
+    dora.close_input();
+    alice.expect_presence("joined dora");
+    alice.expect_delivery("broadcast", "dora", "bye");
+    alice.expect_presence("left dora");
+    // A client that does not read.
+    let eve = server.log_in("eve");
+    alice.expect_presence("joined eve");
+    let mut fred = server.log_in("fred");
+    alice.expect_presence("joined fred");
+    // More than her queue and the buffers of the kernel take. She may end before the last one.
+    for number in 0..1_000 {
+        fred.send(&format!("Private-message eve {}", filling(number)));
+        fred.next();
+    }
+    alice.expect_presence("left eve");
+    alice.barrier();
+    drop(eve);
 }
