@@ -1,6 +1,6 @@
 //! History (section 2): `Recent-messages`, and which broadcasts are kept.
 
-use crate::support::{Client, Message, Server};
+use crate::support::{self, Client, Message, Server};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -353,5 +353,86 @@ fn ask_next(client: &mut Client) -> (usize, String) {
             return (count, data);
         }
         count += 1;
+    }
+}
+
+#[test]
+fn unread_messages_are_dropped_with_the_connection() {
+    let server = Server::start(&[]);
+    let mut alice = server.log_in("alice");
+    alice.ask("Broadcast-message hi", "200 OK", "Delivered to 0");
+    let mut greedy = server.log_in("greedy");
+    greedy.use_token();
+    let filled = alice.fill_queue("greedy");
+    greedy.send_raw("\n\nRecent-messages\n\n\nPrivate-message alice asked\n");
+    alice.expect_delivery("private", "greedy", "asked");
+    let mut again = server.connect();
+    again.token.clone_from(&greedy.token);
+    again.send_as(&greedy.token, "Set-name greedy");
+    again.expect("304 Not Modified", "You are already greedy");
+    again.send("Ping");
+    let mut last = 0;
+    loop {
+        let data = again.next().data;
+        match &*data {
+            "Pong" => break,
+            _ if data.starts_with("Incoming-message private alice ") => {
+                last = support::number_of(&data)
+            }
+            _ => assert!(data.starts_with("Missed "), "{data}"),
+        }
+    }
+    assert_eq!(Some(&last), filled.queued.last());
+}
+
+#[test]
+fn header_is_the_token_of_the_acting_session() {
+    let server = Server::start(&[]);
+    let mut alice = server.log_in("alice");
+    let mut bob = server.log_in("bob");
+    alice.ask("Broadcast-message hi", "200 OK", "Delivered to 1");
+    bob.expect_delivery("broadcast", "alice", "hi");
+    bob.send_as(&alice.token, "Recent-messages");
+    let Message { header, data, .. } = bob.next();
+    assert!(data.ends_with(" alice hi"), "{data}");
+    assert_eq!(header, alice.token);
+    bob.expect_with(&alice.token, "200 OK", "1 recent");
+    bob.send_as(&alice.token, "Recent-messages 0");
+    let usage = "Usage: Recent-messages [N]";
+    bob.expect_with(&alice.token, "400 Bad Request", usage);
+    alice.barrier();
+    bob.barrier();
+}
+
+#[test]
+fn text_is_kept_as_it_was_typed() {
+    let server = Server::start(&[]);
+    let mut alice = server.log_in("alice");
+    let long = "🙂".repeat(2_047);
+    let texts = ["  two before", "two behind  ", "\ta tab", "200 OK", &long];
+    for text in texts {
+        let request = format!("Broadcast-message {text}");
+        alice.ask(&request, "200 OK", "Delivered to 0");
+    }
+    // Refused ones are not kept.
+    let usage = "Usage: Broadcast-message TEXT";
+    alice.ask("Broadcast-message  ", "400 Bad Request", usage);
+    let expected: Vec<String> = texts.iter().map(|text| format!("alice {text}")).collect();
+    assert_eq!(
+        ask_recent(&mut alice, "Recent-messages"),
+        (expected, "5 recent".into())
+    );
+}
+
+#[test]
+fn answered_broadcast_is_in_the_next_response() {
+    let server = Server::start(&[]);
+    let (mut alice, mut bob) = (server.log_in("alice"), server.log_in("bob"));
+    for n in 0..100 {
+        let request = format!("Broadcast-message {n}");
+        bob.ask(&request, "200 OK", "Delivered to 1");
+        alice.expect_delivery("broadcast", "bob", &n.to_string());
+        let newest = (vec![format!("bob {n}")], "1 recent".into());
+        assert_eq!(ask_recent(&mut alice, "Recent-messages 1"), newest);
     }
 }
