@@ -348,3 +348,110 @@ fn new_token_prints_a_fresh_token() {
     let server = file.serve(&[]);
     log_in(&server, one.trim_end(), "alice").barrier();
 }
+
+#[test]
+fn access_token_is_matched_to_the_byte_and_the_command_in_any_case() {
+    let file = AccessFile::new("match", ACCESS);
+    let server = file.serve(&[]);
+    let mut client = server.connect();
+    for header in [
+        &ACCESS.to_uppercase(),
+        &ACCESS[1..],
+        &format!("{ACCESS}0"),
+        &format!("{ACCESS} "),
+        &format!(" {ACCESS}"),
+        "x",
+    ] {
+        client.send_as(header, "Set-name alice");
+        client.expect("401 Unauthorized", "Unknown token");
+    }
+    // Exactly one space separates the command.
+    for body in [" Set-name alice", "Set-name\talice", "Set-names alice"] {
+        client.send_as(ACCESS, body);
+        client.expect("401 Unauthorized", "Unknown token");
+    }
+    client.send_as(ACCESS, "sEt-NaMe alice");
+    client.token = client.next().header;
+    client.barrier();
+    // A change of name needs none.
+    client.ask("Set-name bob", "200 OK", "You are bob");
+}
+
+#[test]
+fn bad_line_comes_before_the_access_token() {
+    let file = AccessFile::new("line", ACCESS);
+    let server = file.serve(&[]);
+    let mut client = server.connect();
+    client.send_raw(format!("\n{ACCESS}\nSet-name \u{FFFD}\u{1}\n"));
+    client.expect("400 Bad Request", "Forbidden character U+0001");
+    client.send_raw([format!("\n{ACCESS}\nSet-name ").as_bytes(), b"\xFE\n"].concat());
+    client.expect("400 Bad Request", "Not UTF-8");
+    client.send_raw(format!("\n{ACCESS}\nSet-name {}\n", "x".repeat(8_513)));
+    client.expect("400 Bad Request", "Line too long");
+}
+
+#[test]
+fn only_read_permission_is_warned_about_and_also_on_sighup() {
+    let file = AccessFile::new("bits", ACCESS);
+    fs::set_permissions(&file.0, fs::Permissions::from_mode(0o733)).expect("its mode");
+    let server = file.serve(&[]);
+    server.expect_log("1 access token");
+    assert_eq!(server.count_log("WARN"), 0, "{}", server.log());
+    fs::set_permissions(&file.0, fs::Permissions::from_mode(0o604)).expect("its mode");
+    file.write(&format!("{ACCESS}\n{OTHER}\n"));
+    server.signal(Signal::HUP);
+    server.expect_log("2 access tokens");
+    assert_eq!(server.count_log("WARN"), 1, "{}", server.log());
+}
+
+#[test]
+fn directory_is_an_unreadable_access_file() {
+    let file = AccessFile::new("folder", ACCESS);
+    let folder = file.0.parent().expect("its folder");
+    let folder = folder.to_str().expect("UTF-8");
+    let output = server_command(&["--access-file", folder, "-l", "127.0.0.1:0"])
+        .output()
+        .expect("it starts");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains(&format!("{folder}: Is a directory")));
+}
+
+#[test]
+fn reload_to_no_tokens_keeps_sessions_and_their_tokens() {
+    let file = AccessFile::new("close", &format!("{ACCESS}\r\n"));
+    let server = file.serve(&[]);
+    let mut alice = log_in(&server, ACCESS, "alice");
+    let mut bob = log_in(&server, ACCESS, "bob");
+    file.write("");
+    server.signal(Signal::HUP);
+    server.expect_log("0 access tokens");
+    let mut client = server.connect();
+    client.ask("Set-name carol", "401 Unauthorized", NEEDED);
+    client.send_as(ACCESS, "Set-name carol");
+    client.expect("401 Unauthorized", "Unknown token");
+    bob.use_token();
+    let token = bob.token.clone();
+    bob.reset();
+    server.expect_log_of("lost bob", "session lingers");
+    client.token.clone_from(&token);
+    client.send_as(&token, "Set-name robert");
+    client.expect("200 OK", "You are robert");
+    alice.ask("Private-message robert hi", "200 OK", "Delivered to robert");
+    client.expect_delivery("private", "alice", "hi");
+}
+
+#[test]
+fn tokens_hold_during_reloads_that_keep_them() {
+    let file = AccessFile::new("many", ACCESS);
+    let server = file.serve(&[]);
+    for n in 0..50 {
+        // A rename, as an editor does it: no reload reads half a file.
+        let next = AccessFile::new("many-next", &format!("{ACCESS}\n{OTHER}\n"));
+        next.write(["not a token", ACCESS][n % 2]);
+        fs::rename(next.path(), file.path()).expect("one folder");
+        server.signal(Signal::HUP);
+        log_in(&server, ACCESS, "alice").ask("Quit", "200 OK", "Goodbye");
+    }
+}
