@@ -2,8 +2,8 @@
 //!
 //! Pure. Does not know which lines are logged, or where.
 //!
-//! Invariant: no output contains the digits of a token, and none of [`Redacted`] a control
-//! character.
+//! Invariant: no output contains more than a few digits of a token, and none of [`Redacted`] a
+//! control character.
 
 use std::fmt::{self, Write as _};
 
@@ -13,7 +13,8 @@ use super::token::Token;
 /// A line of a message as the log may show it.
 ///
 /// Its `Display` escapes forbidden characters, backslashes and bytes that are not UTF-8. It
-/// writes `[token]` for every run of at least 32 hex digits, in any line and in any case.
+/// writes `[token]` for every run of at least 16 hex digits, in any line and in any case. Half a
+/// token is hidden too, because a response may cut a token that a user has typed.
 pub struct Redacted<'a>(pub &'a [u8]);
 
 impl fmt::Display for Redacted<'_> {
@@ -56,7 +57,7 @@ fn write_without_tokens(
     let mut rest = text;
     while !rest.is_empty() {
         let digits = rest.find(|c| !is_digit(c)).unwrap_or(rest.len());
-        if digits >= Token::DIGITS {
+        if digits >= Token::DIGITS / 2 {
             f.write_str("[token]")?;
         } else {
             f.write_str(&rest[..digits])?;
@@ -100,7 +101,9 @@ mod tests {
             (format!("Ping {token}!"), "Ping [token]!"),
             (format!("{token}{token}"), "[token]"),
             (token.to_uppercase(), "[token]"),
-            (token[1..].to_owned(), &token[1..]),
+            (token[1..].to_owned(), "[token]"),
+            (token[16..].to_owned(), "[token]"),
+            (token[17..].to_owned(), &token[17..]),
         ] {
             assert_eq!(Redacted(line.as_bytes()).to_string(), shown);
             assert_eq!(WithoutTokens(&line).to_string(), shown);

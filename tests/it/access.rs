@@ -315,6 +315,10 @@ fn access_token_reaches_no_log() {
         "501 Not Implemented",
         &format!("{ACCESS} is not a command; try Help"),
     );
+    // The response cuts the word at 32 characters, in the middle of the token.
+    client.send(&format!("x{ACCESS}"));
+    let answer = format!("x{} is not a command; try Help", &ACCESS[..31]);
+    client.expect("501 Not Implemented", &answer);
     client.barrier();
     // A name of these digits is as good as any other, in all places where the log has names.
     let mut bob = log_in(&server, ACCESS, "bob");
@@ -330,7 +334,7 @@ fn access_token_reaches_no_log() {
     file.write(&format!("{ACCESS}{ACCESS}\n"));
     server.signal(Signal::HUP);
     server.expect_log("line 1: ");
-    assert!(!server.log().contains(ACCESS), "{}", server.log());
+    assert!(!server.log().contains(&ACCESS[..16]), "{}", server.log());
 }
 
 #[test]
