@@ -6,7 +6,7 @@
 
 use std::env;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +33,14 @@ impl AccessFile {
     }
 
     /// Loads the file again. An error is logged and changes nothing.
+    ///
+    /// A pipe is an error: its tokens have been read. The open of a FIFO would block the thread
+    /// `signals`, and then no SIGTERM would end the server.
     pub fn reload(&self) {
+        if fs::metadata(&self.path).is_ok_and(|it| it.file_type().is_fifo()) {
+            let path = self.path.display();
+            return error!("access file not loaded, tokens unchanged: {path}: is a pipe");
+        }
         if let Err(e) = self.replace_tokens() {
             error!("access file not loaded, tokens unchanged: {e}");
         }

@@ -3,6 +3,7 @@
 use crate::support::{Client, Server};
 use rustix::process::Signal;
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -458,4 +459,66 @@ fn tokens_hold_during_reloads_that_keep_them() {
         server.signal(Signal::HUP);
         log_in(&server, ACCESS, "alice").ask("Quit", "200 OK", "Goodbye");
     }
+}
+
+#[test]
+fn access_token_typed_as_a_name_reaches_no_log() {
+    let file = AccessFile::new("name", ACCESS);
+    let server = file.serve(&["--linger", "1"]);
+    let mut alice = log_in(&server, ACCESS, ACCESS);
+    let other = format!("bob-{ACCESS}");
+    let answer = format!("You are {other}");
+    alice.ask(&format!("Set-name {other}"), "200 OK", &answer);
+    alice.use_token();
+    let token = alice.token.clone();
+    alice.reset();
+    server.expect_log_of("lost bob-[token] (", "session lingers");
+    let mut again = server.connect();
+    again.token.clone_from(&token);
+    again.send_as(&token, &format!("Set-name {ACCESS}"));
+    again.expect("200 OK", &format!("You are {ACCESS}"));
+    again.reset();
+    server.expect_log("expired lingering session of [token]");
+    for line in [
+        "logged in as [token]",
+        "renamed [token] to bob-[token]",
+        "resumed session of [token]",
+    ] {
+        server.expect_log(line);
+    }
+    let mut carol = log_in(&server, ACCESS, ACCESS);
+    let mut script = server.connect();
+    script.send_as(&carol.token, "Quit");
+    script.expect_with(&carol.token, "200 OK", "Goodbye");
+    carol.expect_end();
+    drop(carol);
+    server.expect_log("ended session of [token]");
+    server.expect_log("disconnected [token] (");
+    assert!(!server.log().contains(ACCESS), "{}", server.log());
+}
+
+#[test]
+fn sighup_changes_nothing_if_the_file_is_a_pipe() {
+    // From a pipe, as `--access-file <(...)` in bash. It is empty when it is read again.
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    writeln!(writer, "{ACCESS}").expect("room");
+    drop(writer);
+    let options = ["--rate", "0", "--access-file", "/dev/stdin"];
+    let server = Server::start_with(&options, |it| {
+        it.stdin(reader);
+    });
+    server.signal(Signal::HUP);
+    server.expect_log("tokens unchanged: /dev/stdin: is a pipe");
+    log_in(&server, ACCESS, "alice").barrier();
+    // A FIFO without a writer. Its open would block the thread that waits for SIGTERM.
+    let file = AccessFile::new("fifo", ACCESS);
+    let mut server = file.serve(&[]);
+    fs::remove_file(file.path()).expect("it is there");
+    let made = Command::new("mkfifo").arg(file.path()).status();
+    assert!(made.is_ok_and(|status| status.success()), "a FIFO");
+    server.signal(Signal::HUP);
+    server.expect_log("is a pipe");
+    log_in(&server, ACCESS, "bob").barrier();
+    server.signal(Signal::TERM);
+    assert!(server.expect_exit().success());
 }
