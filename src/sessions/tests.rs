@@ -673,3 +673,27 @@ fn panic_in_a_write_to_a_watcher_leaves_no_resumed_session() {
     assert!(sessions.by_token(bob).is_none());
     assert_eq!(names(&sessions), [name("alice")]);
 }
+
+#[test]
+fn resumed_session_keeps_its_old_name_until_watchers_are_told() {
+    let sessions = Sessions::new(10, None, 0);
+    let (alice, mut client) = watcher(&sessions, "alice", 1);
+    let mut bob = connect(&sessions);
+    bob.claim_for_test("bob", 2).expect("a name");
+    assert_eq!(client.next_data(), "Incoming-presence joined bob");
+    let mut again = connect(&sessions);
+    let attachment = Arc::clone(again.attachment());
+    in_the_middle_of(
+        &sessions,
+        &alice,
+        || drop(again.resume_for_test(token(2), "carl").expect("it lives")),
+        || sessions.by_name(&name("carl")).is_some(),
+        || {
+            assert_eq!(sessions.by_token(token(2)).expect("it").name, name("bob"));
+            // Its response comes after the watchers are told.
+            assert!(attachment.outbox().is_none());
+        },
+    );
+    assert_eq!(client.next_data(), "Incoming-presence renamed bob carl");
+    assert_eq!(sessions.by_token(token(2)).expect("it").name, name("carl"));
+}
