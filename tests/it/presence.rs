@@ -4,6 +4,7 @@ use crate::support::{Client, Server, filling, missed_by};
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::thread;
+use std::time::{Duration, Instant};
 
 const ON: &str = "Watching presence";
 const OFF: &str = "Not watching presence";
@@ -721,4 +722,62 @@ fn left_is_told_after_a_write_timeout_and_other_ends() {
     alice.expect_presence("left eve");
     alice.barrier();
     drop(eve);
+}
+
+#[test]
+fn watchers_do_not_wait_for_the_close_of_the_client() {
+    let server = Server::start(&[]);
+    let mut alice = watcher(&server, "alice");
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let mut bob = server.log_in("bob");
+        bob.ask("Quit", "200 OK", "Goodbye");
+        alice.expect_presence("joined bob");
+        // The server waits up to a second for this client to close its side.
+        alice.expect_presence("left bob");
+        drop(bob);
+    }
+    let elapsed = begun.elapsed();
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+}
+
+#[test]
+fn former_owner_of_a_name_is_told_before_the_next_one() {
+    let server = Server::start(&[]);
+    let mut alice = watcher(&server, "alice");
+    let address = server.address;
+    let changing: Vec<_> = (0..4)
+        .map(|n| {
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                client.set_name(&format!("user{n}"));
+                for _ in 0..200 {
+                    for name in ["shared", &format!("user{n}")] {
+                        // It may be taken.
+                        client.send(&format!("Set-name {name}"));
+                        client.next();
+                    }
+                }
+                client.ask("Quit", "200 OK", "Goodbye");
+            })
+        })
+        .collect();
+    let mut online = Online::default();
+    let mut left = 0;
+    while left < 4 {
+        let change = alice.next().data;
+        let words: Vec<&str> = change.split(' ').collect();
+        let count = match words[1] {
+            "joined" => online.0.len() + 1,
+            "left" => online.0.len() - 1,
+            _ => online.0.len(),
+        };
+        left += usize::from(words[1] == "left");
+        online = online.after(&change);
+        assert_eq!(online.0.len(), count, "{change}");
+    }
+    for thread in changing {
+        thread.join().expect("its changes");
+    }
+    alice.barrier();
 }
