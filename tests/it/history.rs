@@ -1,6 +1,8 @@
 //! History (section 2): `Recent-messages`, and which broadcasts are kept.
 
 use crate::support::{self, Client, Message, Server};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -435,4 +437,52 @@ fn answered_broadcast_is_in_the_next_response() {
         let newest = (vec![format!("bob {n}")], "1 recent".into());
         assert_eq!(ask_recent(&mut alice, "Recent-messages 1"), newest);
     }
+}
+
+#[test]
+fn no_broadcast_is_missing_for_a_client_that_asks_at_once() {
+    let server = Server::start(&["--history", "1000"]);
+    // A broadcast to many takes time, in which a client logs in and asks.
+    let listeners: Vec<Client> = (0..300)
+        .map(|n| server.log_in(&format!("listener{n}")))
+        .collect();
+    let (address, is_done) = (server.address, Arc::new(AtomicBool::new(false)));
+    let stop = Arc::clone(&is_done);
+    let talking = thread::spawn(move || {
+        let mut bob = Client::connect(address);
+        bob.set_name("bob");
+        for n in 0.. {
+            bob.send(&format!("Broadcast-message {n}"));
+            bob.next();
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    });
+    for round in 0..200 {
+        let mut alice = server.connect();
+        alice.send_raw(format!(
+            "\n\nSet-name alice{round}\n\n\nRecent-messages 50\n"
+        ));
+        let mut numbers = Vec::new();
+        let (mut is_answered, mut is_delivered) = (false, false);
+        // Up to a delivery behind the response.
+        while !is_answered || !is_delivered {
+            let data = alice.next().data;
+            if let Some(rest) = data.strip_prefix("Incoming-recent ") {
+                numbers.push(number_of(&rest["2026-11-25T21:04:05Z ".len()..]));
+            } else if let Some(message) = data.strip_prefix("Incoming-message broadcast ") {
+                numbers.push(number_of(message));
+                is_delivered = is_answered;
+            }
+            is_answered |= data.ends_with(" recent");
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        let has_no_hole = numbers.windows(2).all(|two| two[1] == two[0] + 1);
+        assert!(has_no_hole, "{numbers:?}");
+    }
+    is_done.store(true, Ordering::Relaxed);
+    talking.join().expect("all were sent");
+    drop(listeners);
 }
