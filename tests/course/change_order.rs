@@ -23,7 +23,7 @@ use crate::median;
 use crate::support::{Client, Server};
 
 /// How often a name passes from one client to another.
-const PASSES: usize = 1_000;
+const PASSES: usize = 2_000;
 
 /// The number of requests that the next owner of the name sends at once.
 const BURST: usize = 50;
