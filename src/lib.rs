@@ -18,10 +18,11 @@
 //! | [`limits`] | every limit, with its reason |
 //! | [`net`] | line reader and keepalive, for both programs |
 //! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, [direct writes](outbox::direct_write) by reader threads, and the thread [`broadcaster`](outbox::broadcaster) |
-//! | [`sessions`] | the session map, behind the lock that all threads share |
+//! | [`sessions`] | the session map, behind the lock that all threads share; [presence](sessions::presence), [history](sessions::history) and [access tokens](sessions::access) |
 //! | [`commands`] | the effect of each request |
 //! | [`server`] | threads and sockets: accept loop, [one connection](server::connection), shutdown, sweeper, signals, log, options |
 //! | `client` | the client, with a map of its own; behind the cargo feature `client` |
+//! | [`access_file`] | the file of access tokens, for both programs |
 //! | `cli`, `threads` | helpers of both programs for command lines and threads |
 //! | [`course`] | eleven chapters, each from a problem to its solution in this code |
 //! | [`guide`] | pages for users, operators and contributors |
