@@ -355,7 +355,7 @@ fn new_token_prints_a_fresh_token() {
 }
 
 #[test]
-fn access_token_is_matched_to_the_byte_and_the_command_in_any_case() {
+fn access_token_matches_exactly_and_command_in_any_case() {
     let file = AccessFile::new("match", ACCESS);
     let server = file.serve(&[]);
     let mut client = server.connect();

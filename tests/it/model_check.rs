@@ -16,7 +16,7 @@ fn seeds(others: impl IntoIterator<Item = u64>) -> Vec<u64> {
 #[test]
 fn server_agrees_with_the_model_for_known_seeds() {
     // In the last seed, a client is reset whose line is not a request. It uses no token.
-    for seed in seeds((1..=6).chain([617_034_880])) {
+    for seed in seeds((1..=6).chain([56_397])) {
         eprintln!("seed {seed}: {:?}", model::run(seed));
     }
 }

@@ -60,7 +60,7 @@ struct Member {
     is_watching: bool,
 }
 
-/// A delivery: a message, or a presence delivery.
+/// A kind of delivery.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Message,

@@ -2,12 +2,15 @@
 //! the observations are possible.
 //!
 //! In a round, each move has its own thread, and all moves run at the same time. Late
-//! moves run after the others. Then the driver settles the round:
+//! moves run after the others. If sessions linger for a second only, the driver waits once before
+//! a round until they have expired, because most runs take less time. After the moves it settles
+//! the round:
 //!
 //! 1. For each connection that a client has closed or reset, it waits until the server has
 //!    logged the end.
 //! 2. Each client that reads sends a `Ping`. All earlier deliveries precede the `Pong`.
-//! 3. The witness requests the list of names.
+//! 3. The witness requests the list of names and the history, and says once more whether it
+//!    watches presence. That response comes behind every change in progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, SocketAddr};
@@ -18,13 +21,14 @@ use std::time::Instant;
 
 use super::deliveries::{Read, Sent};
 use super::explain::{Asked, End, Life, Received, Seen, explain};
+use super::history::{self, History, Recent, Window};
 use super::plan::{
     Ask, Body, CLIENTS, Header, MAX_BAD_REQUESTS, Move, Plan, Round, Settings, Then,
 };
 use super::state::{Connection, Id, State, Token};
 use crate::support::{Client, Ended, Message, Server, missed_by, wait_for};
 
-/// The number of the witness, which only requests the list of names at the end of each round.
+/// The number of the witness, which sends requests only at the end of each round.
 const WITNESS: usize = CLIENTS;
 
 /// At least this many bytes fit into the kernel's buffers of a client that reads only at the
@@ -42,7 +46,9 @@ const AROUND_A_TEXT: usize = 8 + 34 + "Incoming-message broadcast  ".len() + 64 
 pub(crate) struct Tally {
     pub(crate) answers: usize,
     pub(crate) deliveries: usize,
+    pub(crate) presence: usize,
     pub(crate) missed: u64,
+    pub(crate) recent: usize,
     pub(crate) resumptions: usize,
     pub(crate) breaks: usize,
 }
@@ -51,7 +57,9 @@ impl std::ops::AddAssign for Tally {
     fn add_assign(&mut self, other: Tally) {
         self.answers += other.answers;
         self.deliveries += other.deliveries;
+        self.presence += other.presence;
         self.missed += other.missed;
+        self.recent += other.recent;
         self.resumptions += other.resumptions;
         self.breaks += other.breaks;
     }
@@ -64,10 +72,22 @@ pub(super) fn run(plan: &Plan, rounds: &[usize]) -> Result<Tally, String> {
         linger,
         rate,
         burst,
+        history,
+        ..
     } = plan.settings;
-    let [queue, linger, rate, burst] = [queue as u64, linger, rate, burst].map(|it| it.to_string());
+    let [queue, linger, rate, burst, history] =
+        [queue as u64, linger, rate, burst, history as u64].map(|it| it.to_string());
     let options = [
-        "--queue", &queue, "--linger", &linger, "--rate", &rate, "--burst", &burst,
+        "--queue",
+        &queue,
+        "--linger",
+        &linger,
+        "--rate",
+        &rate,
+        "--burst",
+        &burst,
+        "--history",
+        &history,
     ];
     let server = Server::start_with(&options, |_| {});
     let mut driver = Driver::new(&server, &plan.settings);
@@ -97,6 +117,9 @@ struct Driver<'a> {
     /// The sender's name of each received message.
     senders: BTreeMap<Id, String>,
     known_tokens: BTreeSet<Token>,
+    history: History,
+    /// Whether it has waited for lingering sessions to expire.
+    has_waited: bool,
     rounds: u32,
     tally: Tally,
 }
@@ -206,9 +229,14 @@ impl Link {
     }
 }
 
-fn is_delivery(message: &Message) -> bool {
-    message.status == "200 OK" && message.data.starts_with("Incoming-message ")
+/// Whether a message is a delivery of this kind, or a message in front of a response.
+fn is_incoming(message: &Message, kind: &str) -> bool {
+    message.status == "200 OK" && message.data.strip_prefix(kind).is_some()
 }
+
+const MESSAGE: &str = "Incoming-message ";
+const PRESENCE: &str = "Incoming-presence ";
+const RECENT: &str = "Incoming-recent ";
 
 fn missed(message: &Message) -> Option<usize> {
     let is_notice = message.status == "502 Bad Gateway" && message.data.starts_with("Missed ");
@@ -220,7 +248,7 @@ fn is_takeover_notice(message: &Message) -> bool {
 }
 
 fn is_answer(message: &Message) -> bool {
-    !is_delivery(message) && missed(message).is_none() && !is_takeover_notice(message)
+    !is_incoming(message, "Incoming-") && missed(message).is_none() && !is_takeover_notice(message)
 }
 
 fn token_of(header: &str) -> Option<Token> {
@@ -235,7 +263,13 @@ impl<'a> Driver<'a> {
         let token: Token = client.token.as_str().into();
         witness.token = Some(Arc::clone(&token));
         let mut state = State::default();
-        state.set_name(witness.number, None, "witness", &token);
+        let (_, has_changed) = state.set_name(witness.number, None, "witness", &token);
+        debug_assert!(has_changed);
+        if settings.witness_watches {
+            client.ask("Watch-presence on", "200 OK", "Watching presence");
+            let acting = state.acting(&token).expect("a session");
+            state.watch(&acting, true);
+        }
         let mut links: [Option<Link>; CLIENTS + 1] = Default::default();
         links[WITNESS] = Some(witness);
         Driver {
@@ -251,6 +285,8 @@ impl<'a> Driver<'a> {
             received: BTreeSet::new(),
             senders: BTreeMap::new(),
             known_tokens: BTreeSet::from([token]),
+            history: History::new(settings.history),
+            has_waited: false,
             rounds: 0,
             tally: Tally::default(),
         }
@@ -262,6 +298,7 @@ impl<'a> Driver<'a> {
 
     fn play(&mut self, round: &Round) -> Result<(), String> {
         self.rounds += 1;
+        self.wait_for_expiry();
         let acts = round.iter().filter_map(|it| self.prepare(it)).collect();
         let mut played = self.make_moves(acts);
         for (client, link) in self.links.iter_mut().enumerate() {
@@ -273,8 +310,8 @@ impl<'a> Driver<'a> {
                 is_late: false,
             }));
         }
-        let listed = self.settle(&mut played);
-        self.judge(&mut played, listed).map_err(|problem| {
+        self.settle(&mut played);
+        self.judge(&mut played).map_err(|problem| {
             let dialogues = played.iter().map(|Played { link, client, .. }| {
                 let (number, dialogue) = (link.number, link.end_of_dialogue());
                 format!("--- client {client}, connection {number}\n{dialogue}\n")
@@ -353,6 +390,30 @@ impl<'a> Driver<'a> {
         Some(id)
     }
 
+    /// Waits until the sessions that linger in all possible states have expired. A longer linger
+    /// time would take too long.
+    fn wait_for_expiry(&mut self) {
+        let lingers = |token: &Token| {
+            let mut states = self.states.iter();
+            states.all(|it| {
+                it.sessions
+                    .get(token)
+                    .is_some_and(|it| it.lingers.is_some())
+            })
+        };
+        let sessions = self.states.first().map(|state| &state.sessions);
+        let lingering = sessions.into_iter().flatten().filter(|it| lingers(it.0));
+        let names: Vec<&str> = lingering.map(|(_, session)| &*session.name).collect();
+        if self.settings.linger != 1 || self.has_waited || names.is_empty() {
+            return;
+        }
+        for name in names {
+            self.server
+                .expect_log_of("expired lingering session of ", name);
+        }
+        self.has_waited = true;
+    }
+
     /// Makes all moves at the same time, then the late ones.
     fn make_moves(&self, acts: Vec<Act<'_>>) -> Vec<Played> {
         let (late, early) = acts.into_iter().partition(|act: &Act<'_>| act.what.is_late);
@@ -382,9 +443,8 @@ impl<'a> Driver<'a> {
         })
     }
 
-    /// Waits until all requests are executed, and reads the messages. Returns the witness's list
-    /// of names.
-    fn settle(&self, played: &mut [Played]) -> String {
+    /// Waits until all requests are executed, and reads the messages.
+    fn settle(&self, played: &mut [Played]) {
         for it in played.iter() {
             if matches!(it.end, End::Closed(_) | End::Reset(_)) {
                 wait_for("a connection's end in the log", || {
@@ -394,13 +454,9 @@ impl<'a> Driver<'a> {
         }
         let goes_on = |it: &&mut Played| it.end == End::NotRead && it.link.is_read;
         let settled = format!("Pong settled {}", self.rounds);
-        let ask = |it: &mut Played, is_answer: &dyn Fn(&Message) -> bool| {
-            let answer = it.link.read_up_to(is_answer);
-            it.end = match &answer {
-                Some(answer) => End::Open(token_of(&answer.header)),
-                None => End::Gone,
-            };
-            answer
+        let end = |answer: Option<&Message>| match answer {
+            Some(answer) => End::Open(token_of(&answer.header)),
+            None => End::Gone,
         };
         for it in played.iter_mut().filter(goes_on) {
             if it.client != WITNESS {
@@ -410,16 +466,33 @@ impl<'a> Driver<'a> {
         }
         for it in played.iter_mut().filter(goes_on) {
             if it.client != WITNESS {
-                ask(it, &|message| message.data == settled);
+                let answer = it.link.read_up_to(|message| message.data == settled);
+                it.end = end(answer.as_ref());
             }
         }
         let witness = played.iter_mut().find(|it| it.client == WITNESS);
         let witness = witness.expect("the witness");
-        witness.link.send(b"\n\nList-names\n");
-        let list = ask(witness, &|it| {
-            is_answer(it) && it.data.contains(" online: ")
-        });
-        list.map_or_else(|| "nothing".to_owned(), |list| list.data)
+        let is_on = self.settings.witness_watches;
+        for body in [
+            Body::ListNames { prefix: "" },
+            Body::RecentMessages { count: Some(1_000) },
+            Body::WatchPresence { is_on },
+        ] {
+            let ask = Ask {
+                header: Header::Empty,
+                body,
+                bare: false,
+            };
+            witness.link.send(&encode(&ask, None, None));
+            witness.asked.push(Asked {
+                ask,
+                token: None,
+                id: None,
+                answer: None,
+            });
+        }
+        witness.link.read_answers(witness.asked.len());
+        witness.end = end(witness.link.inbox.last().filter(|it| is_answer(it)));
     }
 
     /// Whether the server has logged the end of the connection from this address.
@@ -431,7 +504,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Checks each connection by itself, then asks the model about all of them.
-    fn judge(&mut self, played: &mut [Played], listed: String) -> Result<(), String> {
+    fn judge(&mut self, played: &mut [Played]) -> Result<(), String> {
         let late = played
             .iter()
             .filter(|it| it.is_late)
@@ -441,8 +514,8 @@ impl<'a> Driver<'a> {
             ..Observed::default()
         };
         let mut lives = Vec::new();
-        for it in &mut *played {
-            lives.push(self.check_messages(it, &mut round).map_err(|problem| {
+        for (i, it) in played.iter_mut().enumerate() {
+            lives.push(self.check_messages(i, it, &mut round).map_err(|problem| {
                 format!(
                     "client {}, connection {}: {problem}",
                     it.client, it.link.number
@@ -489,6 +562,37 @@ impl<'a> Driver<'a> {
                 torn.extend(sessions[i].iter().cloned());
             }
         }
+        for (i, token) in &round.after_off {
+            let mut others = sessions.iter().zip(&lives).enumerate();
+            // Another connection may have switched it on again.
+            let may_be_on = others.any(|(other, (sessions, life))| {
+                let mut asked = life.asked.iter();
+                other != *i && sessions.contains(token)
+                    || asked.any(|it| other != *i && it.token.as_ref() == Some(token))
+            });
+            if !may_be_on {
+                return Err(format!(
+                    "client {}, connection {}: presence follows \"Not watching presence\"",
+                    played[*i].client, lives[*i].connection
+                ));
+            }
+        }
+        self.check_history(&round, &lives, &settled, &torn)?;
+        let mut presence = BTreeMap::new();
+        for token in settled.difference(&torn) {
+            let read_by = |life: &&Life| life.read.iter().any(|(header, _)| header == token);
+            let mut lives = lives.iter().filter(read_by);
+            let read = lives.next().map_or(&[][..], |life| &life.read);
+            let changes = read.iter().filter_map(|(header, read)| match read {
+                Read::Presence(change) if header == token => Some(Arc::clone(change)),
+                _ => None,
+            });
+            let has_missed = read.iter().any(|(_, read)| matches!(read, Read::Missed(_)));
+            if lives.next().is_none() && !has_missed {
+                presence.insert(Arc::clone(token), changes.collect());
+            }
+        }
+        let witness = played.iter().position(|it| it.client == WITNESS);
         let seen = Seen {
             lives,
             received: round.received,
@@ -497,7 +601,8 @@ impl<'a> Driver<'a> {
             torn,
             late: round.late,
             new: round.new,
-            listed,
+            witness: witness.expect("the witness"),
+            presence,
             sent: round.sent,
             unanswered: &self.unanswered,
             now: self.now(),
@@ -511,6 +616,7 @@ impl<'a> Driver<'a> {
     /// Checks the messages of one connection in the round.
     fn check_messages(
         &mut self,
+        index: usize,
         played: &mut Played,
         round: &mut Observed,
     ) -> Result<Life, String> {
@@ -519,8 +625,11 @@ impl<'a> Driver<'a> {
             client,
             asked,
             end,
-            ..
+            is_late,
         } = played;
+        // The messages in front of the response to `Recent-messages`.
+        let mut recent: Vec<Message> = Vec::new();
+        let mut off_at = None;
         let (mut answered, mut bad_requests, mut last, mut has_last_message) = (0, 0, None, false);
         // The number of responses up to the one that gave it its session. 0 if it had one before.
         let mut named = link.token.is_some().then_some(0);
@@ -534,7 +643,31 @@ impl<'a> Driver<'a> {
                     .clone()
                     .ok_or_else(|| format!("{message:?} without a session"))
             };
-            if is_delivery(&message) {
+            if is_incoming(&message, RECENT) {
+                recent.push(message);
+                continue;
+            }
+            if is_takeover_notice(&message) {
+                // The rest of the response is dropped with the connection.
+                recent.clear();
+            }
+            if !recent.is_empty() && !message.data.ends_with(" recent") {
+                return Err(format!("{message:?} is within the response {recent:?}"));
+            }
+            if is_incoming(&message, PRESENCE) {
+                let own = own()?;
+                self.tally.presence += 1;
+                if let Some(off_at) = off_at {
+                    let is_on =
+                        |it: &Asked| matches!(it.ask.body, Body::WatchPresence { is_on: true });
+                    let executed = asked.len().min(answered + 1);
+                    if !asked[off_at..executed].iter().any(is_on) {
+                        round.after_off.push((index, own));
+                    }
+                }
+                let change = message.data[PRESENCE.len()..].into();
+                read.push((message.header.as_str().into(), Read::Presence(change)));
+            } else if is_incoming(&message, MESSAGE) {
                 let id = self.delivered(&message, &own()?)?;
                 let asked_before = asked[..answered].iter().position(|it| it.id == Some(id));
                 if asked_before.is_some_and(|asked| named.is_some_and(|named| named <= asked)) {
@@ -554,9 +687,33 @@ impl<'a> Driver<'a> {
                     return Err(format!("{message:?} has the token of another session"));
                 }
             } else {
+                let next = asked[answered.min(asked.len())..]
+                    .iter()
+                    .find_map(|it| it.id);
                 let Some(asked) = asked.get_mut(answered) else {
                     return Err(format!("{message:?} has no request"));
                 };
+                if let Some(count) = history::requested(asked.ask.body)
+                    && message.status == "200 OK"
+                {
+                    let messages = self.check_recent(&recent, &message, round)?;
+                    round.windows.push(Window {
+                        connection: link.number,
+                        token: message.header.as_str().into(),
+                        count,
+                        messages,
+                        sent_before: next.map_or(link.messages, |id| id.1 - 1),
+                        is_late: *is_late || *client == WITNESS,
+                        is_witness: *client == WITNESS,
+                    });
+                    recent.clear();
+                } else if !recent.is_empty() {
+                    return Err(format!("{message:?} follows {recent:?}"));
+                }
+                let is_off = message.data == "Not watching presence";
+                if is_off && link.token.as_deref() == Some(&message.header) {
+                    off_at = Some(answered + 1);
+                }
                 bad_requests = if message.status.starts_with("400") {
                     bad_requests + 1
                 } else {
@@ -593,6 +750,14 @@ impl<'a> Driver<'a> {
                 round.sent.unanswered += 1;
                 self.unanswered.insert(id);
             }
+            if self.sent[&id].0 == "broadcast" {
+                let answer = it.answer.as_ref();
+                let delivered = answer.filter(|it| it.data.starts_with("Delivered to "));
+                let sender = delivered.map(|it| it.header.as_str().into());
+                if answer.is_none() || sender.is_some() {
+                    self.history.sent(id, self.rounds, sender, *is_late);
+                }
+            }
         }
         Ok(Life {
             connection: link.number,
@@ -605,14 +770,26 @@ impl<'a> Driver<'a> {
 
     /// Returns the id of a delivery. Fails if it was not sent, or was delivered before.
     fn delivered(&mut self, message: &Message, own: &Token) -> Result<Id, String> {
-        let wrong = |why: &str| {
-            let shown: String = format!("{message:?}").chars().take(200).collect();
-            Err(format!("{why}: {shown}"))
-        };
         let words: Vec<&str> = message.data.splitn(4, ' ').collect();
         let [_, scope, sender, text] = words[..] else {
-            return wrong("malformed delivery");
+            return wrong("malformed delivery", message);
         };
+        let id = self.sent(message, scope, sender, text)?;
+        if !self.received.insert((Arc::clone(own), id)) {
+            return wrong("delivered twice", message);
+        }
+        self.tally.deliveries += 1;
+        Ok(id)
+    }
+
+    /// Returns the id of a received text. Fails if it was not sent so.
+    fn sent(
+        &mut self,
+        message: &Message,
+        scope: &str,
+        sender: &str,
+        text: &str,
+    ) -> Result<Id, String> {
         let id = text.split(' ').next().and_then(|id| {
             let (connection, number) = id.split_once('.')?;
             Some((connection.parse().ok()?, number.parse().ok()?))
@@ -623,16 +800,61 @@ impl<'a> Driver<'a> {
                 .is_some_and(|it| (it.0, &*it.1) == (scope, text))
         };
         let Some(id) = id.filter(sent) else {
-            return wrong("no client has sent this");
+            return wrong("no client has sent this", message);
         };
         if self.senders.entry(id).or_insert_with(|| sender.to_owned()) != sender {
-            return wrong("other recipients have another sender");
+            return wrong("other recipients have another sender", message);
         }
-        if !self.received.insert((Arc::clone(own), id)) {
-            return wrong("delivered twice");
-        }
-        self.tally.deliveries += 1;
         Ok(id)
+    }
+
+    /// Checks each message in front of the response to `Recent-messages`. Returns their ids and
+    /// the bytes of each.
+    fn check_recent(
+        &mut self,
+        recent: &[Message],
+        answer: &Message,
+        round: &mut Observed,
+    ) -> Result<Vec<(Id, usize)>, String> {
+        if answer.data != format!("{} recent", recent.len()) {
+            return Err(format!("{answer:?} follows {} messages", recent.len()));
+        }
+        let mut messages = Vec::new();
+        for message in recent {
+            let Some(Recent { time, sender, text }) = Recent::parse(message) else {
+                return wrong("malformed message", message);
+            };
+            if message.header != answer.header {
+                return wrong("the response has another header", message);
+            }
+            let id = self.sent(message, "broadcast", sender, text)?;
+            self.history.check_time(id, time)?;
+            // It was executed, although it may not have arrived anywhere.
+            let received = round.received.entry(id).or_default();
+            received.sender.clone_from(&self.senders[&id]);
+            messages.push((id, history::wire_len(message)));
+        }
+        self.tally.recent += messages.len();
+        Ok(messages)
+    }
+
+    fn check_history(
+        &mut self,
+        round: &Observed,
+        lives: &[Life],
+        settled: &BTreeSet<Token>,
+        torn: &BTreeSet<Token>,
+    ) -> Result<(), String> {
+        let has_missed = |token: &Token| {
+            let mut read = lives.iter().flat_map(|life| &life.read);
+            read.any(|(header, read)| header == token && matches!(read, Read::Missed(_)))
+        };
+        let has_arrived = |token: &Token, id: Id| {
+            let is_known = settled.contains(token) && !torn.contains(token) && !has_missed(token);
+            let received = round.received.get(&id);
+            is_known.then(|| received.is_some_and(|it| it.by.contains(token)))
+        };
+        self.history.check(self.rounds, &round.windows, has_arrived)
     }
 
     /// Checks the token of a response to `Set-name`: a new one, or the one in its header.
@@ -674,6 +896,16 @@ struct Observed {
     new: BTreeSet<Token>,
     /// The connections with a late move.
     late: BTreeSet<Connection>,
+    /// The responses to `Recent-messages`.
+    windows: Vec<Window>,
+    /// Presence that followed the response `Not watching presence`: the index of the connection,
+    /// and its session.
+    after_off: Vec<(usize, Token)>,
+}
+
+fn wrong<T>(why: &str, message: &Message) -> Result<T, String> {
+    let shown: String = format!("{message:?}").chars().take(200).collect();
+    Err(format!("{why}: {shown}"))
 }
 
 impl Act<'_> {
@@ -743,6 +975,12 @@ fn encode(ask: &Ask, token: Option<&str>, text: Option<&str>) -> Vec<u8> {
         Body::Broadcast { .. } => format!("Broadcast-message {text}").into_bytes(),
         Body::ListNames { prefix: "" } => b"List-names".to_vec(),
         Body::ListNames { prefix } => format!("List-names {prefix}").into_bytes(),
+        Body::WatchPresence { is_on: true } => b"Watch-presence on".to_vec(),
+        Body::WatchPresence { is_on: false } => b"Watch-presence off".to_vec(),
+        Body::RecentMessages { count: None } => b"Recent-messages".to_vec(),
+        Body::RecentMessages { count: Some(count) } => {
+            format!("Recent-messages {count}").into_bytes()
+        }
         Body::Ping => b"Ping".to_vec(),
         Body::Quit => b"Quit".to_vec(),
         Body::Wrong(wrong) | Body::BadStatusLine(wrong) => {

@@ -9,12 +9,20 @@
 //!   its session, then it executes. Section 7 guarantees no more.
 //! - A broadcast reaches one session after the other. A session that ends meanwhile may be
 //!   counted or not.
+//! - A rename has two halves: the session has the new name, then it sends under it. The watching
+//!   sessions are told in between. No other change happens between the halves, but requests
+//!   without effect do.
+//! - The witness asks last. Only a session that lingers may end after its requests.
 //!
 //! The search keeps all states that explain a round, because a later round may rule some out.
 //!
 //! Most requests change no state that other requests can see. If such a request can be executed
 //! now, the order does not matter, so it is executed at once. The search tries only the orders
-//! of requests that change names or sessions.
+//! of requests that change names, sessions or watching. What a watching session received gives
+//! the order of such changes, so the search leaves an order as soon as a session that has missed
+//! nothing was told of something else.
+//!
+//! The search does not know the history of broadcasts. [`history`](super::history) checks it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
@@ -41,8 +49,10 @@ pub(super) struct Seen<'a> {
     pub(super) late: BTreeSet<Connection>,
     /// The sessions that began in this round.
     pub(super) new: BTreeSet<Token>,
-    /// The witness's list of names, after everything else.
-    pub(super) listed: String,
+    /// The index of the witness, which asks after everything else.
+    pub(super) witness: usize,
+    /// The presence of the sessions that have missed nothing and had one connection.
+    pub(super) presence: BTreeMap<Token, Vec<Arc<str>>>,
     pub(super) sent: Sent,
     /// The messages without a response, of all rounds.
     pub(super) unanswered: &'a BTreeSet<Id>,
@@ -108,6 +118,8 @@ struct Progress {
     next: usize,
     /// The session of the next request, after its lookup.
     acting: Option<Option<Acting>>,
+    /// Whether the next request is a rename whose first half is executed.
+    is_half_done: bool,
     /// Why no further request is executed.
     done: Option<Done>,
     is_over: bool,
@@ -218,7 +230,8 @@ impl Seen<'_> {
                 Err(why) => not_now.push(format!("connection {}: {why}", life.connection)),
             }
             // With unread input the close was a reset, else an end. So try both.
-            if let (End::Closed(_), true) = (&life.end, self.is_at_its_end(node, i)) {
+            let may_end = self.is_at_its_end(node, i) && node.state.renaming.is_none();
+            if matches!(life.end, End::Closed(_)) && may_end {
                 let mut ended = node.clone();
                 ended.state.end_connection(life.connection);
                 ended.progress[i].is_over = true;
@@ -226,13 +239,34 @@ impl Seen<'_> {
             }
         }
         for (token, session) in &node.state.sessions {
-            if session.lingers.is_some_and(|until| until <= self.now) {
+            let has_expired = session.lingers.is_some_and(|until| until <= self.now);
+            if has_expired && node.state.renaming.is_none() {
                 let mut ended = node.clone();
-                ended.state.end(token);
+                ended.state.expire(token);
                 next.push(ended);
             }
         }
+        next.retain(|node| match self.unexpected_presence(&node.state) {
+            None => true,
+            Some(problem) => {
+                not_now.push(problem);
+                false
+            }
+        });
         (next, not_now)
+    }
+
+    /// Finds a session that was told of something else than it received.
+    fn unexpected_presence(&self, state: &State) -> Option<String> {
+        self.presence.iter().find_map(|(token, received)| {
+            let session = state.sessions.get(token);
+            let session = session.or_else(|| state.ended.get(token))?;
+            let is_wrong = !session.queue.begins_with(received);
+            is_wrong.then(|| {
+                let told = session.queue.told();
+                format!("{token} was told of {told:?}, and received {received:?}")
+            })
+        })
     }
 
     fn is_at_its_end(&self, node: &Node, i: usize) -> bool {
@@ -254,6 +288,10 @@ impl Seen<'_> {
         }
         let progress = &node.progress[i];
         let asked = &life.asked[progress.next];
+        let others = || node.progress.iter().enumerate().filter(|(it, _)| *it != i);
+        if i == self.witness && !others().all(|(_, progress)| progress.is_over) {
+            return Err("not yet".to_owned());
+        }
         let Some(answer) = &asked.answer else {
             if would_change_nothing(&node.state, asked) {
                 return self.mark_executed(node, i);
@@ -265,13 +303,34 @@ impl Seen<'_> {
         };
         let mut state = None;
         let reply = match &asked.ask.body {
+            Body::SetName(name) if progress.is_half_done => {
+                if !may_change {
+                    return Err("not yet".to_owned());
+                }
+                let mut changed = node.state.clone();
+                changed.renaming = None;
+                state = Some(changed);
+                let header = acting.as_ref().map(|it| &it.token);
+                Reply::new("200 OK", header, format!("You are {name}"))
+            }
             Body::SetName(name) => {
+                let own = node.state.own.get(&life.connection);
+                let is_refused = own.is_some() && own != acting.as_ref().map(|it| &it.token);
+                if node.state.renaming.is_some() && !is_refused {
+                    return Err("another change comes first".to_owned());
+                }
                 let mut changed = node.state.clone();
                 let fresh = answer.header.as_str().into();
                 let (reply, has_changed) =
                     changed.set_name(life.connection, acting.as_ref(), name, &fresh);
                 if has_changed && !may_change {
                     return Err("not yet".to_owned());
+                }
+                if changed.renaming.is_some() && has_changed {
+                    self.compare(node, i, &reply, answer)?;
+                    node.progress[i].is_half_done = true;
+                    node.state = changed;
+                    return Ok(());
                 }
                 state = Some(changed);
                 reply
@@ -282,6 +341,9 @@ impl Seen<'_> {
                 if let Some(another) = another {
                     if !may_change {
                         return Err("not yet".to_owned());
+                    }
+                    if node.state.renaming.is_some() {
+                        return Err("another change comes first".to_owned());
                     }
                     let mut changed = node.state.clone();
                     changed.end(another);
@@ -296,7 +358,11 @@ impl Seen<'_> {
                 wrong.data,
             ),
             Body::Wrong(wrong) => answer_to_wrong(wrong, acting.as_ref()),
-            Body::Private { .. } | Body::Broadcast { .. } | Body::ListNames { .. } => {
+            Body::Private { .. }
+            | Body::Broadcast { .. }
+            | Body::ListNames { .. }
+            | Body::WatchPresence { .. }
+            | Body::RecentMessages { .. } => {
                 let Some(acting) = &acting else {
                     return self.finish(node, i, &Reply::set_a_name_first(), answer);
                 };
@@ -307,6 +373,22 @@ impl Seen<'_> {
                     Body::Broadcast { .. } => return self.broadcast(node, i, acting),
                     Body::ListNames { prefix } => {
                         Reply::new("200 OK", Some(&acting.token), node.state.list_names(prefix))
+                    }
+                    Body::WatchPresence { is_on } => {
+                        if node.state.renaming.is_some() {
+                            return Err("another change comes first".to_owned());
+                        }
+                        if !may_change && self.order_of_watching_matters(node, i) {
+                            return Err("not yet".to_owned());
+                        }
+                        let mut changed = node.state.clone();
+                        let reply = changed.watch(acting, is_on);
+                        state = Some(changed);
+                        reply
+                    }
+                    // The driver has checked the number.
+                    Body::RecentMessages { .. } => {
+                        Reply::new("200 OK", Some(&acting.token), &*answer.data)
                     }
                     _ => unreachable!(),
                 }
@@ -341,7 +423,7 @@ impl Seen<'_> {
                 own.and_then(|own| node.state.acting(own))
             }
         };
-        if let Some(Acting { token, name }) = &acting {
+        if let Some(Acting { token, name, .. }) = &acting {
             let refused = answer.data == "Unknown token" || answer.header.is_empty();
             if refused {
                 return Err(format!(
@@ -374,6 +456,17 @@ impl Seen<'_> {
         reply: &Reply,
         answer: &Message,
     ) -> Result<(), NotNow> {
+        self.compare(node, i, reply, answer)?;
+        self.mark_executed(node, i)
+    }
+
+    fn compare(
+        &self,
+        node: &Node,
+        i: usize,
+        reply: &Reply,
+        answer: &Message,
+    ) -> Result<(), NotNow> {
         let Reply {
             status,
             header,
@@ -386,13 +479,14 @@ impl Seen<'_> {
                 "{asked:?} is answered {answer:?}, not {status}, {header:?}, {data}"
             ));
         }
-        self.mark_executed(node, i)
+        Ok(())
     }
 
     fn mark_executed(&self, node: &mut Node, i: usize) -> Result<(), NotNow> {
         let life = &self.lives[i];
         let progress = &mut node.progress[i];
         progress.acting = None;
+        progress.is_half_done = false;
         let is_last = match life.asked[progress.next].ask.body {
             Body::Quit => life.asked[progress.next]
                 .answer
@@ -410,6 +504,9 @@ impl Seen<'_> {
 
     /// Marks the other requests of a connection as not executed.
     fn cut_short(&self, node: &mut Node, i: usize, why: Done) -> Result<(), NotNow> {
+        if node.progress[i].is_half_done {
+            return Err("its rename is half done".to_owned());
+        }
         let rest = &self.lives[i].asked[node.progress[i].next..];
         let mut received = rest.iter().filter_map(|asked| asked.id);
         if let Some(id) = received.find(|id| self.received.contains_key(id)) {
@@ -476,7 +573,7 @@ impl Seen<'_> {
         };
         self.finish(node, i, &reply, answer)?;
         if let Some(session) = node.state.sessions.get_mut(&token) {
-            session.queue.add(id, taken, false);
+            session.queue.add(id, taken, false, acting.named_by);
         }
         Ok(())
     }
@@ -526,14 +623,33 @@ impl Seen<'_> {
         self.finish(node, i, &reply, answer)?;
         for token in &recipients {
             if let Some(session) = node.state.sessions.get_mut(token) {
-                session.queue.add(id, Taken::Unknown, is_unknown(token));
+                let is_open = is_unknown(token);
+                session
+                    .queue
+                    .add(id, Taken::Unknown, is_open, acting.named_by);
             }
         }
         if unsettled > 0 {
             let missing = count - by.len();
+            let unsettled = unsettled + self.possible_recipients(&node.state, by);
             Rc::make_mut(&mut node.state.uncounted).insert(id, Uncounted { missing, unsettled });
         }
         Ok(())
+    }
+
+    /// Counts the sessions that have ended or have not begun, and that would be recipients of a
+    /// broadcast with these known recipients at another moment of the round.
+    fn possible_recipients(&self, state: &State, by: &BTreeSet<Token>) -> usize {
+        let begins_later =
+            |it: &&Token| !state.sessions.contains_key(*it) && !state.ended.contains_key(*it);
+        let later = self.new.iter().filter(begins_later);
+        let others = state.ended.keys().chain(later);
+        let unknown = others.filter(|it| !by.contains(*it) && !self.is_fully_known(it));
+        let claims_unanswered = |life: &&Life| {
+            let mut asked = life.asked.iter();
+            asked.any(|it| matches!(it.ask.body, Body::SetName(_)) && it.answer.is_none())
+        };
+        unknown.count() + self.lives.iter().filter(claims_unanswered).count()
     }
 
     /// Whether the model knows all messages that this session received in this round.
@@ -574,10 +690,28 @@ impl Seen<'_> {
             })
     }
 
+    /// Whether a later step of another connection may be a change or may switch watching.
+    fn order_of_watching_matters(&self, node: &Node, i: usize) -> bool {
+        let mut lives = self.lives.iter().zip(&node.progress).enumerate();
+        self.others_can_change(node, i)
+            || lives.any(|(other, (life, progress))| {
+                let rest = &life.asked[progress.next..];
+                let is_switch = |it: &Asked| matches!(it.ask.body, Body::WatchPresence { .. });
+                other != i && other != self.witness && rest.iter().any(is_switch)
+            })
+    }
+
     /// Executes a request without a response. Its message may have arrived or not.
     fn execute_unanswered(&self, node: &mut Node, i: usize) -> Result<(), NotNow> {
         let life = &self.lives[i];
         let asked = &life.asked[node.progress[i].next];
+        if node.progress[i].is_half_done {
+            node.state.renaming = None;
+            return self.mark_executed(node, i);
+        }
+        if node.state.renaming.is_some() {
+            return Err("another change comes first".to_owned());
+        }
         let own = node.state.own.get(&life.connection).cloned();
         let acting = match (asked.ask.header, &asked.token) {
             // A bad status line has no header.
@@ -600,6 +734,15 @@ impl Seen<'_> {
                 let fresh = format!("the token of connection {}", life.connection).into();
                 node.state
                     .set_name(life.connection, acting.as_ref(), name, &fresh);
+                if node.state.renaming.is_some() {
+                    node.progress[i].is_half_done = true;
+                    return Ok(());
+                }
+            }
+            Body::WatchPresence { is_on } => {
+                if let Some(acting) = acting {
+                    node.state.watch(&acting, *is_on);
+                }
             }
             Body::Quit if is_known => {
                 if let Some(acting) = acting.filter(|acting| own.as_ref() != Some(&acting.token)) {
@@ -637,6 +780,9 @@ impl Seen<'_> {
             }
             End::Open(_) | End::NotRead => {}
             End::Gone if !is_last => {}
+            _ if holds && node.state.renaming.is_some() => {
+                return Err("another change comes first".to_owned());
+            }
             _ if holds && !may_change => return Err("not yet".to_owned()),
             _ if is_last => node.state.end_connection(connection),
             End::Gone | End::HalfClosed => node.state.end_connection(connection),
@@ -688,13 +834,6 @@ impl Seen<'_> {
                 ));
             }
         }
-        if state.list_names("") != self.listed {
-            return Err(format!(
-                "the list of names is {}, expected {}",
-                self.listed,
-                state.list_names("")
-            ));
-        }
         let ended = std::mem::take(&mut state.ended);
         for (token, mut session) in ended {
             // A client that has not read to the end may have missed messages.
@@ -715,8 +854,8 @@ impl Seen<'_> {
             } else {
                 session.queue.wait(self.sent, self.loss(token));
             }
-            session.holders = session.holder().into_iter().collect();
         }
+        state.end_round();
         let State { sessions, own, .. } = &mut state;
         own.retain(|connection, _| {
             let life = self
@@ -747,7 +886,7 @@ impl Seen<'_> {
             .flat_map(|life| &life.read)
             .filter(|(header, _)| header == token);
         Settling {
-            read: read.map(|(_, read)| *read).collect(),
+            read: read.map(|(_, read)| read.clone()).collect(),
             loss: self.loss(token),
             has_ended,
             is_new: self.new.contains(token),
@@ -775,7 +914,7 @@ fn would_change_nothing(state: &State, asked: &Asked) -> bool {
     !marks
         && !matches!(
             asked.ask.body,
-            Body::SetName(_) | Body::Quit | Body::BadStatusLine(_)
+            Body::SetName(_) | Body::Quit | Body::WatchPresence { .. } | Body::BadStatusLine(_)
         )
 }
 

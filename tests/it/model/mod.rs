@@ -6,10 +6,12 @@
 //!    end, and which sessions they resume or take over.
 //! 2. The clients execute the plan at the real server, all at the same time ([`driver`]).
 //! 3. A search looks for an order of all requests that explains what the clients have received
-//!    ([`explain`]). If there is none, the test fails.
+//!    ([`explain`]). If there is none, the test fails. The responses with the history of
+//!    broadcasts are checked before ([`history`]).
 //!
-//! The model is sections 4 to 7 of the protocol: a state that changes with one request after
-//! the other ([`state`]), and the queues of its sessions ([`deliveries`]).
+//! The model is sections 4 to 7 of the protocol, with the presence of section 3: a state that
+//! changes with one request after the other ([`state`]), and the queues of its sessions
+//! ([`deliveries`]). In most plans the witness watches presence, so that each change is observed.
 //!
 //! The same seed gives the same plan, but not the same result. The threads decide which client
 //! wins a race and whether a reset finds unread bytes. So they also decide whether a client has
@@ -18,11 +20,13 @@
 //! long as it still fails.
 //!
 //! The model allows two things that section 7 does not leave open. The notice of a takeover may
-//! be missing. A session may linger longer than `--linger`, but not shorter.
+//! be missing. A session may linger longer than `--linger`, but not shorter. It checks the history
+//! only with conditions that are necessary, and not sufficient.
 
 mod deliveries;
 mod driver;
 mod explain;
+mod history;
 mod plan;
 mod state;
 

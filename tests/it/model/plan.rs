@@ -32,6 +32,9 @@ pub(super) struct Settings {
     pub(super) linger: u64,
     pub(super) rate: u64,
     pub(super) burst: u64,
+    /// The number of broadcasts that the server keeps.
+    pub(super) history: usize,
+    pub(super) witness_watches: bool,
 }
 
 /// The move of one client in a round: it sends all requests at once, then does `then`.
@@ -120,6 +123,13 @@ pub(super) enum Body {
     ListNames {
         prefix: &'static str,
     },
+    WatchPresence {
+        is_on: bool,
+    },
+    RecentMessages {
+        /// `None` for a request without a number.
+        count: Option<usize>,
+    },
     Ping,
     Quit,
     Wrong(&'static Wrong),
@@ -171,7 +181,7 @@ const fn wrong(
     }
 }
 
-static WRONG: [Wrong; 15] = [
+static WRONG: [Wrong; 17] = [
     wrong(FoundBy::Characters, b"Ping \xC3(", BAD, "Not UTF-8"),
     wrong(
         FoundBy::Characters,
@@ -224,6 +234,18 @@ static WRONG: [Wrong; 15] = [
         BAD,
         "Usage: Broadcast-message TEXT",
     ),
+    wrong(
+        FoundBy::Arguments,
+        b"Watch-presence yes",
+        BAD,
+        "Usage: Watch-presence on|off",
+    ),
+    wrong(
+        FoundBy::Arguments,
+        b"Recent-messages 1001",
+        BAD,
+        "Usage: Recent-messages [N]",
+    ),
     Wrong {
         more: 2_047,
         ..wrong(
@@ -263,6 +285,8 @@ impl Plan {
             linger: pick(&mut random, &[60, 60, 1, 0]),
             rate: pick(&mut random, &[0, 0, 400]),
             burst: 1 + random.below(10),
+            history: pick(&mut random, &[200, 200, 5, 0]),
+            witness_watches: random.below(4) > 0,
         };
         let mut rounds: Vec<Round> = Vec::new();
         while rounds.len() < ROUNDS {
@@ -284,7 +308,7 @@ fn round(random: &mut Random) -> Round {
 }
 
 /// Makes two rounds in which two clients take over the same session, while it sends requests
-/// and other clients broadcast.
+/// and other clients broadcast. In every second fight, it watches presence.
 fn fight(random: &mut Random) -> [Round; 2] {
     let clients = shuffled(random);
     let [victim, takers @ .., _, _, _] = &clients[..6] else {
@@ -302,6 +326,9 @@ fn fight(random: &mut Random) -> [Round; 2] {
         .iter()
         .map(|&it| all(Body::Ping, it, Then::HalfClose));
     let mut fight = vec![all(Body::Ping, *victim, Then::Stay)];
+    if random.below(2) == 0 {
+        fight[0].asks[0].body = Body::WatchPresence { is_on: true };
+    }
     fight.extend(takers.iter().map(|&taker| Move {
         arrival: vec![ask(
             Header::TokenOf(*victim),
@@ -362,7 +389,7 @@ fn client_move(random: &mut Random, client: usize) -> Move {
 fn arrival(random: &mut Random, client: usize) -> Vec<Ask> {
     let set_name = |header, name| ask(header, Body::SetName(name));
     let name = pick(random, &NAMES);
-    match random.below(10) {
+    let mut asks = match random.below(10) {
         0 => Vec::new(),
         // Resume another client's session.
         1..3 => vec![set_name(Header::TokenOf(other(random)), name)],
@@ -370,7 +397,14 @@ fn arrival(random: &mut Random, client: usize) -> Vec<Ask> {
             set_name(Header::TokenOf(client), name),
             set_name(Header::Empty, name),
         ],
+    };
+    if random.below(2) == 0 {
+        asks.push(ask(Header::Empty, Body::WatchPresence { is_on: true }));
     }
+    if random.below(2) == 0 {
+        asks.push(ask(Header::Empty, recent(random)));
+    }
+    asks
 }
 
 fn burst(random: &mut Random, client: usize) -> Vec<Ask> {
@@ -386,7 +420,7 @@ fn request(random: &mut Random, client: usize) -> Ask {
         16..19 => Header::TokenOf(other(random)),
         _ => pick(random, &[Header::Unknown, Header::NotAToken]),
     };
-    let body = match random.below(40) {
+    let body = match random.below(46) {
         0..13 => Body::Private {
             to: pick(random, &NAMES),
             size: size(random),
@@ -397,8 +431,12 @@ fn request(random: &mut Random, client: usize) -> Ask {
         },
         28..31 => Body::Ping,
         31..34 => Body::SetName(pick(random, &NAMES)),
-        34 => Body::Quit,
-        35 => Body::BadStatusLine(pick(
+        34..38 => Body::WatchPresence {
+            is_on: random.below(3) > 0,
+        },
+        38..41 => recent(random),
+        41 => Body::Quit,
+        42 => Body::BadStatusLine(pick(
             random,
             &[
                 &BAD_STATUS_LINES[0],
@@ -421,6 +459,12 @@ fn request(random: &mut Random, client: usize) -> Ask {
         header,
         body,
         bare: random.below(3) == 0,
+    }
+}
+
+fn recent(random: &mut Random) -> Body {
+    Body::RecentMessages {
+        count: pick(random, &[None, Some(1), Some(3), Some(1_000)]),
     }
 }
 
