@@ -51,7 +51,8 @@ pub fn execute(
         }
     };
     let acting = acting_session(registration, requested);
-    let is_open = match header {
+    // Whether the connection may get a new session.
+    let may_begin = match header {
         Header::Empty => !registration.sessions().access.are_needed(),
         _ if acting.is_some() => true,
         Header::Token(token) if is_access(registration, token, &body) => true,
@@ -63,7 +64,7 @@ pub fn execute(
         }
     };
     match parse_command(body, acting.is_some()) {
-        Ok(Command::SetName(_)) if registration.token().is_none() && !is_open => {
+        Ok(Command::SetName(_)) if registration.token().is_none() && !may_begin => {
             Outcome::Respond(reply(None, Response::NeedsAccessToken))
         }
         Ok(command) => run(registration, pending, acting, command),

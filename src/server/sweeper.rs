@@ -98,7 +98,6 @@ mod tests {
                 thread::yield_now();
             }
             if its_name == "bob" {
-                thread::sleep(Duration::from_millis(100));
                 let_linger(&sessions, "carol", 3);
             }
         }
