@@ -1,11 +1,13 @@
 //! The outbox under the model checker, which tries thousands of thread orders.
 //!
-//! Two threads send, and writer threads write. Another connection evicts the first, or attaches
-//! after the first was lost.
+//! Two threads send, and writer threads write. The client gets a response of two messages
+//! meanwhile. Another connection evicts the first, or attaches after the first was lost. In one
+//! scenario the two threads tell a client of presence, for which its queue is too short.
 //!
 //! The tests check that no message is lost, that none arrives twice, and that none is torn. They
-//! also check that no item stays in the queue: then all threads would wait, which shuttle reports
-//! as a deadlock.
+//! check that nothing is between the messages of a response, and that each change arrives or is
+//! counted as missed. They also check that no item stays in the queue: then all threads would
+//! wait, which shuttle reports as a deadlock.
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -18,7 +20,9 @@ use super::primitives::{Condvar, Mutex, Socket, bounded};
 use super::writer::Writer;
 use super::{Attachment, MustDrain, Outbox, SendError};
 use crate::protocol::literals;
-use crate::protocol::reply::{Delivery, Reply, Response, Scope};
+use crate::protocol::presence::Presence;
+use crate::protocol::reply::{Delivery, Notice, Reply, Response, Scope};
+use crate::protocol::status::Status;
 use crate::protocol::token::Token;
 
 /// Number of thread orders for each of the two schedulers.
@@ -88,6 +92,65 @@ fn send_to(session: &Arc<Outbox>, direct_writes: &Arc<DirectWrites>) -> Vec<Join
         })
     };
     (0..SENDERS).map(send).collect()
+}
+
+/// Starts threads that tell the session of changes, as reader threads do.
+fn tell(session: &Arc<Outbox>, direct_writes: &Arc<DirectWrites>) -> Vec<JoinHandle<()>> {
+    let tell = |_| {
+        let (session, direct_writes) = (Arc::clone(session), Arc::clone(direct_writes));
+        thread::spawn(move || {
+            let pending = PendingWrites::new(direct_writes);
+            for _ in 0..MESSAGES {
+                // If it does not fit, the outbox counts it.
+                if let Ok(duty) = session.send_presence(&joined()) {
+                    pending.note(duty, &session);
+                }
+                // More than half of the queue is never in use.
+                assert!(session.state.lock().deliveries <= joined().wire_len());
+                pending.flush();
+            }
+        })
+    };
+    (0..SENDERS).map(tell).collect()
+}
+
+fn joined() -> Delivery {
+    Delivery::presence(&Presence::Joined(literals::name("bob")))
+}
+
+/// The two messages of a response.
+const PARTS: [&str; 2] = ["Pong one", "Pong two"];
+
+/// Enqueues a response of two messages, as the reader thread of this connection does.
+fn respond(connection: &Connection, direct_writes: &Arc<DirectWrites>) {
+    let part = |data: &str| {
+        let text = literals::printable(data).after_first_word();
+        let response = Response::Pong(text);
+        let header = Some(Token::from_bits([1; 16]));
+        Reply { header, response }.encode()
+    };
+    let pending = PendingWrites::new(Arc::clone(direct_writes));
+    connection
+        .attachment
+        .respond_with(PARTS.map(part), &pending);
+}
+
+/// Returns how much of the response a client has received. Nothing may be within it.
+fn received_parts(socket: &Socket) -> usize {
+    let (data, _) = messages(&socket.taken());
+    let Some(first) = data.iter().position(|data| data == PARTS[0]) else {
+        assert!(!data.iter().any(|data| data == PARTS[1]), "{data:?}");
+        return 0;
+    };
+    match data.get(first + 1).map(String::as_str) {
+        Some(next) if next == PARTS[1] => 2,
+        // An evicted client gets the notice in place of the rest.
+        next => {
+            let notice = Notice::ResumedElsewhere.to_string();
+            assert!(next.is_none() || next == Some(&*notice), "{data:?}");
+            1
+        }
+    }
 }
 
 /// Returns the data lines of the whole messages in these bytes, and whether a part of one follows.
@@ -176,11 +239,39 @@ fn two_send(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
     let mut connection = connect(1, &session, &changed, direct_writes);
     let senders = send_to(&session, direct_writes);
+    respond(&connection, direct_writes);
     wait_for_all(&[&connection.socket], &changed);
     join(senders);
     session.finish();
     connection.writer.end();
     assert_response_is_first(&connection.socket);
+    assert_eq!(received_parts(&connection.socket), PARTS.len());
+    assert_all_written(&session);
+}
+
+/// Each change arrives, or is counted in a notice that waits for no further delivery.
+fn two_tell(direct_writes: &Arc<DirectWrites>) {
+    let changed = changed();
+    let session = Outbox::new(Token::from_bits([1; 16]), 2 * joined().wire_len());
+    let mut connection = connect(1, &session, &changed, direct_writes);
+    let tellers = tell(&session, direct_writes);
+    let told = || {
+        let (data, _) = messages(&connection.socket.taken());
+        let count = |data: &String| match Notice::parse(Status::BadGateway, data) {
+            Some(Notice::Missed(count)) => usize::try_from(count).unwrap(),
+            _ => usize::from(data.starts_with("Incoming-presence ")),
+        };
+        data.iter().map(count).sum::<usize>()
+    };
+    let mut guard = changed.0.lock();
+    while told() < SENDERS * MESSAGES {
+        changed.1.wait(&mut guard);
+    }
+    drop(guard);
+    join(tellers);
+    assert_eq!(told(), SENDERS * MESSAGES);
+    session.finish();
+    connection.writer.end();
     assert_all_written(&session);
 }
 
@@ -189,6 +280,7 @@ fn two_send_during_takeover(direct_writes: &Arc<DirectWrites>) {
     let (session, changed) = (session(), changed());
     let mut first = connect(1, &session, &changed, direct_writes);
     let senders = send_to(&session, direct_writes);
+    respond(&first, direct_writes);
     let mut second = connect(2, &session, &changed, direct_writes);
     wait_for_all(&[&first.socket, &second.socket], &changed);
     wait_for_response(&second.socket, &changed);
@@ -199,6 +291,8 @@ fn two_send_during_takeover(direct_writes: &Arc<DirectWrites>) {
     assert_all_written(&session);
     assert_response_is_first(&second.socket);
     assert!(!messages(&second.socket.taken()).1, "it is torn");
+    received_parts(&first.socket);
+    assert_eq!(received_parts(&second.socket), 0);
     let (data, is_torn) = messages(&first.socket.taken());
     let notice = "This session was resumed from another connection";
     // The evicted client gets the notice, unless its socket was shut down after a partial write
@@ -311,6 +405,11 @@ fn check(scenario: fn(&Arc<DirectWrites>)) {
 #[test]
 fn sent_messages_arrive() {
     check(two_send);
+}
+
+#[test]
+fn presence_arrives_or_is_counted_as_missed() {
+    check(two_tell);
 }
 
 #[test]

@@ -54,21 +54,20 @@ impl fmt::Display for Presence {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::protocol::literals::name;
+    use crate::protocol::literals::{self, name};
+    use proptest::prelude::*;
 
     #[test]
-    fn change_that_is_written_is_read_again() {
-        for change in [
-            Presence::Joined(name("joined")),
-            Presence::Left(name("al")),
-            Presence::Renamed {
-                old: name("alice"),
-                new: name("Alice"),
-            },
+    fn change_is_written_as_its_words() {
+        let (old, new) = (name("alice"), name("Alice"));
+        for (change, words) in [
+            (Presence::Joined(name("joined")), "joined joined"),
+            (Presence::Left(name("al")), "left al"),
+            (Presence::Renamed { old, new }, "renamed alice Alice"),
         ] {
-            assert_eq!(Presence::parse(&change.to_string()), Some(change));
+            assert_eq!(change.to_string(), words);
         }
     }
 
@@ -88,6 +87,31 @@ mod tests {
             "moved al",
         ] {
             assert_eq!(Presence::parse(text), None, "{text:?}");
+        }
+    }
+
+    pub(crate) fn changes() -> impl Strategy<Value = Presence> {
+        let names = literals::names;
+        prop_oneof![
+            names().prop_map(Presence::Joined),
+            names().prop_map(Presence::Left),
+            (names(), names()).prop_map(|(old, new)| Presence::Renamed { old, new }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn written_change_parses_to_the_same(change in changes()) {
+            prop_assert_eq!(Presence::parse(&change.to_string()), Some(change));
+        }
+
+        #[test]
+        fn parsed_change_is_written_as_it_was(
+            text in prop_oneof![".*", "(joined|left|renamed)( [a-zA-Z0-9_-]{1,4}){0,3} ?"],
+        ) {
+            if let Some(change) = Presence::parse(&text) {
+                prop_assert_eq!(change.to_string(), text);
+            }
         }
     }
 }

@@ -462,7 +462,9 @@ fn and_more(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::literals::{name, printable, text};
+    use crate::limits::{MAX_NAME, MAX_TEXT_CHARS};
+    use crate::protocol::literals::{self, name, printable, responses, text, times};
+    use proptest::prelude::*;
 
     #[test]
     fn encoded_message_has_three_lines() {
@@ -510,6 +512,56 @@ mod tests {
             Response::CannotTakeMore(name("Incoming-message")),
         ] {
             assert_ne!(response.status(), Status::Ok);
+        }
+    }
+
+    #[test]
+    fn longest_messages_fit_into_a_line() {
+        let (longest, token) = (name(&"n".repeat(MAX_NAME)), Some(Token::from_bits([1; 16])));
+        let text = text(&"🙂".repeat(MAX_TEXT_CHARS));
+        let (old, new) = (longest.clone(), longest.clone());
+        let deliveries = [
+            Delivery::new(Scope::Broadcast, &longest, &text),
+            Delivery::presence(&Presence::Renamed { old, new }),
+        ];
+        let recent = Recent {
+            time: Timestamp::UNIX_EPOCH.into(),
+            message: deliveries[0].clone(),
+        };
+        let mut bytes = recent.encode(token);
+        assert_eq!(bytes.len(), recent.wire_len());
+        for delivery in deliveries {
+            delivery.encode(token, &mut bytes);
+        }
+        let lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+        assert_eq!(lines.len(), 3 * 3 + 1);
+        assert!(lines.iter().all(|line| line.len() <= MAX_LINE + 1));
+    }
+
+    proptest! {
+        #[test]
+        fn response_with_status_200_never_begins_as_incoming(response in responses()) {
+            let is_incoming = response.to_string().starts_with("Incoming-");
+            prop_assert!(!is_incoming || response.status() != Status::Ok);
+        }
+
+        #[test]
+        fn length_on_the_wire_is_exact_and_time_has_seconds(
+            time in times(),
+            sender in literals::names(),
+            text in literals::texts(),
+        ) {
+            let token = Some(Token::from_bits([1; 16]));
+            let message = Delivery::new(Scope::Broadcast, &sender, &text);
+            let mut bytes = Vec::new();
+            message.encode(token, &mut bytes);
+            prop_assert_eq!(bytes.len(), message.wire_len());
+            let recent = Recent { time: time.into(), message };
+            let bytes = recent.encode(token);
+            prop_assert_eq!(bytes.len(), recent.wire_len());
+            let whole = Timestamp::from_second(time.as_second()).unwrap();
+            let data = format!("Incoming-recent {whole} {sender} {}\r\n", text.as_str());
+            prop_assert!(bytes.ends_with(data.as_bytes()));
         }
     }
 

@@ -388,7 +388,7 @@ impl From<BadName> for BadArguments {
 mod tests {
     use super::*;
     use crate::net::line_reader::LineReader;
-    use crate::protocol::literals;
+    use crate::protocol::literals::{self, names, printables, texts};
     use proptest::prelude::*;
 
     fn parse(body: &str) -> Result<Command, BadArguments> {
@@ -541,24 +541,14 @@ mod tests {
         }
     }
 
-    fn names() -> impl Strategy<Value = Username> {
-        "[A-Za-z0-9_-]{2,63}".prop_map(|name| literals::name(&name))
-    }
-
-    fn printables() -> impl Strategy<Value = Printable> {
-        "[^\\pC\u{2028}\u{2029}]{0,80}".prop_map(|text| literals::printable(&text))
-    }
-
-    fn texts() -> impl Strategy<Value = Text> {
-        printables().prop_filter_map("blank", |text| Text::new(text).ok())
-    }
-
     fn commands() -> impl Strategy<Value = Command> {
         prop_oneof![
             names().prop_map(Command::SetName),
             (names(), texts()).prop_map(|(to, text)| Command::PrivateMessage { to, text }),
             texts().prop_map(Command::BroadcastMessage),
             printables().prop_map(|prefix| Command::ListNames { prefix }),
+            any::<bool>().prop_map(|is_on| Command::WatchPresence { is_on }),
+            (1..=MAX_RECENT).prop_map(|count| Command::RecentMessages { count }),
             prop::option::of(printables()).prop_map(Command::Ping),
             Just(Command::Help),
             Just(Command::Quit),

@@ -144,11 +144,17 @@ impl Recent {
         let (time, rest) = rest.ok_or(MalformedMessage)?.split_word();
         let (sender, text) = rest.ok_or(MalformedMessage)?.split_word();
         Ok(Recent {
-            time: time.as_str().parse().map_err(|_| MalformedMessage)?,
+            time: parse_time(time.as_str()).ok_or(MalformedMessage)?,
             sender: Username::new(sender.as_str()).map_err(|_| MalformedMessage)?,
             text: text.ok_or(MalformedMessage)?,
         })
     }
+}
+
+/// Parses a time of UTC to the second. jiff alone would take other forms too.
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let time: Timestamp = text.parse().ok()?;
+    (time.subsec_nanosecond() == 0 && time.to_string() == text).then_some(time)
 }
 
 impl Message {
@@ -208,10 +214,13 @@ impl std::error::Error for MalformedMessage {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::MAX_LINE;
     use crate::net::line_reader::LineReader;
-    use crate::protocol::literals::{name, printable};
-    use crate::protocol::reply::{Delivery, Reply, Response};
-    use crate::protocol::text::{Text, is_blank};
+    use crate::protocol::literals::{
+        name, names, notices, printable, printables, responses, texts, times,
+    };
+    use crate::protocol::presence::tests::changes;
+    use crate::protocol::reply::{self, Delivery, Reply, Response};
     use proptest::prelude::*;
 
     /// Parses the first three lines of these bytes.
@@ -228,6 +237,26 @@ mod tests {
             Some(line) => Line::Whole(line),
             None => Line::TooLong,
         }))
+    }
+
+    #[test]
+    fn time_of_a_kept_broadcast_has_one_form() {
+        let data = |time: &str| printable(&format!("Incoming-recent {time} bob hi"));
+        assert!(Recent::parse(&data("2026-11-25T21:04:05Z")).is_ok());
+        for time in [
+            "2026-11-25T21:04:05.5Z",
+            "2026-11-25T21:04:05+00:00",
+            "2026-11-25t21:04:05z",
+            "2026-11-25T21:04Z",
+            "2026-13-25T21:04:05Z",
+            "",
+        ] {
+            assert_eq!(
+                Recent::parse(&data(time)),
+                Err(MalformedMessage),
+                "{time:?}"
+            );
+        }
     }
 
     #[test]
@@ -291,11 +320,43 @@ mod tests {
             "200 OK\r\n\r\nIncoming-message private b hi\r\n",
             "200 OK\r\n\r\nIncoming-message private bob\r\n",
             "200 OK\r\n\r\nIncoming-message \r\n",
+            "200 OK\r\n\r\nIncoming-recent \r\n",
+            "200 OK\r\n\r\nIncoming-recent now bob hi\r\n",
+            "200 OK\r\n\r\nIncoming-recent 2026-11-25T21:04:05Z b hi\r\n",
+            "200 OK\r\n\r\nIncoming-recent 2026-11-25T21:04:05Z bob\r\n",
         ] {
             assert_eq!(read(lines.as_bytes()), Err(MalformedMessage), "{lines:?}");
         }
-        let long = format!("200 OK\r\n{token}\r\n{}\r\n", "x".repeat(9_000));
-        assert_eq!(read(long.as_bytes()), Err(MalformedMessage));
+        for start in [
+            "",
+            "Incoming-message private bob ",
+            "Incoming-presence joined ",
+        ] {
+            let long = start.to_owned() + &"x".repeat(MAX_LINE + 1 - start.len());
+            let long = format!("200 OK\r\n{token}\r\n{long}\r\n");
+            assert_eq!(read(long.as_bytes()), Err(MalformedMessage), "{start:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_are_told_apart_from_responses() {
+        for data in [
+            "Incoming-",
+            "Incoming-presence",
+            "Incoming-presence ",
+            "Incoming-presence moved bob",
+            "Incoming-recent",
+            "Incoming-message",
+            "Incoming-weather rain",
+        ] {
+            let lines = |status: &str| format!("{status}\r\n\r\n{data}\r\n");
+            let content = read(lines("200 OK").as_bytes()).unwrap().content;
+            assert_eq!(content, Content::OtherIncoming, "{data:?}");
+            let content = read(lines("501 Not Implemented").as_bytes())
+                .unwrap()
+                .content;
+            assert!(matches!(content, Content::Answer { .. }), "{data:?}");
+        }
     }
 
     #[test]
@@ -343,23 +404,91 @@ mod tests {
         }
     }
 
+    /// Any message of a server, as the bytes that it sends and as the content that arrives.
+    fn messages() -> impl Strategy<Value = (Option<Token>, Vec<u8>, Content)> {
+        let scopes = prop::sample::select(vec![Scope::Private, Scope::Broadcast]);
+        let delivery = |delivery: Delivery, token| {
+            let mut bytes = Vec::new();
+            delivery.encode(token, &mut bytes);
+            bytes
+        };
+        let message = (scopes, names(), texts()).prop_map(|(scope, sender, text)| {
+            let sent = Delivery::new(scope, &sender, &text);
+            let text = printable(text.as_str());
+            let message = Message {
+                scope,
+                sender,
+                text,
+            };
+            (Sent::Delivery(sent), Content::Message(message))
+        });
+        let presence = changes().prop_map(|change| {
+            let sent = Delivery::presence(&change);
+            (Sent::Delivery(sent), Content::Presence(change))
+        });
+        let recent = (times(), names(), texts()).prop_map(|(time, sender, text)| {
+            let message = Delivery::new(Scope::Broadcast, &sender, &text);
+            let sent = reply::Recent {
+                time: time.into(),
+                message,
+            };
+            let time = Timestamp::from_second(time.as_second()).unwrap();
+            let text = printable(text.as_str());
+            (
+                Sent::Recent(sent),
+                Content::Recent(Recent { time, sender, text }),
+            )
+        });
+        let notice = notices().prop_map(|it| (Sent::Notice(it), Content::Notice(it)));
+        let response = responses().prop_map(|response| {
+            let (status, text) = (response.status(), printable(&response.to_string()));
+            (Sent::Response(response), Content::Answer { status, text })
+        });
+        let all = prop_oneof![message, presence, recent, notice, response];
+        (any::<Option<[u8; 16]>>(), all).prop_map(move |(bits, (sent, content))| {
+            let token = bits.map(Token::from_bits);
+            let bytes = match sent {
+                Sent::Delivery(it) => delivery(it, token),
+                Sent::Recent(it) => it.encode(token),
+                Sent::Notice(it) => it.encoded(token),
+                Sent::Response(response) => Reply {
+                    header: token,
+                    response,
+                }
+                .encode(),
+            };
+            (token, bytes, content)
+        })
+    }
+
+    /// A message before its header is known.
+    #[derive(Clone, Debug)]
+    enum Sent {
+        Delivery(Delivery),
+        Recent(reply::Recent),
+        Notice(Notice),
+        Response(Response),
+    }
+
     proptest! {
         #[test]
-        fn encoded_delivery_parses_to_the_same_message(
-            bits: Option<[u8; 16]>,
-            private: bool,
-            sender in "[A-Za-z0-9_-]{2,63}",
-            text in "[^\\pC\u{2028}\u{2029}]{1,80}",
-        ) {
-            let token = bits.map(Token::from_bits);
-            let scope = if private { Scope::Private } else { Scope::Broadcast };
-            prop_assume!(!is_blank(&text));
-            let mut bytes = Vec::new();
-            let sent = Text::new(printable(&text)).unwrap();
-            Delivery::new(scope, &name(&sender), &sent).encode(token, &mut bytes);
-            let message = Message { scope, sender: name(&sender), text: printable(&text) };
-            let content = Content::Message(message);
-            prop_assert_eq!(read(&bytes), Ok(ServerMessage { header: token, content }));
+        fn encoded_message_parses_to_the_same((header, bytes, content) in messages()) {
+            prop_assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 3);
+            prop_assert_eq!(read(&bytes), Ok(ServerMessage { header, content }));
+        }
+
+        #[test]
+        fn incoming_data_with_status_200_is_no_response(rest: Vec<u8>, text in printables()) {
+            let rest: [&[u8]; 2] = [&rest, text.as_str().as_bytes()];
+            for kind in ["", "message ", "presence ", "recent ", "recent 2026-11-25T21:04:05Z "] {
+                for rest in rest {
+                    let data = [b"Incoming-", kind.as_bytes(), rest].concat();
+                    let lines = [&b"200 OK"[..], b"", &data].map(Line::Whole);
+                    let content = ServerMessage::parse(lines).map(|it| it.content);
+                    let is_response = matches!(content, Ok(Content::Answer { .. } | Content::Notice(_)));
+                    prop_assert!(!is_response, "{:?}", content);
+                }
+            }
         }
 
         #[test]
