@@ -124,7 +124,7 @@ impl Cost {
 }
 
 /// A load in which each client does one thing.
-struct Each {
+pub(crate) struct Each {
     what: Act,
     clients: usize,
     asked: usize,
@@ -132,17 +132,19 @@ struct Each {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub(crate) enum Act {
     /// Only reads.
     Nothing,
     /// Sends a ping, whose response shows that the server still has the client.
     Ask,
+    /// Begins to watch presence (CP only).
+    Watch,
     /// Quits, and waits until the server closes the connection.
     Quit,
 }
 
 impl Each {
-    fn new(engine: &Engine, what: Act) -> Each {
+    pub(crate) fn new(engine: &Engine, what: Act) -> Each {
         Each {
             what,
             clients: engine.wire.clients(),
@@ -158,6 +160,7 @@ impl Load for Each {
             wire.say(self.asked, |protocol, out| match self.what {
                 Act::Nothing => {}
                 Act::Ask => protocol.ask(out),
+                Act::Watch => protocol.watch(out),
                 Act::Quit => protocol.quit(out),
             });
             self.asked += 1;
@@ -172,7 +175,7 @@ impl Load for Each {
         _: Instant,
     ) -> Result<(), Failure> {
         match event {
-            ServerEvent::Alive if self.what == Act::Ask => self.done += 1,
+            ServerEvent::Alive if matches!(self.what, Act::Ask | Act::Watch) => self.done += 1,
             ServerEvent::Aside => {}
             // The last line of an IRC server is an error.
             ServerEvent::Refusal(_) if self.what == Act::Quit => {}

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use super::engine::{Engine, Failure, Load, Wire};
+use super::idle::{Act, Each};
 use super::metrics::{Meter, Metric, figure, known};
 use super::process::Process;
 use super::protocol::ServerEvent;
-use super::ramp_up::{Logins, log_in, unexpected};
+use super::ramp_up::{Logins, log_in};
 
 /// The parameters of the case.
 #[derive(Clone, Debug)]
@@ -25,11 +26,7 @@ impl LoginCase {
         process: Option<&Process>,
     ) -> Result<Vec<Metric>, Failure> {
         log_in(engine, self.watchers, engine.settings.logins_at_once)?;
-        let mut watching = Watching {
-            clients: self.watchers,
-            ..Watching::default()
-        };
-        engine.run(&mut watching)?;
+        engine.run(&mut Each::new(engine, Act::Watch))?;
 
         let all = self.watchers + self.clients;
         let mut storm = Storm {
@@ -56,49 +53,6 @@ impl LoginCase {
         .into_iter()
         .chain(storm.logins.latencies.figures())
         .collect())
-    }
-}
-
-/// A load in which all clients begin to watch.
-#[derive(Default)]
-struct Watching {
-    clients: usize,
-    asked: usize,
-    done: usize,
-}
-
-impl Load for Watching {
-    fn send_due(&mut self, _: Instant, wire: &mut Wire) -> Result<Option<Instant>, Failure> {
-        while self.asked < self.clients {
-            wire.say(self.asked, |protocol, out| protocol.watch(out));
-            self.asked += 1;
-        }
-        Ok(None)
-    }
-
-    fn on_event(
-        &mut self,
-        client: usize,
-        event: &ServerEvent<'_>,
-        _: Instant,
-    ) -> Result<(), Failure> {
-        match event {
-            ServerEvent::Alive => self.done += 1,
-            other => return Err(unexpected(client, other)),
-        }
-        Ok(())
-    }
-
-    fn is_done(&self) -> bool {
-        self.done == self.clients
-    }
-
-    fn missing(&self) -> String {
-        format!("{} clients do not watch", self.clients - self.done)
-    }
-
-    fn progress(&self) -> (u64, u64) {
-        (self.done as u64, self.clients as u64)
     }
 }
 
