@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   bin/ ─► server/ ─► commands.rs ─► sessions/ ─► outbox/ ─► protocol/ ─► limits.rs
-//!     └───► client/ ─► net/ ─► protocol/
+//!     └───► client/ ─► net/ ─► protocol/ ─► limits.rs    (server/ imports net/, too)
 //! ```
 //!
 //! The modules in reading order, each before the modules that use it:
@@ -39,10 +39,10 @@
 //!      │      deliveries, and writes without blocking; owns the connection and its session
 //!      │ spawns, before the first name
 //!      ▼
-//!   writer-N  blocks until it is woken, then in write(2), at most the write timeout; at the
-//!             end at most 1 s, until its reader thread has ended the input
+//!   writer-N  blocks until it is woken, then in write(2), at most the write timeout; when it
+//!             ends, waits at most 1 s until its reader thread reads no more
 //!   broadcaster  blocks until a reader thread that has filled many outboxes gives it the
-//!             list; drains them without blocking on a client
+//!             list; then writes these queues without blocking on a client
 //!   refuser   keeps refused connections open until the client closes them, at most 1 s
 //!   logger    writes log lines to stderr; only this thread blocks on stderr
 //!   sweeper   blocks until a session lingers, then until the first linger time expires
