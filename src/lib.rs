@@ -6,7 +6,7 @@
 //! A folder imports only from the folders to the right of it, and from the files at the top:
 //!
 //! ```text
-//!   bin/ ─► server/ ─► commands.rs ─► sessions/ ─► outbox/ ─► protocol/ ─► limits.rs
+//!   bin/ ─► server/ ─► commands/ ─► sessions/ ─► outbox/ ─► protocol/ ─► limits.rs
 //!     └───► client/ ─► net/ ─► protocol/ ─► limits.rs    (server/ imports net/, too)
 //! ```
 //!
@@ -23,6 +23,7 @@
 //! | [`server`] | threads and sockets: accept loop, [one connection](server::connection), shutdown, sweeper, signals, log, options |
 //! | `client` | the client, with a map of its own; behind the cargo feature `client` |
 //! | [`access_file`] | the file of access tokens, for both programs |
+//! | [`log_throttle`] | the limit for log lines of repeated events |
 //! | `cli`, `threads` | helpers of both programs for command lines and threads |
 //! | [`course`] | eleven chapters, each from a problem to its solution in this code |
 //! | [`guide`] | pages for users, operators and contributors |
@@ -89,7 +90,7 @@
 //! during a write: the state of the outbox says which thread writes.
 //!
 //! A thread takes each of the other locks alone: those of the log throttles
-//! ([`server::log_throttle`]), of the [allowances](server::allowance) of the addresses, of the
+//! ([`log_throttle`]), of the [allowances](server::allowance) of the addresses, of the
 //! [history](sessions::history), of the [access tokens](sessions::access), and of the end of a
 //! connection's output ([`outbox::Attachment`]).
 
@@ -114,6 +115,7 @@ pub mod course;
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
 pub mod limits;
+pub mod log_throttle;
 pub mod net;
 pub mod outbox;
 pub mod protocol;

@@ -22,13 +22,13 @@ use parking_lot::Mutex;
 
 use super::allowance::{Allowances, Loan};
 use super::connection::{self, Connection};
-use super::log_throttle::LogThrottle;
 use super::logging;
 use super::options::Config;
 use super::rate_limit::RateLimiter;
 use super::refusal::Refuser;
 use super::shutdown::disconnected_within;
 use crate::limits;
+use crate::log_throttle::LogThrottle;
 use crate::outbox::Attachment;
 use crate::outbox::direct_write::DirectWrites;
 use crate::protocol::reply::Notice;

@@ -10,7 +10,7 @@
 //! | [`refusal`] | connections that are refused so that the client can read why |
 //! | [`sweeper`] | the end of lingering sessions |
 //! | [`signals`] | SIGINT, SIGTERM and SIGHUP |
-//! | [`logging`], [`log_throttle`] | the log, and its limit for repeated events |
+//! | [`logging`] | the log |
 //! | [`rate_limit`], [`allowance`] | the limit for requests of a connection, and of an address |
 //! | [`capacity`] | how many clients the system has room for |
 //! | [`listeners`] | the listening sockets |
@@ -45,7 +45,6 @@ pub mod allowance;
 pub mod capacity;
 pub mod connection;
 pub mod listeners;
-pub mod log_throttle;
 pub mod logging;
 pub mod options;
 pub mod rate_limit;

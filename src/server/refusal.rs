@@ -25,10 +25,10 @@ use log::warn;
 use parking_lot::Mutex;
 
 use crate::limits::{CLOSE_TIMEOUT, MAX_PENDING_REFUSALS, REFUSAL_READ_SIZE};
+use crate::log_throttle::LogThrottle;
 use crate::outbox::send_now;
 use crate::protocol::reply::Notice;
 use crate::server::connection::input::drain_input;
-use crate::server::log_throttle::LogThrottle;
 use crate::threads::spawn;
 
 /// A handle of the thread `refuser`, which ends when the last handle is dropped.

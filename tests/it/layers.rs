@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 /// Each folder or file of `src`, and what it may import.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("limits", &[]),
+    ("log_throttle", &["limits"]),
     ("protocol", &["limits"]),
     ("threads", &["limits"]),
     ("cli", &[]),
@@ -18,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
         "server",
         &[
             "limits",
+            "log_throttle",
             "protocol",
             "threads",
             "cli",
