@@ -81,7 +81,7 @@ pub const MAX_MESSAGE: usize =
 pub const USUAL_RESPONSE_SIZE: usize = 128;
 
 /// Upper bound for the length of a notice, in bytes. A batch reserves it before it knows the text.
-pub const MAX_NOTICE: usize = 128;
+pub const MAX_NOTICE: usize = 192;
 
 // ---- Defaults of options ----
 
@@ -532,6 +532,8 @@ mod tests {
     fn every_notice_fits_its_size_limit() {
         use crate::protocol::reply::Notice;
         use crate::protocol::token::Token;
+        use crate::protocol::username::Username;
+        let longest = Username::new(&"x".repeat(MAX_NAME)).expect("a name");
         for notice in [
             Notice::Missed(u64::MAX),
             Notice::ShuttingDown,
@@ -540,6 +542,7 @@ mod tests {
             Notice::TooManyFromAddress,
             Notice::ResumedElsewhere,
             Notice::ReadTooSlowly,
+            Notice::TakenMeanwhile(longest),
         ] {
             let mut bytes = Vec::new();
             notice.encode(Some(Token::from_bits([1; 16])), &mut bytes);

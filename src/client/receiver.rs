@@ -92,7 +92,7 @@ impl ReceiverThread {
             match connection.next_event() {
                 Ok(Some(event)) => {
                     last_notice = match &event {
-                        Event::Notice(notice) => Some(*notice),
+                        Event::Notice(notice) => Some(notice.clone()),
                         _ => None,
                     };
                     self.note_name(&event);

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::reply::{Notice, Response};
 use super::request::{BadArguments, BadLine, BadStatusLine, Verb};
 use super::text::{Printable, Text, Unprintable};
+use super::unreachable::Unreachable;
 use super::username::Username;
 
 #[track_caller]
@@ -65,8 +66,15 @@ pub(crate) fn responses() -> impl Strategy<Value = Response> {
         Response::SetANameFirst,
         Response::NeedsAccessToken,
         Response::UnknownToken,
+        Response::SessionElsewhere,
         Response::Failed,
     ]);
+    let unreachable = prop_oneof![
+        Just(Unreachable::Others),
+        Just(Unreachable::OthersUnconfirmed),
+        names().prop_map(Unreachable::ServerOf),
+        names().prop_map(Unreachable::ServerOfUnconfirmed),
+    ];
     prop_oneof![
         fixed,
         names().prop_map(Response::YouAre),
@@ -88,6 +96,7 @@ pub(crate) fn responses() -> impl Strategy<Value = Response> {
         names().prop_map(Response::NoOneIsNamed),
         word.prop_map(Response::NotACommand),
         names().prop_map(Response::CannotTakeMore),
+        unreachable.prop_map(Response::Unreachable),
     ]
 }
 
@@ -101,5 +110,6 @@ pub(crate) fn notices() -> impl Strategy<Value = Notice> {
         Just(Notice::TooManyFromAddress),
         Just(Notice::ResumedElsewhere),
         Just(Notice::ReadTooSlowly),
+        names().prop_map(Notice::TakenMeanwhile),
     ]
 }

@@ -351,4 +351,5 @@ pub mod status;
 pub mod telnet;
 pub mod text;
 pub mod token;
+pub mod unreachable;
 pub mod username;

@@ -17,6 +17,7 @@ use super::request::{BadArguments, BadLine, BadStatusLine, Verb};
 use super::status::Status;
 use super::text::{BadText, Printable, Text, Unprintable};
 use super::token::Token;
+use super::unreachable::Unreachable;
 use super::username::{BadName, Username};
 use crate::limits::{MAX_LINE, USUAL_RESPONSE_SIZE};
 
@@ -82,12 +83,16 @@ pub enum Response {
     ThisConnectionIs(Username),
     /// The system has no thread left for a session of this connection.
     ServerIsFull,
+    /// The session belongs to another server of this chat, so it cannot be resumed here.
+    SessionElsewhere,
     /// No session has this name.
     NoOneIsNamed(Username),
     /// This word is not a command.
     NotACommand(Printable),
     /// The queue of this recipient is full.
     CannotTakeMore(Username),
+    /// Another server of this chat cannot be asked.
+    Unreachable(Unreachable),
     /// The handling of the request panicked.
     Failed,
 }
@@ -117,6 +122,12 @@ pub const DELIVERY: &str = "Incoming-message ";
 /// The beginning of the data of each message in a response to `Recent-messages`.
 pub const RECENT: &str = "Incoming-recent ";
 
+/// The data of [`Response::SessionElsewhere`]. It tells a client to try the next server.
+pub const SESSION_ELSEWHERE: &str = "This session is at another server";
+
+/// The data of [`Notice::TakenMeanwhile`], behind the name.
+const TAKEN_MEANWHILE: &str = " was taken while the servers could not reach each other";
+
 /// The characters of a time of UTC, cut to the second.
 const TIME_LEN: usize = "2026-11-25T21:04:05Z".len();
 
@@ -139,7 +150,7 @@ pub struct Recent {
 }
 
 /// A message that the server sends unasked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Notice {
     /// This many deliveries did not fit into the queue.
     Missed(u64),
@@ -155,6 +166,8 @@ pub enum Notice {
     ResumedElsewhere,
     /// Closing: the kernel did not accept a whole batch within the write timeout.
     ReadTooSlowly,
+    /// Closing: the session's name went to another server of this chat.
+    TakenMeanwhile(Username),
 }
 
 impl Reply {
@@ -193,14 +206,15 @@ impl Response {
             Response::SetANameFirst | Response::NeedsAccessToken | Response::UnknownToken => {
                 Status::Unauthorized
             }
-            Response::Taken(_) | Response::ThisConnectionIs(_) | Response::ServerIsFull => {
-                Status::Forbidden
-            }
+            Response::Taken(_)
+            | Response::ThisConnectionIs(_)
+            | Response::ServerIsFull
+            | Response::SessionElsewhere => Status::Forbidden,
             Response::NoOneIsNamed(_) => Status::NotFound,
             Response::BadStatusLine(BadStatusLine::Http) => Status::TeaPocket,
             Response::Failed => Status::InternalServerError,
             Response::NotACommand(_) => Status::NotImplemented,
-            Response::CannotTakeMore(_) => Status::BadGateway,
+            Response::CannotTakeMore(_) | Response::Unreachable(_) => Status::BadGateway,
         }
     }
 }
@@ -246,11 +260,13 @@ impl fmt::Display for Response {
             Response::Taken(name) => write!(f, "{name} is taken"),
             Response::ThisConnectionIs(name) => write!(f, "This connection is {name}"),
             Response::ServerIsFull => write!(f, "{}", Notice::ServerIsFull),
+            Response::SessionElsewhere => f.write_str(SESSION_ELSEWHERE),
             Response::NoOneIsNamed(name) => write!(f, "No one is named {name}"),
             Response::NotACommand(word) => {
                 write!(f, "{} is not a command; try Help", word.as_str())
             }
             Response::CannotTakeMore(name) => write!(f, "{name} cannot take more messages now"),
+            Response::Unreachable(why) => write!(f, "{why}"),
             Response::Failed => f.write_str("The server failed to answer this request"),
         }
     }
@@ -350,7 +366,7 @@ impl Recent {
 
 impl Notice {
     /// Encodes the message for a connection whose session has this token.
-    pub fn encoded(self, token: Option<Token>) -> Vec<u8> {
+    pub fn encoded(&self, token: Option<Token>) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.encode(token, &mut bytes);
         bytes
@@ -361,6 +377,8 @@ impl Notice {
         // A notice with a number is made from the number alone. `find` compares the whole text.
         let number = |before| data.strip_prefix(before)?.split(' ').next()?.parse().ok();
         let missed = number("Missed ").map(Notice::Missed);
+        let taken = data.strip_suffix(TAKEN_MEANWHILE);
+        let taken = taken.and_then(|name| Username::new(name).ok());
         let too_slow = number("Too slow: set a name within ").map(Notice::TooSlowToLogIn);
         [
             Notice::ShuttingDown,
@@ -372,22 +390,24 @@ impl Notice {
         .into_iter()
         .chain(missed)
         .chain(too_slow)
+        .chain(taken.map(Notice::TakenMeanwhile))
         .find(|notice| notice.status() == status && notice.to_string() == data)
     }
 
     /// Returns its status (section 3).
-    pub fn status(self) -> Status {
+    pub fn status(&self) -> Status {
         match self {
             Notice::Missed(_) | Notice::ShuttingDown | Notice::ReadTooSlowly => Status::BadGateway,
             Notice::TooSlowToLogIn(_) => Status::Unauthorized,
-            Notice::ServerIsFull | Notice::TooManyFromAddress | Notice::ResumedElsewhere => {
-                Status::Forbidden
-            }
+            Notice::ServerIsFull
+            | Notice::TooManyFromAddress
+            | Notice::ResumedElsewhere
+            | Notice::TakenMeanwhile(_) => Status::Forbidden,
         }
     }
 
     /// Appends the message for a connection whose session has, or had, this token.
-    pub fn encode(self, token: Option<Token>, bytes: &mut Vec<u8>) {
+    pub fn encode(&self, token: Option<Token>, bytes: &mut Vec<u8>) {
         encode(self.status(), token, &self.to_string(), bytes);
     }
 }
@@ -407,6 +427,7 @@ impl fmt::Display for Notice {
                 f.write_str("This session was resumed from another connection")
             }
             Notice::ReadTooSlowly => f.write_str("You read too slowly"),
+            Notice::TakenMeanwhile(name) => write!(f, "{name}{TAKEN_MEANWHILE}"),
         }
     }
 }

@@ -270,6 +270,7 @@ mod tests {
             Notice::TooManyFromAddress,
             Notice::ResumedElsewhere,
             Notice::ReadTooSlowly,
+            Notice::TakenMeanwhile(name("alice")),
         ] {
             let mut bytes = Vec::new();
             notice.encode(None, &mut bytes);
@@ -439,7 +440,7 @@ mod tests {
                 Content::Recent(Recent { time, sender, text }),
             )
         });
-        let notice = notices().prop_map(|it| (Sent::Notice(it), Content::Notice(it)));
+        let notice = notices().prop_map(|it| (Sent::Notice(it.clone()), Content::Notice(it)));
         let response = responses().prop_map(|response| {
             let (status, text) = (response.status(), printable(&response.to_string()));
             (Sent::Response(response), Content::Answer { status, text })

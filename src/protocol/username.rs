@@ -12,7 +12,7 @@ use crate::limits::{MAX_NAME, MIN_NAME};
 ///
 /// `==` compares the spelling. Two spellings are *the same name* if their
 /// [`key`](Username::key)s are equal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Username(Arc<str>);
 
 /// A name without its case: all spellings of a name have the same key.

@@ -171,7 +171,7 @@ impl AcceptContext {
         let address = AddressKey::of(peer.ip());
         let registration = match self.sessions.register(attachment, address) {
             Ok(registration) => registration,
-            Err(notice) => return self.refuser.refuse(socket, peer, notice, notice),
+            Err(notice) => return self.refuser.refuse(socket, peer, &notice, &notice),
         };
         let now = Instant::now();
         let mut rate_limiter = RateLimiter::new(self.config.rate, self.config.burst, now);
@@ -205,7 +205,8 @@ impl AcceptContext {
         });
         if let Err(e) = reader {
             let why = format_args!("starting its reader thread failed: {e}");
-            self.refuser.refuse(socket, peer, Notice::ServerIsFull, why);
+            self.refuser
+                .refuse(socket, peer, &Notice::ServerIsFull, why);
         }
     }
 

@@ -57,9 +57,12 @@ impl Refuser {
     }
 
     /// Logs that a client is refused with this notice, at most once a minute for each notice.
-    pub fn log_refusal(&self, peer: SocketAddr, notice: Notice, why: impl fmt::Display) {
+    pub fn log_refusal(&self, peer: SocketAddr, notice: &Notice, why: impl fmt::Display) {
         let mut throttles = self.throttles.lock();
-        let suppressed = throttles.entry(notice).or_default().record(Instant::now());
+        let suppressed = throttles
+            .entry(notice.clone())
+            .or_default()
+            .record(Instant::now());
         drop(throttles);
         if let Some(suppressed) = suppressed {
             warn!("refused {peer}: {why}{suppressed}");
@@ -72,7 +75,7 @@ impl Refuser {
         &self,
         socket: Arc<TcpStream>,
         peer: SocketAddr,
-        notice: Notice,
+        notice: &Notice,
         why: impl fmt::Display,
     ) {
         self.log_refusal(peer, notice, why);

@@ -80,7 +80,7 @@ impl EventPrinter {
             }
             ClientEvent::Event(Event::Response(response)) => self.on_response(&response),
             ClientEvent::Event(Event::Notice(notice)) => {
-                self.error(notice);
+                self.error(&notice);
                 if let Notice::Missed(_) = notice {
                     let requests = self.watching.lock().on_missed();
                     self.request(requests);

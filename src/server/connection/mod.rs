@@ -148,7 +148,7 @@ fn request_loop_catching_panics(
         if matches!(&outcome, Outcome::Respond(reply) if reply.response == Response::ServerIsFull) {
             refuser.log_refusal(
                 *peer,
-                Notice::ServerIsFull,
+                &Notice::ServerIsFull,
                 "starting its writer thread failed",
             );
         }
