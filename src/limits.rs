@@ -321,7 +321,7 @@ pub const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 // ---- The client ----
 
-/// How long a login may take in all, from connecting to the response.
+/// How long a login at a server may take in all, from connecting to the response.
 ///
 /// The peer may not be a chat server, and may stay silent for ever.
 pub const LOG_IN_TIMEOUT: Duration = Duration::from_secs(10);

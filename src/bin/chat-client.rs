@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use chat::client::access::{self, AccessVariable};
-use chat::client::connection::without_os_code;
 use chat::client::options::{self, Environment, Operation};
 use chat::client::{exit, script, terminal};
 
@@ -18,10 +17,8 @@ fn main() -> ExitCode {
             || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),
     };
     match options::parse(std::env::args_os().skip(1), environment) {
-        Ok(Operation::Converse(config)) => terminal::converse(&config).unwrap_or_else(|e| {
-            let problem = format!("cannot talk to {}: {}", config.address, without_os_code(&e));
-            exit::fail(exit::FAILED, &problem)
-        }),
+        Ok(Operation::Converse(config)) => terminal::converse(&config)
+            .unwrap_or_else(|e| exit::fail(exit::FAILED, &config.addresses.describe_failure(&e))),
         Ok(Operation::Send(config)) => script::send(config),
         Ok(Operation::Listen(config)) => script::listen(config),
         Ok(Operation::Print(text)) => {

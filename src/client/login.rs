@@ -1,28 +1,30 @@
-//! Logging in: from an address and a name to a connection that has a session.
+//! Logging in: from addresses and a name to a connection that has a session.
 //!
-//! Does not know a terminal. Invariant: *logging in ends within [`LOG_IN_TIMEOUT`]*, with a
-//! session, a refused name, a missing access token or an error. After a refusal the caller
-//! tries another name, after an error the same name later.
+//! Does not know a terminal. Invariant: *the login at a server ends within [`LOG_IN_TIMEOUT`]*,
+//! with a session, a refused name, a missing access token or an error. After an error, and if
+//! the session is at another server, the login goes on at the next address. After a refusal the
+//! caller tries another name, after an error of all addresses the same name later.
 
 use std::io;
 use std::time::Instant;
 
 use super::access::Access;
 use super::address::Address;
+use super::addresses::Addresses;
 use super::connection::{Connection, Event};
 use crate::limits::LOG_IN_TIMEOUT;
-use crate::protocol::reply::Response;
+use crate::protocol::reply::{Response, SESSION_ELSEWHERE};
 use crate::protocol::request::Command;
 use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
 use crate::protocol::token::Token;
 use crate::protocol::username::Username;
 
-/// A server, and the access token for it.
+/// The servers of a chat, and the access token for them.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The server.
-    pub address: Address,
+    /// The servers. [`log_in`] moves the server that has the session to the front.
+    pub addresses: Addresses,
     /// The access token, which a server that is not open to everyone needs.
     pub access: Access,
 }
@@ -36,8 +38,14 @@ pub enum LoginOutcome {
         /// True if the session of the token was resumed, false if the session is new.
         resumed: bool,
     },
-    /// The server refuses the name, with this text.
-    Refused(Printable),
+    /// A server refuses the name.
+    Refused {
+        /// The text of the server.
+        text: Printable,
+        /// True if the session of the token is at a server that cannot be reached now. So a later
+        /// attempt may resume it.
+        session_is_elsewhere: bool,
+    },
     /// The server needs an access token, and does not know the client's. Another attempt does
     /// not help. [`Access::advice`] is the text for the user.
     NeedsAccessToken,
@@ -51,16 +59,60 @@ enum Credential {
     Nothing,
 }
 
-/// Connects and logs in.
+/// Connects and logs in, at the first address that gives an answer.
+///
+/// That address becomes the first. The answer that the session of the token is at another server
+/// leads to the next address. If no address leads to the session, creates a new session at the
+/// first server that gave that answer.
+pub fn log_in(
+    target: &mut Target,
+    name: &Username,
+    token: Option<Token>,
+) -> io::Result<LoginOutcome> {
+    let Target { addresses, access } = target;
+    let mut without_session = None;
+    let answer = addresses.try_each(|address| match log_in_at(address, access, name, token)? {
+        LoginOutcome::Refused {
+            text,
+            session_is_elsewhere: true,
+        } => {
+            without_session.get_or_insert_with(|| address.clone());
+            Err(io::Error::other(text.as_str().to_owned()))
+        }
+        outcome => Ok((address.clone(), outcome)),
+    });
+    let (Err(_), Some(address)) = (&answer, without_session) else {
+        let (address, outcome) = answer?;
+        addresses.prefer(&address);
+        return Ok(outcome);
+    };
+    let mut outcome = log_in_at(&address, access, name, None)?;
+    match &mut outcome {
+        LoginOutcome::Done { .. } => addresses.prefer(&address),
+        LoginOutcome::Refused {
+            session_is_elsewhere,
+            ..
+        } => *session_is_elsewhere = true,
+        LoginOutcome::NeedsAccessToken => {}
+    }
+    Ok(outcome)
+}
+
+/// Connects to this server and logs in.
 ///
 /// Resumes the session of the token, if it still exists, or creates a new session. For a new
 /// session, sends the access token if there is one. If the server does not know that, asks once
 /// more without it, because a server that is open to everyone knows no access token.
-pub fn log_in(target: &Target, name: &Username, token: Option<Token>) -> io::Result<LoginOutcome> {
+fn log_in_at(
+    address: &Address,
+    access: &Access,
+    name: &Username,
+    token: Option<Token>,
+) -> io::Result<LoginOutcome> {
     let deadline = Instant::now() + LOG_IN_TIMEOUT;
-    let mut connection = Connection::connect_until(&target.address, deadline)?;
+    let mut connection = Connection::connect_until(address, deadline)?;
     connection.set_deadline(Some(deadline))?;
-    let access = target.access.token();
+    let access = access.token();
     let mut credential = match (token, access) {
         (Some(token), _) => Credential::Session(token),
         (None, access) => access.map_or(Credential::Nothing, Credential::Access),
@@ -89,9 +141,12 @@ pub fn log_in(target: &Target, name: &Username, token: Option<Token>) -> io::Res
                 {
                     return Ok(LoginOutcome::NeedsAccessToken);
                 }
-                // These two are about the name.
+                // These two are about the name, or the session is at another server.
                 Status::Forbidden | Status::BadRequest => {
-                    return Ok(LoginOutcome::Refused(response.text));
+                    return Ok(LoginOutcome::Refused {
+                        session_is_elsewhere: response.text.as_str() == SESSION_ELSEWHERE,
+                        text: response.text,
+                    });
                 }
                 _ => return Err(io::Error::other(response.text.as_str().to_owned())),
             },
@@ -141,8 +196,8 @@ mod tests {
     #[test]
     fn client_login_removes_its_read_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = Target {
-            address: listener.local_addr().unwrap().into(),
+        let mut target = Target {
+            addresses: Address::from(listener.local_addr().unwrap()).into(),
             access: Access::none(),
         };
         let server = thread::spawn(move || {
@@ -151,7 +206,7 @@ mod tests {
             write!(socket, "200 OK\r\n{token}\r\nYou are alice\r\n").unwrap();
             socket
         });
-        let logged_in = log_in(&target, &name("alice"), None).unwrap();
+        let logged_in = log_in(&mut target, &name("alice"), None).unwrap();
         let LoginOutcome::Done { connection, .. } = logged_in else {
             panic!("it is refused");
         };

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | [`access`] | the access token, and where it comes from |
 //! | [`address`] | parses the address of a server |
+//! | [`addresses`] | the servers that are one chat, in the order in which they are tried |
 //! | [`connection`] | a connection to a server: its receiving half, and events |
 //! | [`requests`] | its sending half, and the pending requests |
 //! | `watch` | decides when a silent server gets a `Ping`, and when it is given up |
-//! | [`login`] | from an address and a name to a connection with a session |
+//! | [`login`] | from addresses and a name to a connection with a session |
 //! | [`reconnecting`] | a client that reconnects when its connection is lost |
 //! | `sender`, `receiver` | the two threads of a reconnecting client |
 //! | [`split`] | splits a long text into messages |
@@ -39,6 +40,7 @@
 
 pub mod access;
 pub mod address;
+pub mod addresses;
 pub mod connection;
 pub mod exit;
 pub mod login;

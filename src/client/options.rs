@@ -10,6 +10,7 @@ use getopts::{Matches, Options};
 
 use super::access::{self, AccessSource, AccessVariable};
 use super::address::Address;
+use super::addresses::Addresses;
 use super::exit;
 use super::script::{ListenConfig, SendConfig};
 use super::split::split_text;
@@ -63,7 +64,7 @@ pub fn parse<A: AsRef<OsStr>>(
             env!("CARGO_PKG_VERSION")
         )));
     }
-    let address = address(&matches.free)?;
+    let addresses = addresses(&matches.free)?;
     let access = access_source(&matches, environment.access)?;
     let name = match matches.opt_str("name") {
         Some(name) => Some(("--name", name)),
@@ -101,7 +102,7 @@ pub fn parse<A: AsRef<OsStr>>(
             ));
         }
         return Ok(Operation::Converse(terminal::Config {
-            address,
+            addresses,
             access,
             name: name.map(|(_, name)| name).unwrap_or_default(),
             bell: matches.opt_present("bell"),
@@ -125,7 +126,7 @@ pub fn parse<A: AsRef<OsStr>>(
     let name = self::name(source, &name)?;
     if is_listening {
         return Ok(Operation::Listen(ListenConfig {
-            address,
+            addresses,
             access,
             name,
             presence,
@@ -133,7 +134,7 @@ pub fn parse<A: AsRef<OsStr>>(
         }));
     }
     Ok(Operation::Send(SendConfig {
-        address,
+        addresses,
         access,
         name,
         is_typed: text.is_none() && environment.stdin_is_terminal,
@@ -197,12 +198,16 @@ fn help(table: &Options) -> String {
         "\
 Chat client for the protocol CP/0.0.0: conversations, scripts and listeners.
 
-Usage: chat-client [OPTION ...] [ADDR[:PORT] | :PORT]
+Usage: chat-client [OPTION ...] [ADDR[:PORT] | :PORT] ...
 
 If stdin and stdout are a terminal, the client holds a conversation. /help in it
 lists the commands. Otherwise each line of stdin that is not blank is sent as a
 message, and the client ends when the server has answered all of them. The rate
-limit of the server may slow it down. The default address is {}.",
+limit of the server may slow it down. The default address is {}.
+
+Several addresses are those of servers that are one chat. The client uses the
+first that it can reach. If a conversation loses its connection, it goes on at
+the same server or at the next.",
         limits::DEFAULT_LISTEN
     );
     let notes = format!(
@@ -227,21 +232,28 @@ Exit codes:
     table.usage(&brief) + &notes
 }
 
-/// Parses the argument that is not an option. There may be at most one.
-fn address(arguments: &[String]) -> Result<Address, BadUsage> {
-    match arguments {
-        [] => Ok(Address::local()),
-        [typed] => Address::parse(typed).ok_or_else(|| {
-            let example = limits::DEFAULT_LISTEN;
-            BadUsage(format!(
-                "{typed:?}: expected ADDR:PORT, such as {example} or [::1]:{}",
-                limits::DEFAULT_PORT
-            ))
-        }),
-        [_, another, ..] => Err(BadUsage(format!(
-            "{another:?}: expected only one ADDR:PORT"
-        ))),
+/// Parses the arguments that are not options. Each address may be there once.
+fn addresses(arguments: &[String]) -> Result<Addresses, BadUsage> {
+    let Some((first, others)) = arguments.split_first() else {
+        return Ok(Address::local().into());
+    };
+    let mut addresses = Addresses::from(address(first)?);
+    for typed in others {
+        if !addresses.add(address(typed)?) {
+            return Err(BadUsage(format!("{typed:?}: expected each ADDR:PORT once")));
+        }
     }
+    Ok(addresses)
+}
+
+fn address(typed: &str) -> Result<Address, BadUsage> {
+    Address::parse(typed).ok_or_else(|| {
+        let example = limits::DEFAULT_LISTEN;
+        BadUsage(format!(
+            "{typed:?}: expected ADDR:PORT, such as {example} or [::1]:{}",
+            limits::DEFAULT_PORT
+        ))
+    })
 }
 
 /// Selects the source of the access token. The file is read later.
@@ -336,7 +348,7 @@ mod tests {
     fn terminal_selects_a_conversation() {
         let config = |address: &str, name: &str, bell, colours| {
             Ok(Operation::Converse(terminal::Config {
-                address: Address::parse(address).unwrap(),
+                addresses: Address::parse(address).unwrap().into(),
                 access: AccessSource::Nowhere,
                 name: name.to_owned(),
                 bell,
@@ -357,6 +369,13 @@ mod tests {
             no_color: true,
             ..at_a_terminal()
         };
+        let Ok(Operation::Converse(several)) = parse(["a", "b:2", ":3"], at_a_terminal()) else {
+            panic!("no conversation")
+        };
+        let mut addresses = Addresses::from(Address::parse("a:1313").unwrap());
+        assert!(addresses.add(Address::parse("b:2").unwrap()));
+        assert!(addresses.add(Address::parse("127.0.0.1:3").unwrap()));
+        assert_eq!(several.addresses, addresses);
         // A bad name is no error here: the client asks for another one.
         assert_eq!(
             parse(["-n", "x y", "--bell", "host:7000"], plain),
@@ -395,7 +414,7 @@ mod tests {
     fn script_options_select_send_or_listen() {
         let send = |to: Option<&str>, text: Option<&str>| {
             Ok(Operation::Send(SendConfig {
-                address: Address::local(),
+                addresses: Address::local().into(),
                 access: AccessSource::Nowhere,
                 name: name("dave"),
                 to: to.map(name),
@@ -408,7 +427,7 @@ mod tests {
         assert_eq!(parse(["-m", "hi"], at_a_terminal()), send(None, Some("hi")));
         let listen = |presence, recent| {
             Ok(Operation::Listen(ListenConfig {
-                address: Address::parse("[::1]:7").unwrap(),
+                addresses: Address::parse("[::1]:7").unwrap().into(),
                 access: AccessSource::Nowhere,
                 name: name("log"),
                 presence,
@@ -487,7 +506,14 @@ mod tests {
                 vec!["::1:1313"],
                 "\"::1:1313\": expected ADDR:PORT, such as 127.0.0.1:1313 or [::1]:1313",
             ),
-            (vec!["a:1", "b:2"], "\"b:2\": expected only one ADDR:PORT"),
+            (
+                vec!["a:1", "b", "c:d"],
+                "\"c:d\": expected ADDR:PORT, such as 127.0.0.1:1313 or [::1]:1313",
+            ),
+            (
+                vec!["a", "b:2", "a:1313"],
+                "\"a:1313\": expected each ADDR:PORT once",
+            ),
             (
                 vec!["--to", "b"],
                 "--to \"b\": expected 2 to 63 characters of A-Z a-z 0-9 _ -",

@@ -124,11 +124,13 @@ impl ReceiverThread {
         connection.detect_silence(move || on_event(ClientEvent::Silent))
     }
 
-    /// Tries to reconnect until it succeeds. Returns `None` if the user quits before.
+    /// Tries to reconnect until it succeeds. Returns `None` if the user quits before. One attempt
+    /// tries all addresses.
     ///
     /// If the server needs an access token, only waits until the user quits.
     fn reconnect(&mut self, mut token: Option<Token>) -> Option<Connection> {
         let (mut is_unreachable_reported, mut reported_refusal) = (false, None);
+        let previous = self.target.addresses.first().clone();
         loop {
             self.wait_for_next_attempt()?;
             let (name, pending_name) = {
@@ -143,6 +145,10 @@ impl ReceiverThread {
                     resumed,
                 }) => {
                     self.state.lock().name = name.clone();
+                    let server = self.target.addresses.first();
+                    if *server != previous {
+                        self.on_event(ClientEvent::ServerChanged(server.clone()));
+                    }
                     self.on_event(ClientEvent::Reconnected { name, resumed });
                     if !resumed {
                         // A session can be resumed only after a request has carried its token.
@@ -160,11 +166,14 @@ impl ReceiverThread {
                     });
                     return Some(connection);
                 }
-                Ok(LoginOutcome::Refused(text)) => {
+                Ok(LoginOutcome::Refused {
+                    text,
+                    session_is_elsewhere,
+                }) => {
                     // If a new name was refused, the session can still be resumed with its own
-                    // name. Otherwise it is lost.
+                    // name. Otherwise it is lost, unless it is at another server.
                     if !(is_new_name && token.is_some()) {
-                        token = None;
+                        token = token.filter(|_| session_is_elsewhere);
                         self.state.lock().connectivity = Connectivity::NeedsName;
                     }
                     if is_new_name || reported_refusal.as_ref() != Some(&text) {
@@ -201,8 +210,8 @@ impl ReceiverThread {
     }
 
     /// Logs in, and makes the new connection detect a silent server.
-    fn log_in(&self, name: &Username, token: Option<Token>) -> io::Result<LoginOutcome> {
-        let mut outcome = log_in(&self.target, name, token)?;
+    fn log_in(&mut self, name: &Username, token: Option<Token>) -> io::Result<LoginOutcome> {
+        let mut outcome = log_in(&mut self.target, name, token)?;
         if let LoginOutcome::Done { connection, .. } = &mut outcome {
             self.detect_silence(connection)?;
         }

@@ -16,6 +16,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
 
+use super::address::Address;
 use super::connection::{Connection, Event, ServerResponse};
 use super::login::Target;
 use super::receiver::ReceiverThread;
@@ -38,8 +39,11 @@ pub enum ClientEvent {
         /// The requests that were sent and have no response.
         unconfirmed: Vec<Command>,
     },
-    /// The first attempt to reconnect failed. The client tries again.
+    /// The first attempt to reconnect failed, at all addresses. The client tries again.
     Unreachable(io::Error),
+    /// The client has logged in at another server than before.
+    /// [`Reconnected`](ClientEvent::Reconnected) follows.
+    ServerChanged(Address),
     /// The client has reconnected and logged in.
     Reconnected {
         /// The name.
@@ -321,15 +325,15 @@ mod tests {
 
     fn target_of(listener: &TcpListener) -> Target {
         Target {
-            address: listener.local_addr().unwrap().into(),
+            addresses: Address::from(listener.local_addr().unwrap()).into(),
             access: Access::none(),
         }
     }
 
     fn logged_in(target: &Target) -> Connection {
-        match log_in(target, &name("alice"), None).unwrap() {
+        match log_in(&mut target.clone(), &name("alice"), None).unwrap() {
             LoginOutcome::Done { connection, .. } => connection,
-            LoginOutcome::Refused(text) => panic!("{text:?}"),
+            LoginOutcome::Refused { text, .. } => panic!("{text:?}"),
             LoginOutcome::NeedsAccessToken => panic!("an access token"),
         }
     }

@@ -25,7 +25,7 @@ use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use super::access::AccessSource;
-use super::address::Address;
+use super::addresses::Addresses;
 use super::connection::{CLOSED, Connection, Event, ServerResponse, without_os_code};
 use super::exit::{BAD_USAGE, DONE, FAILED, REFUSED, fail, report};
 use super::login::{LoginOutcome, Target, log_in};
@@ -44,8 +44,8 @@ use crate::threads::spawn;
 /// The messages to send, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendConfig {
-    /// The server.
-    pub address: Address,
+    /// The servers, of which the first that can be reached is used.
+    pub addresses: Addresses,
     /// Where the access token comes from.
     pub access: AccessSource,
     /// The name to log in with.
@@ -61,8 +61,8 @@ pub struct SendConfig {
 /// The messages to print, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenConfig {
-    /// The server.
-    pub address: Address,
+    /// The servers, of which the first that can be reached is used.
+    pub addresses: Addresses,
     /// Where the access token comes from.
     pub access: AccessSource,
     /// The name to log in with.
@@ -76,7 +76,7 @@ pub struct ListenConfig {
 /// Sends messages, and waits until each is answered.
 pub fn send(config: SendConfig) -> ExitCode {
     let access = config.access.clone();
-    let mut connection = match start_session(&config.address, access, &config.name) {
+    let mut connection = match start_session(config.addresses.clone(), access, &config.name) {
         Ok(connection) => connection,
         Err(code) => return code,
     };
@@ -133,7 +133,7 @@ pub fn send(config: SendConfig) -> ExitCode {
 
 /// Prints each received message as a line, until SIGINT or the end of the connection.
 pub fn listen(config: ListenConfig) -> ExitCode {
-    let mut connection = match start_session(&config.address, config.access, &config.name) {
+    let mut connection = match start_session(config.addresses, config.access, &config.name) {
         Ok(connection) => connection,
         Err(code) => return code,
     };
@@ -202,27 +202,22 @@ pub fn listen(config: ListenConfig) -> ExitCode {
 
 /// Logs in. If that fails, reports the problem and returns the exit code.
 fn start_session(
-    address: &Address,
+    addresses: Addresses,
     access: AccessSource,
     name: &Username,
 ) -> Result<Connection, ExitCode> {
     let access = access.load().map_err(|problem| fail(BAD_USAGE, &problem))?;
-    let address = address.clone();
-    let target = Target { address, access };
-    match log_in(&target, name, None) {
+    let mut target = Target { addresses, access };
+    match log_in(&mut target, name, None) {
         Ok(LoginOutcome::Done { connection, .. }) => {
             // A script does not resume its session, so its name must be free when it ends. A
             // session does not linger if no request has carried its token.
             connection.forget_token();
             Ok(connection)
         }
-        Ok(LoginOutcome::Refused(text)) => Err(fail(REFUSED, text.as_str())),
+        Ok(LoginOutcome::Refused { text, .. }) => Err(fail(REFUSED, text.as_str())),
         Ok(LoginOutcome::NeedsAccessToken) => Err(fail(REFUSED, &target.access.advice())),
-        Err(e) => {
-            let (address, reason) = (&target.address, without_os_code(&e));
-            let problem = format!("cannot talk to {address}: {reason}");
-            Err(fail(FAILED, &problem))
-        }
+        Err(e) => Err(fail(FAILED, &target.addresses.describe_failure(&e))),
     }
 }
 

@@ -8,6 +8,8 @@ mod access;
 #[cfg(feature = "client")]
 mod access_client;
 mod addresses;
+#[cfg(feature = "client")]
+mod addresses_client;
 mod bad_input;
 mod blank;
 mod capacity;

@@ -101,6 +101,7 @@ impl EventPrinter {
                 let reason = without_os_code(&e);
                 self.error(format!("Reconnect failed: {reason}. Retrying, /quit quits"));
             }
+            ClientEvent::ServerChanged(address) => self.info(format!("Connected to {address}")),
             ClientEvent::Reconnected { name, resumed } => {
                 let how = match resumed {
                     true => ". Messages that arrived meanwhile follow",

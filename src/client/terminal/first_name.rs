@@ -35,7 +35,7 @@ pub enum FirstLogin {
 /// Asks for names until a login succeeds.
 pub fn first_log_in(
     config: &Config,
-    target: &Target,
+    target: &mut Target,
     editor: &mut Editor,
 ) -> io::Result<FirstLogin> {
     let mut name_text = config.name.clone();
@@ -46,7 +46,7 @@ pub fn first_log_in(
                     return Ok(FirstLogin::Done { name, connection });
                 }
                 LoginOutcome::NeedsAccessToken => return Ok(FirstLogin::NeedsAccessToken),
-                LoginOutcome::Refused(text) => (
+                LoginOutcome::Refused { text, .. } => (
                     format!(
                         "{}. After a lost connection, a name stays taken for a while",
                         text.as_str()
@@ -56,7 +56,7 @@ pub fn first_log_in(
             },
             Err(bad) => {
                 // Without a server, fail now and do not ask for a name.
-                Connection::connect(&target.address)?;
+                target.addresses.try_each(|it| Connection::connect(it))?;
                 (bad.to_string(), None)
             }
         };
@@ -93,7 +93,7 @@ fn ask_name(editor: &mut Editor, question: String) -> Option<String> {
 
 /// Tries a taken name until it is free. Returns `None` after Ctrl-C.
 fn wait_for_name(
-    target: &Target,
+    target: &mut Target,
     editor: &Editor,
     name: &Username,
 ) -> io::Result<Option<FirstLogin>> {
@@ -120,11 +120,11 @@ fn wait_for_name(
             }
             LoginOutcome::NeedsAccessToken => return Ok(Some(FirstLogin::NeedsAccessToken)),
             // The reason may change: the name is taken, or the server is full.
-            LoginOutcome::Refused(text) if last_refusal.as_ref() != Some(&text) => {
+            LoginOutcome::Refused { text, .. } if last_refusal.as_ref() != Some(&text) => {
                 printer.print_now(text.as_str());
                 last_refusal = Some(text);
             }
-            LoginOutcome::Refused(_) => {}
+            LoginOutcome::Refused { .. } => {}
         }
     }
 }

@@ -39,7 +39,7 @@ use jiff::Zoned;
 use parking_lot::Mutex;
 
 use super::access::AccessSource;
-use super::address::Address;
+use super::addresses::Addresses;
 use super::exit;
 use super::login::Target;
 use super::reconnecting::{ClientState, Connectivity, ReconnectingClient};
@@ -79,8 +79,8 @@ pub mod wrap;
 /// The options of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The server.
-    pub address: Address,
+    /// The servers, of which the first that can be reached is used.
+    pub addresses: Addresses,
     /// Where the access token comes from.
     pub access: AccessSource,
     /// The requested name. If it is not a valid name, the client asks for another.
@@ -111,8 +111,8 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
         Ok(access) => access,
         Err(problem) => return Ok(exit::fail(exit::BAD_USAGE, &problem)),
     };
-    let address = config.address.clone();
-    let target = Target { address, access };
+    let addresses = config.addresses.clone();
+    let mut target = Target { addresses, access };
     let mut editor = Editor::new()?;
     if let Some(file) = &config.history_file
         && let Err(e) = editor.keep_history(file)
@@ -121,7 +121,7 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
         let problem = format!("cannot keep the typed lines in {}: {e}", file.display());
         return Ok(exit::fail(exit::BAD_USAGE, &problem));
     }
-    let (name, connection) = match first_log_in(config, &target, &mut editor)? {
+    let (name, connection) = match first_log_in(config, &mut target, &mut editor)? {
         FirstLogin::Done { name, connection } => (name, connection),
         FirstLogin::NoName => return Ok(ExitCode::from(exit::FAILED)),
         FirstLogin::NeedsAccessToken => {
@@ -135,8 +135,12 @@ pub fn converse(config: &Config) -> io::Result<ExitCode> {
         ..config.style
     };
     let greeting = format!("You are {name}. /help lists the commands, /quit quits");
-    let columns = Some(printer.columns());
-    printer.print_now(&style.with_columns(columns).info(&day::now(), greeting));
+    let style_now = style.with_columns(Some(printer.columns()));
+    if target.addresses.has_several() {
+        let connected = format!("Connected to {}", target.addresses.first());
+        printer.print_now(&style_now.info(&day::now(), connected));
+    }
+    printer.print_now(&style_now.info(&day::now(), greeting));
 
     let state = ClientState::online(name);
     let known_users = Arc::new(Mutex::new(KnownUsers::default()));
