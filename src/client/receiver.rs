@@ -45,13 +45,13 @@ impl ReceiverThread {
     pub(super) fn run(mut self, mut connection: Connection) {
         loop {
             let began = Instant::now();
-            let (problem, resumed_elsewhere) = self.receive_events(&mut connection);
+            let (problem, is_session_taken) = self.receive_events(&mut connection);
             if began.elapsed() >= RECONNECT_BACKOFF_MAX {
                 self.delay = RECONNECT_BACKOFF;
             }
-            let token = connection.token().filter(|_| !resumed_elsewhere);
-            self.retries = !resumed_elsewhere;
-            let connectivity = if resumed_elsewhere {
+            let token = connection.token().filter(|_| !is_session_taken);
+            self.retries = !is_session_taken;
+            let connectivity = if is_session_taken {
                 Connectivity::NeedsName
             } else {
                 Connectivity::Offline
@@ -74,8 +74,8 @@ impl ReceiverThread {
             // This drop disconnects threads that wait for a response, and so lets the client
             // quit. The event must come first, or it would not be shown.
             drop(unanswered);
-            if resumed_elsewhere {
-                self.on_event(ClientEvent::ResumedElsewhere);
+            if is_session_taken {
+                self.on_event(ClientEvent::SessionTaken);
             }
             match self.reconnect(token) {
                 Some(next) => connection = next,
@@ -85,7 +85,7 @@ impl ReceiverThread {
     }
 
     /// Reports events until the connection ends. Returns the reason, and whether another
-    /// connection has resumed the session.
+    /// connection has the session or its name now.
     fn receive_events(&mut self, connection: &mut Connection) -> (String, bool) {
         let mut last_notice = None;
         let problem = loop {
@@ -102,7 +102,11 @@ impl ReceiverThread {
                 Err(e) => break without_os_code(&e),
             }
         };
-        (problem, last_notice == Some(Notice::ResumedElsewhere))
+        let is_session_taken = matches!(
+            last_notice,
+            Some(Notice::ResumedElsewhere | Notice::TakenMeanwhile(_))
+        );
+        (problem, is_session_taken)
     }
 
     /// Copies a name that the server has accepted into the state.

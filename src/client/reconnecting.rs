@@ -68,9 +68,9 @@ pub enum ClientEvent {
         /// precede the user's requests.
         requests: AutomaticRequests,
     },
-    /// Another connection has resumed the session. The client does not reconnect until
-    /// [`ReconnectingClient::set_name`] is called.
-    ResumedElsewhere,
+    /// Another connection has resumed the session, or has taken its name at another server. The
+    /// client does not reconnect until [`ReconnectingClient::set_name`] is called.
+    SessionTaken,
     /// The server needs an access token that it knows. The client does not reconnect any more,
     /// so the user can only quit.
     NeedsAccessToken {
@@ -141,8 +141,8 @@ pub enum Connectivity {
     Online,
     /// The connection was lost. The client reconnects.
     Offline,
-    /// The server refuses the name, or another connection has resumed the session. The client
-    /// can reconnect with another name.
+    /// The server refuses the name, or another connection has the session or its name. The
+    /// client can reconnect with another name.
     NeedsName,
     /// The server needs an access token that it knows. The client does not reconnect.
     NeedsAccessToken,

@@ -331,6 +331,40 @@ fn server_that_cannot_ask_the_others_decides_nothing() {
 }
 
 #[test]
+fn session_whose_name_was_taken_meanwhile_is_not_resumed() {
+    let servers = [FakeServer::start(), FakeServer::start()];
+    let Some(mut alice) = alice(&servers) else {
+        return;
+    };
+    let peer = servers[0].log_in("alice", TOKEN);
+    let notice = "alice was taken while the servers could not reach each other";
+    peer.send("403 Forbidden", TOKEN, notice);
+    peer.end();
+    alice.shows(&format!("hh:mm ! {notice}"), "alice> ");
+    let advice = "hh:mm ! /name NEW starts a new session here, /quit quits";
+    alice.shows(advice, "alice> ");
+    alice.types("/name bob\r");
+    // The first connection after the loss is for the new name, and without a token.
+    let _peer = servers[0].log_in("bob", OTHER);
+    alice.shows("", "bob> ");
+    assert!(servers[1].try_accept().is_none());
+}
+
+#[test]
+fn listener_whose_name_was_taken_meanwhile_ends_with_1() {
+    let server = FakeServer::start();
+    let script = script(&["--listen"], DOWN, &server);
+    let peer = server.log_in("bot", TOKEN);
+    let notice = "bot was taken while the servers could not reach each other";
+    peer.send("403 Forbidden", TOKEN, notice);
+    peer.end();
+    script.ends().expect(
+        1,
+        &format!("chat-client: {notice}\nchat-client: the server closed the connection\n"),
+    );
+}
+
+#[test]
 fn client_with_one_address_does_not_show_it() {
     let servers = [FakeServer::start()];
     let Some(mut alice) = alice(&servers) else {

@@ -119,7 +119,7 @@ impl EventPrinter {
                 self.error(format!("{}. {how}", text.as_str()));
                 self.signal_name_answered();
             }
-            ClientEvent::ResumedElsewhere => {
+            ClientEvent::SessionTaken => {
                 self.error("/name NEW starts a new session here, /quit quits")
             }
             ClientEvent::NeedsAccessToken { advice } => {
