@@ -10,6 +10,8 @@ mod change_order;
 mod chat;
 /// Chapter 8: the last message before a close.
 mod clean_close;
+/// Chapter 12: several servers, and what a response promises.
+mod confirmation;
 /// Chapter 11: the limits of a thread per client, and the alternatives.
 mod event_loop;
 /// Chapter 2: fan-out under a lock.
@@ -61,6 +63,7 @@ const CHAPTERS: &[(&str, Program)] = &[
     ("resource_limits", resource_limits::experiment),
     ("resuming", resuming::experiment),
     ("event_loop", event_loop::experiment),
+    ("confirmation", confirmation::experiment),
 ];
 
 /// The processes that experiments start. A process of its own can be measured from outside, can
@@ -80,6 +83,9 @@ const PROCESSES: &[(&str, Program)] = &[
     ("naive-go-on", resource_limits::naive_go_on),
     ("naive-maps", resource_limits::naive_maps),
     ("event-loop", event_loop::event_loop),
+    ("subscribing-node", confirmation::subscribing_node),
+    ("reading-node", confirmation::reading_node),
+    ("confirming-node", confirmation::confirming_node),
 ];
 
 /// The option that turns this program into one of these processes.

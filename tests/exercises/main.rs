@@ -8,6 +8,8 @@
 mod change_order;
 /// Chapter 8: a last message that every client can read.
 mod clean_close;
+/// Chapter 12: a broadcast that several nodes confirm.
+mod confirmation;
 /// Chapter 11: several event loops, one room.
 mod event_loop;
 /// Chapter 2: a room that a stuck member cannot block.

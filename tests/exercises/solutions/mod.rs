@@ -2,6 +2,7 @@
 
 pub(crate) mod change_order;
 pub(crate) mod clean_close;
+pub(crate) mod confirmation;
 pub(crate) mod event_loop;
 pub(crate) mod fan_out;
 pub(crate) mod lines;
