@@ -25,7 +25,7 @@
 //! | [`access_file`] | the file of access tokens, for both programs |
 //! | [`log_throttle`] | the limit for log lines of repeated events |
 //! | `cli`, `threads` | helpers of both programs for command lines and threads |
-//! | [`course`] | eleven chapters, each from a problem to its solution in this code |
+//! | [`course`] | twelve chapters, each from a problem to its solution in this code |
 //! | [`guide`] | pages for users, operators and contributors |
 //!
 //! # Threads

@@ -1,4 +1,4 @@
-//! The course: eleven mistakes that are easy to make in a server like this one, in the order in
+//! The course: twelve mistakes that are easy to make in a server like this one, in the order in
 //! which you meet them.
 //!
 //! Each chapter begins with the naive version, shows how it fails, and explains the fix in this
@@ -18,6 +18,7 @@
 //! | 9 | [`resource_limits`] | running out of descriptors, threads and memory maps |
 //! | 10 | [`resuming`] | resuming a session |
 //! | 11 | [`event_loop`] | the limits of a thread per client, and the alternatives |
+//! | 12 | [`confirmation`] | several servers, and what a response promises |
 //!
 //! # How to read it
 //!
@@ -41,7 +42,8 @@
 //!
 //! The experiments are in `tests/course`, one file for each chapter. They use real processes
 //! and real sockets. Wherever possible, they run this server beside the naive version. Change
-//! something in an experiment, and run it again.
+//! something in an experiment, and run it again. The experiment of chapter 12 needs redis-server.
+//! Without it, that experiment is skipped, and prints how to install it.
 //!
 //! # How to do an exercise
 //!
@@ -57,6 +59,7 @@
 
 pub mod change_order;
 pub mod clean_close;
+pub mod confirmation;
 pub mod event_loop;
 pub mod fan_out;
 pub mod lines;

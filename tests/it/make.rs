@@ -61,13 +61,13 @@ fn unknown_chapter_lists_all_chapters() {
         return;
     }
     for target in ["experiment", "exercise"] {
-        for chapter in ["", "12", "line"] {
+        for chapter in ["", "13", "line"] {
             let output = make(target, chapter);
             let message = String::from_utf8(output.stderr).expect("UTF-8");
             assert!(!output.status.success() && output.stdout.is_empty());
             let expected = format!("CHAPTER={chapter}: expected a chapter");
             assert!(message.starts_with(&expected), "{message}");
-            for listed in ["\n  1 lines\n", "\n  3 slow_reader\n", "\n  11 "] {
+            for listed in ["\n  1 lines\n", "\n  3 slow_reader\n", "\n  12 "] {
                 assert!(message.contains(listed), "{message}");
             }
         }
