@@ -87,13 +87,13 @@
 //! *Idle clients matter.* Each one needs 25 KiB and two threads, where the loop needs less than
 //! 1 KiB. Another 32 KiB are in the kernel, for two stacks. The threads run out before the
 //! memory does. Here that is at some 8,100 clients, when the memory maps are used up ([chapter
-//! 8](super::resource_limits)).
+//! 9](super::resource_limits)).
 //!
 //! *The loop fails if there is something to wait for.* It uses one processor, however many
 //! there are. A write to the log while the terminal is stopped, a file, a lookup of a host
 //! name: each call that blocks, blocks all clients. The loop has other faults. Its `unwritten`
 //! has no limit ([chapter 3](super::slow_reader)), one error of `accept` ends it, and it closes
-//! without a last message. A loop needs the other nine chapters too. In each of them, a place
+//! without a last message. A loop needs the other chapters too. In each of them, a place
 //! where a thread waits becomes a state in a struct and an event.
 //!
 //! # The fix
@@ -114,7 +114,8 @@
 //!   submitted in one call, and the kernel reports when they are done. Until then the buffers
 //!   belong to the kernel, which is hard to express in Rust. This project has not tried it.
 //! - *Several machines*, if one is not enough or must not fail. Each has a part of the users or
-//!   rooms, and a broker connects them. From then on, a list of all users is never exact.
+//!   rooms, and a broker connects them. From then on, a response depends on machines that may not
+//!   answer ([chapter 12](super::confirmation)).
 //!
 //! Each item names its cost. The first is the only one that you can read in an afternoon.
 //!
