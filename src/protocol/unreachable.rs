@@ -21,21 +21,23 @@ pub enum Unreachable {
     ServerOfUnconfirmed(Username),
 }
 
+/// The end of the data if the request may have been carried out.
+pub const MAY_HAVE_ARRIVED: &str = "; the message may have arrived";
+
 /// Shows the data of the response.
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unreachable::Others => f.write_str("The other servers cannot be reached now"),
             Unreachable::OthersUnconfirmed => {
-                f.write_str("The other servers cannot be reached now; the message may have arrived")
+                write!(f, "{}{MAY_HAVE_ARRIVED}", Unreachable::Others)
             }
             Unreachable::ServerOf(name) => {
                 write!(f, "The server of {name} cannot be reached now")
             }
-            Unreachable::ServerOfUnconfirmed(name) => write!(
-                f,
-                "No answer from the server of {name}; the message may have arrived"
-            ),
+            Unreachable::ServerOfUnconfirmed(name) => {
+                write!(f, "No answer from the server of {name}{MAY_HAVE_ARRIVED}")
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::protocol::request::Command;
 use crate::protocol::server_message::{Message, Recent, parse_name_list};
 use crate::protocol::status::Status;
 use crate::protocol::text::Printable;
+use crate::protocol::unreachable::MAY_HAVE_ARRIVED;
 use crate::protocol::username::Username;
 
 /// The reading side: prints each event.
@@ -211,7 +212,7 @@ impl EventPrinter {
             }
             _ if is_success => self.info(text),
             request => match request.as_ref().and_then(describe_unsent) {
-                Some(description) => self.error(format!("{text}. Not sent{description}")),
+                Some(description) => self.error(unsent(text, &description)),
                 None => self.error(text),
             },
         }
@@ -221,7 +222,7 @@ impl EventPrinter {
     fn on_own_message(&self, request: &Command, answer: &str, is_success: bool) {
         if !is_success {
             let description = describe_unsent(request).unwrap_or_default();
-            self.error(format!("{answer}. Not sent{description}"));
+            self.error(unsent(answer, &description));
             return;
         }
         if let Some((to, text)) = request.as_message() {
@@ -439,12 +440,21 @@ pub fn describe_unsent(request: &Command) -> Option<String> {
     }
 }
 
+/// Returns the line for a request with this description that was answered with an error.
+fn unsent(answer: &str, description: &str) -> String {
+    match answer.ends_with(MAY_HAVE_ARRIVED) {
+        true => format!("{answer}. Perhaps not sent{description}"),
+        false => format!("{answer}. Not sent{description}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::client::terminal::watching::Wish;
     use crate::protocol::literals::{name, printable, text};
     use crate::protocol::presence::Presence;
+    use crate::protocol::unreachable::Unreachable;
     use crossbeam_channel::bounded;
     use jiff::Timestamp;
     use jiff::civil::date;
@@ -541,5 +551,32 @@ mod tests {
         let end = response(Command::RecentMessages { count: 10 }, "3 recent", true);
         let expected = ["* the last message:", "carol: hi"];
         assert_eq!(lines(&printer, end), expected);
+    }
+
+    #[test]
+    fn message_that_may_have_arrived_is_perhaps_not_sent() {
+        let request = Command::PrivateMessage {
+            to: name("bob"),
+            text: text("psst"),
+        };
+        let description = describe_unsent(&request).unwrap();
+        let line = |why: Unreachable| unsent(&why.to_string(), &description);
+        assert_eq!(
+            line(Unreachable::ServerOf(name("bob"))),
+            "The server of bob cannot be reached now. Not sent to bob: psst"
+        );
+        for (why, shown) in [
+            (
+                Unreachable::OthersUnconfirmed,
+                "The other servers cannot be reached now",
+            ),
+            (
+                Unreachable::ServerOfUnconfirmed(name("bob")),
+                "No answer from the server of bob",
+            ),
+        ] {
+            let rest = "; the message may have arrived. Perhaps not sent to bob: psst";
+            assert_eq!(line(why), format!("{shown}{rest}"));
+        }
     }
 }
