@@ -150,7 +150,7 @@
 //!   session has ended. Only the first one leads to `200`.
 //! - A broadcast goes to all nodes. Each confirms to how many sessions it has queued the
 //!   broadcast. The response has the sum.
-//! - The wait ends after 5 s. A node skips messages that are older than 4 s. So no message arrives
+//! - The wait ends after 5 s. A node skips private messages that are older than 4 s. So none arrives
 //!   long after its sender was told that it may not have arrived.
 //! - If nothing has come from a node for 1 s, senders do not wait for it until it is heard again.
 //! - The thread that reads from Redis never waits for a node or a client. Otherwise two nodes
