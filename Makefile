@@ -83,7 +83,7 @@ soak: cargo ## run 300 faulty clients and check for leaks, then compare the serv
 	cargo bench --locked --bench soak -- $(MINUTES)
 
 # The flags differ, so this build has a target directory of its own.
-model: cargo ## run the model checker: the outbox in 420,000 thread orders (a minute)
+model: cargo ## run the model checker: the outbox in 480,000 thread orders (a minute)
 	RUSTFLAGS='--cfg model' cargo test --quiet --locked --no-default-features --lib --target-dir target/model model
 
 mutation-test: cargo ## put faults into the outbox, and check that the model finds each one (about ten minutes)

@@ -8,6 +8,9 @@
 //! check that nothing is between the messages of a response, and that each change arrives or is
 //! counted as missed. They also check that no item stays in the queue: then all threads would
 //! wait, which shuttle reports as a deadlock.
+//!
+//! In the last scenario, the clients of two nodes of one chat wait for each other's node
+//! (`crate::cluster`).
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 use shuttle::thread::{self, JoinHandle};
 
 use super::direct_write::{DirectWrites, PendingWrites};
-use super::primitives::{Condvar, Mutex, Socket, bounded};
+use super::primitives::{Condvar, Mutex, Receiver, Sender, Socket, bounded, unbounded};
 use super::writer::Writer;
 use super::{Attachment, MustDrain, Outbox, SendError};
 use crate::protocol::literals;
@@ -372,6 +375,85 @@ fn two_send_during_loss(direct_writes: &Arc<DirectWrites>) {
     assert_all_written(&session);
 }
 
+/// An entry in the inbox of a node.
+enum Entry {
+    /// A message to its client. The sender's thread waits for the confirmation.
+    Private(Sender<()>),
+    /// A confirmation, which the node passes on to the thread that waits.
+    Confirm(Sender<()>),
+    /// The node has left.
+    End,
+}
+
+/// Starts a thread that does what `redis-in` does: it reads an inbox, queues what is for its
+/// client, confirms before it drains, and drains before it reads on.
+fn read_inbox(
+    inbox: Receiver<Entry>,
+    other: Sender<Entry>,
+    session: &Arc<Outbox>,
+    direct_writes: &Arc<DirectWrites>,
+) -> JoinHandle<()> {
+    let pending = PendingWrites::new(Arc::clone(direct_writes));
+    let session = Arc::clone(session);
+    thread::spawn(move || {
+        let text = Delivery::new(
+            Scope::Private,
+            &literals::name("bob"),
+            &literals::text("hello"),
+        );
+        while let Ok(entry) = inbox.recv() {
+            match entry {
+                Entry::Private(asker) => {
+                    assert_eq!(pending.send(&session, &text), Ok(()));
+                    let _ = other.send(Entry::Confirm(asker));
+                }
+                Entry::Confirm(asker) => {
+                    let _ = asker.send(());
+                }
+                Entry::End => return,
+            }
+            pending.flush();
+        }
+    })
+}
+
+/// Clients of two nodes send to each other, and none of them reads. Every sender gets its
+/// confirmation: the thread that reads an inbox waits for no client and for no other node.
+fn nodes_ask_each_other(direct_writes: &Arc<DirectWrites>) {
+    let changed = changed();
+    let sessions = [session(), session()];
+    let mut clients = [0, 1].map(|node| {
+        let client = connect(node as u64, &sessions[node], &changed, direct_writes);
+        client.socket.stall();
+        client
+    });
+    let (one, inbox_of_one) = unbounded();
+    let (two, inbox_of_two) = unbounded();
+    let askers = [&one, &two].map(|to: &Sender<Entry>| {
+        let to = to.clone();
+        thread::spawn(move || {
+            for _ in 0..MESSAGES {
+                let (asker, confirmed) = bounded(1);
+                let _ = to.send(Entry::Private(asker));
+                assert!(confirmed.recv().is_ok());
+            }
+        })
+    });
+    let readers = vec![
+        read_inbox(inbox_of_one, two.clone(), &sessions[0], direct_writes),
+        read_inbox(inbox_of_two, one.clone(), &sessions[1], direct_writes),
+    ];
+    join(askers.into());
+    for inbox in [&one, &two] {
+        let _ = inbox.send(Entry::End);
+    }
+    join(readers);
+    for client in &mut clients {
+        client.attachment.abort();
+        client.writer.end();
+    }
+}
+
 /// Which threads write without blocking.
 #[derive(Clone, Copy)]
 enum Form {
@@ -435,4 +517,9 @@ fn shutdown_does_not_wait_for_a_lost_connection() {
 #[test]
 fn sent_messages_arrive_although_the_connection_is_lost() {
     check(two_send_during_loss);
+}
+
+#[test]
+fn nodes_confirm_although_no_client_reads() {
+    check(nodes_ask_each_other);
 }
