@@ -9,14 +9,24 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
-run: cargo ## start the server on 127.0.0.1:1313 (the first build takes about a minute); options: make run ARGS='--help'
-	cargo run --release --locked --no-default-features --bin chat-server -- $(ARGS)
+# REDIS=URL makes the server one of several that are one chat. The server gets the URL in its
+# environment, because a URL may have a password, and ps shows arguments. ps shows the arguments
+# of make, too: with a password, it is CHAT_REDIS=URL make run REDIS=1.
+ifdef REDIS
+ifneq ($(REDIS),1)
+export CHAT_REDIS = $(REDIS)
+endif
+FEATURES = --features $(if $(filter rediss:%,$(CHAT_REDIS)),redis-tls,redis)
+endif
+
+run: cargo ## start the server on 127.0.0.1:1313 (the first build takes about a minute); options: make run ARGS='--help'; REDIS=URL for several servers
+	$(if $(filter 1,$(REDIS)),$(if $(CHAT_REDIS),,$(error REDIS=1: expected a URL in CHAT_REDIS)))cargo run --release --locked --no-default-features $(FEATURES) --bin chat-server -- $(ARGS)
 
 client: cargo ## start the client (the first build takes about a minute); options: make client ARGS='-n alice'
 	cargo run --release --locked --bin chat-client -- $(ARGS)
 
-build: cargo ## build both programs in target/release, as make install needs them (two minutes)
-	cargo build --release --locked --bins --target-dir target
+build: cargo ## build both programs in target/release, as make install needs them (two minutes); REDIS=1 for several servers
+	cargo build --release --locked $(FEATURES) --bins --target-dir target
 	@touch target/release/chat-server target/release/chat-client
 
 # If a source is newer, it is built first. Otherwise `sudo make install` needs no cargo, which
@@ -51,7 +61,7 @@ check: cargo ## run all checks of CI: format, lints, docs, a build without defau
 	scripts/check
 
 doc: cargo ## build the documentation, with the course, in target/doc/chat/index.html (half a minute)
-	cargo doc --locked --no-deps --document-private-items
+	cargo doc --locked --no-deps --document-private-items --features redis
 
 demo: cargo ## show a scripted chat of three users (about ten seconds)
 	@scripts/demo

@@ -8,6 +8,7 @@
 //! ```text
 //!   bin/ ─► server/ ─► commands/ ─► sessions/ ─► outbox/ ─► protocol/ ─► limits.rs
 //!     └───► client/ ─► net/ ─► protocol/ ─► limits.rs    (server/ imports net/, too)
+//!   for several servers:    commands/ ─► cluster/ ─► sessions/
 //! ```
 //!
 //! The modules in reading order, each before the modules that use it:
@@ -20,6 +21,7 @@
 //! | [`outbox`] | a session's queue; the [writer thread](outbox::writer) that drains it, [direct writes](outbox::direct_write) by reader threads, and the thread [`broadcaster`](outbox::broadcaster) |
 //! | [`sessions`] | the session map, behind the lock that all threads share; [presence](sessions::presence), [history](sessions::history) and [access tokens](sessions::access) |
 //! | [`commands`] | the effect of each request |
+//! | `cluster` | several servers that are one chat, on Redis; behind the cargo feature `redis` |
 //! | [`server`] | threads and sockets: accept loop, [one connection](server::connection), shutdown, sweeper, signals, log, options |
 //! | `client` | the client, with a map of its own; behind the cargo feature `client` |
 //! | [`access_file`] | the file of access tokens, for both programs |
@@ -48,6 +50,8 @@
 //!   logger    writes log lines to stderr; only this thread blocks on stderr
 //!   sweeper   blocks until a session lingers, then until the first linger time expires
 //! ```
+//!
+//! With `--redis` there are two more, `redis-out` and `redis-in`, which `cluster` describes.
 //!
 //! A loop ends because a channel or a socket ends. No loop polls a flag. Each thread has a name
 //! and a stack size, and the code that spawns it says which thread waits for its end. If no
@@ -92,7 +96,7 @@
 //! A thread takes each of the other locks alone: those of the log throttles
 //! ([`log_throttle`]), of the [allowances](server::allowance) of the addresses, of the
 //! [history](sessions::history), of the [access tokens](sessions::access), and of the end of a
-//! connection's output ([`outbox::Attachment`]).
+//! connection's output ([`outbox::Attachment`]). `cluster` has a list of its own locks.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -107,6 +111,8 @@ pub mod access_file;
 mod cli;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(all(feature = "redis", not(model)))]
+pub mod cluster;
 #[cfg(not(model))]
 pub mod commands;
 // Not for doctests: the code of the course is tested in tests/course, with its surroundings.

@@ -511,6 +511,74 @@ pub const MAPS_PER_CPU: u64 = 16;
 /// and a guard page for each.
 pub const MAPS_PER_CLIENT: u64 = 8;
 
+// ---- Several servers on Redis ([`crate::cluster`]) ----
+
+/// The longest time that a node keeps its names without a renewal.
+///
+/// The names of a killed node are free after this time, one renewal of another node and the
+/// sweep, together within 20 s.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// Time between two renewals of a lease. Four may fail.
+pub const RENEWAL: Duration = Duration::from_secs(3);
+
+/// Time without a heartbeat in its own inbox after which a node does not renew its lease: it
+/// would keep names for which it gets no messages.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time that a node must have been connected before it removes others. If all leases ran out
+/// together, Redis was away, and the other nodes need this time to come back.
+pub const REMOVAL_AFTER: Duration = Duration::from_secs(6);
+
+/// Names of a removed node that one script sweeps. More would block Redis for longer than 4 ms.
+pub const SWEEP_CHUNK: u64 = 500;
+
+/// The longest time for which a request waits for other servers.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Age of an entry at which it is skipped. Less than [`ASK_TIMEOUT`], so that nothing arrives long
+/// after its sender was told that it may not.
+pub const ENTRY_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Time after which a node that was asked, and from which nothing has come, is suspected.
+pub const SUSPICION: Duration = Duration::from_secs(1);
+
+/// Time for which a session whose name is taken tries to get it back. A stale entry of another
+/// node is gone by then.
+pub const RECLAIM_TIME: Duration = Duration::from_secs(5);
+
+/// Time between two such tries.
+pub const RECLAIM_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The longest time for an answer of Redis. Its slowest script takes milliseconds.
+pub const REDIS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest time that one read of an inbox waits for an entry. The thread sees the end of the
+/// server between two reads.
+pub const INBOX_BLOCK: Duration = Duration::from_secs(1);
+
+/// The read timeout of the connection that reads the inbox. More than [`INBOX_BLOCK`].
+pub const INBOX_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Entries that one read of an inbox returns. More would delay the writes for the first of them.
+pub const INBOX_CHUNK: usize = 256;
+
+/// Requests that one pipeline to Redis carries. More would delay the first of them.
+pub const MAX_PIPELINE: usize = 256;
+
+/// Waits before a new connection to Redis: the first, then doubled up to the second.
+pub const REDIS_BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Time between two tries to leave while entries arrive.
+pub const LEAVE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Maximum length of the name of a chat in characters.
+pub const MAX_CHAT_NAME: usize = 32;
+
+/// Name of the chat without `--chat`.
+pub const DEFAULT_CHAT: &str = "main";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,8 @@ const FAILED: u8 = 1;
 const BAD_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match options::parse(std::env::args_os().skip(1)) {
+    let redis = std::env::var(options::REDIS_VARIABLE).ok();
+    match options::parse(std::env::args_os().skip(1), redis) {
         Ok(Operation::Run { config, verbosity }) => match serve(config, verbosity) {
             Ok(()) => ExitCode::SUCCESS,
             Err((problem, code)) => fail(&problem, ExitCode::from(code)),
@@ -44,7 +45,7 @@ fn serve(config: Config, verbosity: usize) -> Result<(), (String, u8)> {
     let _logging = logging::init(verbosity).map_err(|e| failed("cannot start logging", e))?;
     let server = Server::bind(config).map_err(|e| match e {
         BindError::Access(_) => (e.to_string(), BAD_USAGE),
-        BindError::Listen(_) | BindError::NoRoom(_) => (e.to_string(), FAILED),
+        _ => (e.to_string(), FAILED),
     })?;
     signals::handle_signals(server.shutdown_handle(), server.access_file())
         .map_err(|e| failed("cannot wait for signals", e))?;

@@ -44,7 +44,7 @@ use crate::protocol::token::Token;
 /// use chat::protocol::text::{Printable, Text};
 /// use chat::protocol::username::Username;
 /// # use chat::server::{Server, options};
-/// # let Ok(options::Operation::Run { config, .. }) = options::parse(["-l", "127.0.0.1:0"])
+/// # let Ok(options::Operation::Run { config, .. }) = options::parse(["-l", "127.0.0.1:0"], None)
 /// #     else { panic!() };
 /// # let server = Server::bind(config)?;
 /// # let address = server.local_addrs()?[0];

@@ -22,6 +22,9 @@ use crate::protocol::token::Token;
 use crate::protocol::username::Username;
 use crate::sessions::{NameError, Registration, Session};
 
+#[cfg(feature = "redis")]
+pub mod shared;
+
 /// What the caller does with the response to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -40,35 +43,63 @@ pub fn execute(
     pending: &PendingWrites,
     request: Request,
 ) -> Outcome {
+    let find = |header| Ok(acting_session(registration, header));
+    match check(registration, request, find) {
+        Ok((acting, command)) => run(registration, pending, acting, command),
+        Err(reply) => Outcome::Respond(reply),
+    }
+}
+
+/// The session for which a request acts.
+trait Actor {
+    /// Returns the token of the session.
+    fn token(&self) -> Token;
+}
+
+impl Actor for Session {
+    fn token(&self) -> Token {
+        self.token
+    }
+}
+
+/// Checks a request. Returns its session, which `find` finds by the header, and its command. Or
+/// returns the response to the first fault.
+fn check<A: Actor>(
+    registration: &Registration,
+    request: Request,
+    find: impl Fn(Result<Header, BadLine>) -> Result<Option<A>, Response>,
+) -> Result<(Option<A>, Command), Reply> {
     let requested = request.header;
     let (header, body) = match request.into_lines() {
         Ok(lines) => lines,
         Err(fault) => {
-            return Outcome::Respond(Reply {
-                header: fallback_header(registration, requested),
+            let acting = find(requested).unwrap_or_default();
+            let header = acting.map_or(registration.token(), |acting| Some(acting.token()));
+            return Err(Reply {
+                header,
                 response: Response::Fault(fault),
             });
         }
     };
-    let acting = acting_session(registration, requested);
+    let is_access = matches!(header, Header::Token(token) if is_access(registration, token, &body));
+    let acting = match is_access {
+        true => None,
+        false => find(requested).map_err(|response| reply(None::<&A>, response))?,
+    };
     // Whether the connection may get a new session.
     let may_begin = match header {
         Header::Empty => !registration.sessions().access.are_needed(),
-        _ if acting.is_some() => true,
-        Header::Token(token) if is_access(registration, token, &body) => true,
+        _ if acting.is_some() || is_access => true,
         Header::Token(_) | Header::NotAToken => {
-            return Outcome::Respond(Reply {
-                header: None,
-                response: Response::UnknownToken,
-            });
+            return Err(reply(None::<&A>, Response::UnknownToken));
         }
     };
     match parse_command(body, acting.is_some()) {
         Ok(Command::SetName(_)) if registration.token().is_none() && !may_begin => {
-            Outcome::Respond(reply(None, Response::NeedsAccessToken))
+            Err(reply(None::<&A>, Response::NeedsAccessToken))
         }
-        Ok(command) => run(registration, pending, acting, command),
-        Err(response) => Outcome::Respond(reply(acting.as_ref(), response)),
+        Ok(command) => Ok((acting, command)),
+        Err(response) => Err(reply(acting.as_ref(), response)),
     }
 }
 
@@ -129,7 +160,7 @@ fn run(
         (Command::Ping(text), _) => Response::Pong(text),
         (Command::Help, _) => Response::Help,
         (Command::PrivateMessage { to, text }, Some(sender)) => {
-            private_message(registration, pending, sender, to, &text)
+            private_message(registration, pending, &sender.name, to, &text)
         }
         (Command::BroadcastMessage(text), Some(sender)) => {
             broadcast_message(registration, pending, sender, &text)
@@ -170,20 +201,29 @@ fn set_name(
 
 /// Makes a new session for this connection.
 fn claim(registration: &mut Registration, pending: &PendingWrites, name: Username) -> Outcome {
-    // Get the random bits first: the claim holds the session-map lock, and this is a system
-    // call. If it fails, no session can be made. The panic is reported as a 500.
-    let mut bits = [0; 16];
-    getrandom::fill(&mut bits).expect("the operating system gives random bytes");
-    match registration.claim(&name, Token::from_bits(bits), pending) {
-        Ok(ended) => {
-            info!("logged in as {name}");
-            for session in ended {
-                let evicted = session.name;
-                info!("evicted lingering session of {evicted} to make room");
-            }
+    match registration.claim(&name, new_token(), pending) {
+        Ok(evicted) => {
+            log_claim(&name, evicted);
             Outcome::AlreadyQueued
         }
-        Err(error) => refuse_name(error, None, name),
+        Err(error) => refuse_name(error, None::<&Session>, name),
+    }
+}
+
+/// Makes a fresh token. It is made before the claim, which holds the session-map lock, because
+/// this is a system call. If it fails, no session can be made. The panic is reported as a 500.
+fn new_token() -> Token {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).expect("the operating system gives random bytes");
+    Token::from_bits(bits)
+}
+
+/// Logs that a session has begun, and which ones have ended to make room.
+fn log_claim(name: &Username, evicted: Vec<Session>) {
+    info!("logged in as {name}");
+    for session in evicted {
+        let evicted = session.name;
+        info!("evicted lingering session of {evicted} to make room");
     }
 }
 
@@ -227,12 +267,12 @@ fn resume(
 }
 
 /// Returns the response to a `Set-name` that has changed nothing.
-fn refuse_name(error: NameError, acting: Option<&Session>, name: Username) -> Outcome {
+fn refuse_name<A: Actor>(error: NameError, acting: Option<&A>, name: Username) -> Outcome {
     match error {
         NameError::Taken => Outcome::Respond(reply(acting, Response::Taken(name))),
         NameError::NoThread => Outcome::Respond(reply(acting, Response::ServerIsFull)),
         // The session has ended since the lookup, or another connection has resumed it.
-        NameError::Gone => Outcome::Respond(reply(None, Response::UnknownToken)),
+        NameError::Gone => Outcome::Respond(reply(None::<&A>, Response::UnknownToken)),
         // The shutdown sends its closing notice to this connection.
         NameError::Closing => Outcome::AlreadyQueued,
     }
@@ -242,14 +282,25 @@ fn refuse_name(error: NameError, acting: Option<&Session>, name: Username) -> Ou
 fn private_message(
     registration: &Registration,
     pending: &PendingWrites,
-    sender: &Session,
+    sender: &Username,
     to: Username,
     text: &Text,
 ) -> Response {
-    let Some(recipient) = registration.sessions().by_name(&to) else {
-        return Response::NoOneIsNamed(to);
-    };
-    let delivery = Delivery::new(Scope::Private, &sender.name, text);
+    match registration.sessions().by_name(&to) {
+        Some(recipient) => deliver(pending, sender, recipient, to, text),
+        None => Response::NoOneIsNamed(to),
+    }
+}
+
+/// Sends a text to this session, which the request calls `to`.
+fn deliver(
+    pending: &PendingWrites,
+    sender: &Username,
+    recipient: Session,
+    to: Username,
+    text: &Text,
+) -> Response {
+    let delivery = Delivery::new(Scope::Private, sender, text);
     match pending.send(&recipient.outbox, &delivery) {
         Ok(()) => Response::Delivered(recipient.name),
         Err(SendError::Full) => Response::CannotTakeMore(to),
@@ -307,9 +358,9 @@ fn quit(registration: &Registration, pending: &PendingWrites, acting: Option<Ses
 }
 
 /// Adds the header to a response: the token of the session that the request acted for.
-fn reply(acting: Option<&Session>, response: Response) -> Reply {
+fn reply<A: Actor>(acting: Option<&A>, response: Response) -> Reply {
     Reply {
-        header: acting.map(|session| session.token),
+        header: acting.map(Actor::token),
         response,
     }
 }

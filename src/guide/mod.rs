@@ -8,6 +8,7 @@
 //! | [`client`] | the client, at a terminal and in a script |
 //! | [`by_hand`] | a conversation with netcat, and a session that is resumed |
 //! | [`operating`] | running a server: options, limits, logs, exit codes, other machines |
+//! | [`several_servers`] | running several servers that are one chat, on Redis |
 //! | [`guarantees`] | the six guarantees, and the tests of each |
 //! | [`patterns`] | problems of blocking I/O, and the function that solves each |
 //! | [`benchmarks`] | the measurements, and how to repeat them |
@@ -39,6 +40,13 @@ pub mod operating {
     //! [`course::resource_limits`]: crate::course::resource_limits
     //!
     #![doc = include_str!("operating.md")]
+}
+
+pub mod several_servers {
+    //! [protocol]: crate::protocol
+    //! [`cluster`]: crate::cluster
+    //!
+    #![doc = include_str!("several_servers.md")]
 }
 
 pub mod guarantees {

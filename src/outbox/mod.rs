@@ -252,7 +252,7 @@ impl Outbox {
             return Err(SendError::Closed);
         }
         if !fits_behind(state.deliveries) {
-            self.record_miss(&mut state);
+            self.record_missed(&mut state, 1);
             return Err(SendError::Full);
         }
         state.in_gap = false;
@@ -287,12 +287,28 @@ impl Outbox {
         self.changed.notify_all();
     }
 
-    /// Counts a delivery that does not fit.
-    fn record_miss(&self, state: &mut QueueState) {
+    /// Counts deliveries that were lost before they reached this queue. The client gets a notice
+    /// of the gap, as if they had not fitted.
+    #[cfg(feature = "redis")]
+    pub fn miss(&self, count: u64) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            self.record_missed(&mut state, count);
+        }
+    }
+
+    /// Closes the outbox, with this notice as the last message. Only the first close has an effect.
+    #[cfg(feature = "redis")]
+    pub fn finish_with_notice(&self, notice: Notice) {
+        self.finish_with(self.state.lock(), Some(Item::Notice(notice)));
+    }
+
+    /// Counts deliveries that do not fit.
+    fn record_missed(&self, state: &mut QueueState, count: u64) {
         match state.gaps.back_mut() {
-            Some(missed) if state.in_gap => *missed += 1,
+            Some(missed) if state.in_gap => *missed = missed.saturating_add(count),
             _ => {
-                state.gaps.push_back(1);
+                state.gaps.push_back(count);
                 state.in_gap = true;
                 if self.enqueue(state, Item::Gap) == MustDrain::Soon {
                     state.wake_writer();

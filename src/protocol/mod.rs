@@ -245,12 +245,12 @@
 //! | `304 Not Modified` | `Set-name` to the name one has; resuming under it; `Watch-presence` without a change |
 //! | `400 Bad Request` | anything malformed: section 6 |
 //! | `401 Unauthorized` | `Set a name first`; `Unknown token`; `This server needs an access token`; the login deadline |
-//! | `403 Forbidden` | understood and refused: `NAME is taken`; `This connection is NAME`; full (a notice or a response); resumed elsewhere |
+//! | `403 Forbidden` | understood and refused: `NAME is taken`; `This connection is NAME`; full (a notice or a response); resumed elsewhere; two texts of section 9 |
 //! | `404 Not Found` | `No one is named NAME` |
 //! | `418 I'm a tea pocket` | an HTTP request: a line in the status-line position that ends in ` HTTP/1.0` or ` HTTP/1.1`. Data: `This is a chat server, not a web server`. Then the connection is closed, so that no web page can make a browser talk to it |
 //! | `500 Internal Server Error` | a defect: the request's handling panicked. Data: `The server failed to answer this request`. It is logged with where, the connection is closed, no one else notices |
 //! | `501 Not Implemented` | `COMMAND is not a command; try Help` (the word as it was sent, cut at 32 characters) |
-//! | `502 Bad Gateway` | the far side cannot take it: `NAME cannot take more messages now`; the notices above |
+//! | `502 Bad Gateway` | the far side cannot take it: `NAME cannot take more messages now`; the notices above; four texts of section 9 |
 //!
 //! # 6. Bad input
 //!
@@ -338,6 +338,60 @@
 //! < 5b1f0c9d8e7a4f3c2b1a09f8e7d6c5b4
 //! < No one is named carol
 //! ```
+//!
+//! # 9. Several servers
+//!
+//! Several servers that share a Redis (`--redis URL`) and the name of a chat (`--chat NAME`) are
+//! one chat. Each is a *node*. The sections above hold for all nodes together, except for what
+//! this section says.
+//!
+//! - A session begins at the node of its connection, stays there, and ends with that node.
+//!   Names are unique across the nodes.
+//! - A private message is answered 200 when the recipient's node has queued it and has
+//!   confirmed that. A broadcast is queued at all nodes, and its N is the sum of what the nodes
+//!   have confirmed. What was not confirmed is not answered 200, and may have arrived.
+//! - A request waits for other nodes for 5 s at most. A private message that its recipient's
+//!   node reads more than 4 s after it was sent is dropped there. A node that was asked, and
+//!   from which nothing has come for 1 s, is left out until it is heard again: the response to
+//!   a broadcast does not count its sessions, which may receive the broadcast later, and a
+//!   private message to it is answered 502 at once.
+//! - All sessions receive the broadcasts in the same order.
+//! - A change of presence is queued for the watchers of the same node before its request is
+//!   answered. The watchers of the other nodes receive it in the same order, perhaps later.
+//!   Each node queues `joined` before a delivery from the new session, `renamed` before a
+//!   delivery under the new name. A session that ends may lack the last changes before its end.
+//! - What did not reach a node counts as missed for each of its sessions: they get the notice
+//!   `Missed N messages: you read too slowly`. If the Redis has lost data, N is the maximum.
+//! - With the token of a session at another node, `Set-name` on a connection without a session
+//!   is refused: a session is resumed at its node. `Quit` and `Watch-presence` are executed at
+//!   its node, and every other request here, in the name of the session. All of them count as
+//!   a use of the token (section 4, Lingering).
+//! - The name of a session that has ended is free at all nodes before its client can see the
+//!   server close, if the Redis can be reached. If another connection has ended it, that is
+//!   true for `Goodbye` on the other connection. The names of a node that was killed are free
+//!   within 20 s, and `left` is told for each.
+//! - Every node keeps the history, also a node that starts later. A broadcast that was answered
+//!   is in the history of each node that has confirmed it.
+//! - `Ping` is answered by the connection's node alone. Its response says nothing about
+//!   messages of other nodes.
+//! - Each node has access tokens of its own.
+//!
+//! | message | when |
+//! |---|---|
+//! | `403 Forbidden`, `This session is at another server` | the response to a `Set-name` that would resume a session of another node |
+//! | `502 Bad Gateway`, `The other servers cannot be reached now` | the node cannot reach the Redis, and has sent nothing: a new name, a rename, a list, a broadcast, a private message to a name that is not at this node, any request with a token that is not of this node |
+//! | `502 Bad Gateway`, `The other servers cannot be reached now; the message may have arrived` | the node lost the Redis after it had sent the request, or has not carried out its own part within 5 s |
+//! | `502 Bad Gateway`, `The server of NAME cannot be reached now` | a private message, or a request with the token of the session NAME: its node is left out, or has too much to read. Nothing was sent |
+//! | `502 Bad Gateway`, `No answer from the server of NAME; the message may have arrived` | the same: its node has not confirmed within 5 s |
+//! | `403 Forbidden`, `NAME was taken while the servers could not reach each other` | a closing notice. While the node could not reach the Redis, its names were given up, and another session has taken this one. The node has tried for 5 s to get it back |
+//!
+//! While a node cannot reach the Redis, it disconnects no client. `Ping`, `Help`, `Quit`,
+//! `Recent-messages`, `Watch-presence` and private messages within the node go on.
+//!
+//! Section 7 holds with these words: (1) and (2) what a killed node had queued ends with its
+//! sessions; (4) as long as the nodes reach the Redis; after a separation the last row of the
+//! table decides; (5) no client waits for the socket of another client, but a request that
+//! concerns another node takes a trip there.
 
 pub mod framing;
 #[cfg(test)]

@@ -21,6 +21,14 @@ pub struct Username(Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameKey(Box<str>);
 
+impl NameKey {
+    /// Returns the name in lower case.
+    #[cfg(feature = "redis")]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The order of keys is that of their characters, so a map can be searched by `str`.
 impl Borrow<str> for NameKey {
     fn borrow(&self) -> &str {

@@ -27,6 +27,8 @@ use super::options::Config;
 use super::rate_limit::RateLimiter;
 use super::refusal::Refuser;
 use super::shutdown::disconnected_within;
+#[cfg(feature = "redis")]
+use crate::cluster::Node;
 use crate::limits;
 use crate::log_throttle::LogThrottle;
 use crate::outbox::Attachment;
@@ -46,6 +48,9 @@ pub(super) struct AcceptContext {
     /// Counts the connections that are not in the log, because their address connects too often.
     pub(super) unlogged: Mutex<LogThrottle>,
     pub(super) refuser: Refuser,
+    /// This server as a node, if it shares its chat with others.
+    #[cfg(feature = "redis")]
+    pub(super) node: Option<Arc<Node>>,
     /// Each reader thread has a clone. The shutdown waits until all are dropped.
     pub(super) readers_tx: Sender<Infallible>,
     /// Disconnected at the shutdown.
@@ -191,6 +196,8 @@ impl AcceptContext {
             may_linger: !self.config.linger.is_zero(),
             direct_writes: Arc::clone(&self.direct_writes),
             refuser: self.refuser.clone(),
+            #[cfg(feature = "redis")]
+            node: self.node.clone(),
             registration,
         });
         // The thread is not joined. The shutdown waits until its `readers_tx` is dropped.

@@ -29,6 +29,8 @@ use log::{Level, info, log};
 use parking_lot::Mutex;
 
 use crate::access_file::AccessFileError;
+#[cfg(feature = "redis")]
+use crate::cluster::{JoinError, JoinedNode, Node};
 use crate::outbox::direct_write::DirectWrites;
 use crate::sessions::Sessions;
 use accept::{AcceptContext, AcceptThreads};
@@ -60,6 +62,9 @@ pub struct Server {
     listeners: Vec<TcpListener>,
     sessions: Arc<Sessions>,
     access_file: Option<Arc<AccessFile>>,
+    /// This server as a node, if it shares its chat with others. Its threads start in `run`.
+    #[cfg(feature = "redis")]
+    node: Option<JoinedNode>,
     config: Config,
     system: SystemLimits,
     /// The most clients: `config.max_clients`, or fewer if the system has less room.
@@ -77,6 +82,9 @@ pub enum BindError {
     NoRoom(NoRoom),
     /// The file of access tokens cannot be used.
     Access(AccessFileError),
+    /// The chat of several servers cannot be joined.
+    #[cfg(feature = "redis")]
+    Join(JoinError),
 }
 
 impl Server {
@@ -90,9 +98,19 @@ impl Server {
         let sessions = Sessions::new(capacity, config.max_per_address, config.history);
         let load = |path| AccessFile::load(path, Arc::clone(&sessions)).map(Arc::new);
         let access_file = config.access_file.clone().map(load).transpose();
+        let access_file = access_file.map_err(BindError::Access)?;
+        // Last: if anything fails after it, the names of this node stay until its lease is over.
+        #[cfg(feature = "redis")]
+        let node = {
+            let join = |settings| Node::join(settings, &sessions);
+            let joined = config.cluster.clone().map(join).transpose();
+            joined.map_err(BindError::Join)?
+        };
         Ok(Server {
             listeners,
-            access_file: access_file.map_err(BindError::Access)?,
+            access_file,
+            #[cfg(feature = "redis")]
+            node,
             sessions,
             config,
             system,
@@ -131,6 +149,8 @@ impl Server {
             system,
             capacity,
             access_file: _,
+            #[cfg(feature = "redis")]
+            node,
             shutdown_request: (_sender, shutdown_request),
         } = self;
         let level = if capacity < config.max_clients {
@@ -150,9 +170,14 @@ impl Server {
         // `readers_tx`. When the last one is dropped, the shutdown knows that all have ended.
         let (shutdown_tx, shutdown_rx) = bounded(0);
         let (readers_tx, readers_rx) = bounded(0);
+        let direct_writes = DirectWrites::start(config.direct_writes)?;
+        #[cfg(feature = "redis")]
+        let node = node.map(|node| node.start(&direct_writes)).transpose()?;
         let context = Arc::new(AcceptContext {
             sessions: Arc::clone(&sessions),
-            direct_writes: DirectWrites::start(config.direct_writes)?,
+            direct_writes,
+            #[cfg(feature = "redis")]
+            node: node.clone(),
             allowances: Allowances::new(config.rate, config.burst)
                 .map(|allowances| Arc::new(Mutex::new(allowances))),
             unlogged: Mutex::default(),
@@ -175,7 +200,16 @@ impl Server {
         info!("shutting down");
         drop(shutdown_tx);
         accept_threads.end();
-        shutdown::shut_down_clients(&sessions, grace, &readers_rx);
+        let connections = sessions.close();
+        #[cfg(feature = "redis")]
+        if let Some(node) = &node {
+            node.release_all();
+        }
+        shutdown::shut_down_clients(&connections, grace, &readers_rx);
+        #[cfg(feature = "redis")]
+        if let Some(node) = node {
+            node.leave();
+        }
         info!("shutdown complete");
         Ok(())
     }
@@ -187,6 +221,8 @@ impl fmt::Display for BindError {
             BindError::Listen(error) => error.fmt(f),
             BindError::NoRoom(limit) => limit.fmt(f),
             BindError::Access(error) => error.fmt(f),
+            #[cfg(feature = "redis")]
+            BindError::Join(error) => error.fmt(f),
         }
     }
 }

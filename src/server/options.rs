@@ -14,6 +14,8 @@ use std::time::Duration;
 use getopts::{Matches, Options};
 
 use crate::cli::{BadUsage, is_address};
+#[cfg(feature = "redis")]
+use crate::cluster::settings::{BadSettings, Settings};
 use crate::limits;
 
 /// The operation that the command line asks for.
@@ -62,11 +64,19 @@ pub struct Config {
     /// Whether reader threads write to idle clients themselves, instead of waking the writer
     /// threads.
     pub direct_writes: bool,
+    /// The Redis and the chat that this server shares with others. `None`: it is alone.
+    #[cfg(feature = "redis")]
+    pub cluster: Option<Settings>,
 }
 
-/// Parses the arguments, without the program's name.
+/// The variable of the environment that gives the URL of `--redis`. A URL may hold a password,
+/// and other users can see arguments.
+pub const REDIS_VARIABLE: &str = "CHAT_REDIS";
+
+/// Parses the arguments, without the program's name. `redis` is the value of [`REDIS_VARIABLE`].
 pub fn parse<A: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = A>,
+    redis: Option<String>,
 ) -> Result<Operation, BadUsage> {
     let table = table();
     let matches = table.parse(arguments)?;
@@ -87,7 +97,7 @@ pub fn parse<A: AsRef<OsStr>>(
     }
     let verbosity = matches.opt_count("verbose");
     Ok(Operation::Run {
-        config: Config::from_matches(&matches)?,
+        config: Config::from_matches(&matches, redis)?,
         verbosity,
     })
 }
@@ -121,6 +131,18 @@ fn table() -> Options {
             "FILE",
         )
         .optflag("", "new-token", "print a fresh access token")
+        .optopt(
+            "",
+            "redis",
+            "share the chat with the other servers on this Redis",
+            "URL",
+        )
+        .optopt(
+            "",
+            "chat",
+            &format!("name of the chat on Redis ({})", limits::DEFAULT_CHAT),
+            "NAME",
+        )
         .optflag(
             "",
             "no-direct-writes",
@@ -143,6 +165,8 @@ Chat server for the protocol CP/0.0.0: blocking I/O, two threads per client.
 Usage: chat-server [OPTION ...]";
     let notes = "
 S is a whole number. Clients on this machine do not count for --max-per-address.
+The environment variable CHAT_REDIS can give the URL of --redis, so that ps does
+not show it.
 The lines 'listening on ADDR:PORT' go to stdout, one for each listener.
 Logs go to stderr. RUST_LOG, if set, overrides -v.
 ";
@@ -150,7 +174,7 @@ Logs go to stderr. RUST_LOG, if set, overrides -v.
 }
 
 impl Config {
-    fn from_matches(matches: &Matches) -> Result<Config, BadUsage> {
+    fn from_matches(matches: &Matches, redis: Option<String>) -> Result<Config, BadUsage> {
         let mut listen = matches.opt_strs("listen");
         if listen.is_empty() {
             listen.push(limits::DEFAULT_LISTEN.to_owned());
@@ -161,6 +185,14 @@ impl Config {
         let seconds =
             |option: Number<u32>| option.value(matches).map(|n| Duration::from_secs(n.into()));
         let per_address = MAX_PER_ADDRESS.value(matches)?;
+        let chat = SharedChat {
+            url: matches
+                .opt_str("redis")
+                .or(redis.filter(|url| !url.is_empty())),
+            name: matches.opt_str("chat"),
+        };
+        #[cfg(not(feature = "redis"))]
+        refuse_cluster(&chat)?;
         Ok(Config {
             listen,
             max_clients: MAX_CLIENTS.value(matches)?,
@@ -175,8 +207,58 @@ impl Config {
             history: HISTORY.value(matches)?,
             access_file: matches.opt_str("access-file").map(PathBuf::from),
             direct_writes: !matches.opt_present("no-direct-writes"),
+            #[cfg(feature = "redis")]
+            cluster: cluster(&chat)?,
         })
     }
+}
+
+/// The values of `--redis` and `--chat`.
+struct SharedChat {
+    url: Option<String>,
+    name: Option<String>,
+}
+
+/// Returns the chat that the server shares with others, if it is to share one.
+#[cfg(feature = "redis")]
+fn cluster(chat: &SharedChat) -> Result<Option<Settings>, BadUsage> {
+    let Some(url) = &chat.url else {
+        return match chat.name {
+            Some(_) => Err(BadUsage(
+                "--chat: expected together with --redis".to_owned(),
+            )),
+            None => Ok(None),
+        };
+    };
+    let name = chat.name.as_deref().unwrap_or(limits::DEFAULT_CHAT);
+    let settings = Settings::new(url, name);
+    settings.map(Some).map_err(|problem| match problem {
+        // Not the URL: it may hold a password.
+        BadSettings::Url if url.starts_with("rediss:") => {
+            BadUsage("--redis: rediss:// needs a build with the cargo feature redis-tls".to_owned())
+        }
+        BadSettings::Url => BadUsage(
+            "--redis: expected a URL, such as redis://127.0.0.1/ or unix:///run/redis.sock"
+                .to_owned(),
+        ),
+        BadSettings::Chat => BadUsage(format!(
+            "--chat {name:?}: expected 1 to {} of A-Z a-z 0-9 _ -",
+            limits::MAX_CHAT_NAME
+        )),
+    })
+}
+
+/// Refuses the options that this build does not have.
+#[cfg(not(feature = "redis"))]
+fn refuse_cluster(chat: &SharedChat) -> Result<(), BadUsage> {
+    let option = match (&chat.url, &chat.name) {
+        (Some(_), _) => "--redis",
+        (None, Some(_)) => "--chat",
+        (None, None) => return Ok(()),
+    };
+    Err(BadUsage(format!(
+        "{option}: this build is without it, build with the cargo feature redis"
+    )))
 }
 
 fn check_address(address: &str) -> Result<(), BadUsage> {
@@ -335,7 +417,7 @@ mod tests {
     use super::*;
 
     fn config(arguments: &[&str]) -> Result<Config, String> {
-        match parse(arguments) {
+        match parse(arguments, None) {
             Ok(Operation::Run { config, .. }) => Ok(config),
             Ok(Operation::Print(_) | Operation::NewToken) => panic!("prints"),
             Err(BadUsage(problem)) => Err(problem),
@@ -359,9 +441,11 @@ mod tests {
             history: 200,
             access_file: None,
             direct_writes: true,
+            #[cfg(feature = "redis")]
+            cluster: None,
         };
         assert_eq!(
-            parse::<&str>([]),
+            parse::<&str>([], None),
             Ok(Operation::Run {
                 config: expected,
                 verbosity: 0
@@ -414,9 +498,11 @@ mod tests {
             history: 7,
             access_file: Some("tokens".into()),
             direct_writes: false,
+            #[cfg(feature = "redis")]
+            cluster: None,
         };
         assert_eq!(config, Ok(expected));
-        let Ok(Operation::Run { verbosity: 3, .. }) = parse(["-vv", "--verbose"]) else {
+        let Ok(Operation::Run { verbosity: 3, .. }) = parse(["-vv", "--verbose"], None) else {
             panic!("-v counts")
         };
     }
@@ -510,7 +596,7 @@ mod tests {
 
     #[test]
     fn server_help_and_version_precede_usage_errors() {
-        let Ok(Operation::Print(help)) = parse(["--help", "--queue", "1"]) else {
+        let Ok(Operation::Print(help)) = parse(["--help", "--queue", "1"], None) else {
             panic!("help")
         };
         for name in [
@@ -536,9 +622,9 @@ mod tests {
         ] {
             assert!(help.contains(&format!("--{name}")), "{name} in {help}");
         }
-        assert_eq!(parse(["--new-token"]), Ok(Operation::NewToken));
+        assert_eq!(parse(["--new-token"], None), Ok(Operation::NewToken));
         assert_eq!(
-            parse(["-V"]),
+            parse(["-V"], None),
             Ok(Operation::Print("chat-server 0.1.0\n".to_owned()))
         );
     }

@@ -19,7 +19,6 @@ use log::warn;
 
 use crate::limits::{SHUTDOWN_CLOSE_TIMEOUT, THREAD_EXIT_TIMEOUT};
 use crate::outbox::Attachment;
-use crate::sessions::Sessions;
 
 /// A handle that shuts a running server down, from any thread.
 #[derive(Clone)]
@@ -35,17 +34,16 @@ impl ShutdownHandle {
     }
 }
 
-/// Closes all connections, each with a notice behind its queue, and waits for their threads.
+/// Closes these connections, each with a notice behind its queue, and waits for their threads.
 ///
-/// The accept threads must have ended. A connection that is still open after the grace period and
+/// The accept threads must have ended, and the session map must be closed. A connection that is still open after the grace period and
 /// [`SHUTDOWN_CLOSE_TIMEOUT`] is shut down at once.
 pub(super) fn shut_down_clients(
-    sessions: &Sessions,
+    connections: &[Arc<Attachment>],
     grace: Duration,
     readers_rx: &Receiver<Infallible>,
 ) {
-    let connections = sessions.close();
-    for connection in &connections {
+    for connection in connections {
         connection.shut_down();
     }
     let deadline = Instant::now() + grace;
@@ -60,7 +58,7 @@ pub(super) fn shut_down_clients(
     // The clients have got their last message. The threads of a client that now closes its side
     // end as after any end of input.
     if !disconnected_within(readers_rx, SHUTDOWN_CLOSE_TIMEOUT) {
-        for connection in &connections {
+        for connection in connections {
             connection.shutdown_socket();
         }
         if !disconnected_within(readers_rx, THREAD_EXIT_TIMEOUT) {

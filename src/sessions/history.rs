@@ -38,6 +38,12 @@ impl History {
         }
     }
 
+    /// Returns the maximum number of messages.
+    #[cfg(feature = "redis")]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Keeps a broadcast that was sent at this time. Drops the oldest ones that no response
     /// could return any more.
     pub fn add(&self, message: &Delivery, time: SystemTime) {

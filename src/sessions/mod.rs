@@ -50,7 +50,7 @@ use crate::protocol::username::Username;
 use access::AccessTokens;
 use history::History;
 use presence::{Change, Watchers};
-pub use registration::Registration;
+pub use registration::{Claim, Registration};
 use state::{LingeringEntry, State};
 
 pub mod access;
@@ -58,6 +58,8 @@ pub mod history;
 pub mod per_address;
 pub mod presence;
 mod registration;
+#[cfg(feature = "redis")]
+mod shared;
 mod state;
 #[cfg(test)]
 mod tests;

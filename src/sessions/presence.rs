@@ -29,7 +29,14 @@ pub(super) struct Watchers {
     outboxes: HashMap<Token, Arc<Outbox>>,
     /// Set by the shutdown. From then on no presence is delivered.
     is_closed: bool,
+    /// Called with the token of each session that ends, instead of telling the watchers.
+    #[cfg(feature = "redis")]
+    pub(super) on_end: Option<OnEnd>,
 }
+
+/// Gets the end of each session. It is called under the presence lock, so it must not block.
+#[cfg(feature = "redis")]
+pub type OnEnd = Box<dyn Fn(Token) + Send>;
 
 impl Watchers {
     /// Makes a session watch, or stops it. Returns false if that changes nothing.
@@ -67,19 +74,39 @@ impl Change<'_> {
 
     /// Tells the watchers that a session has begun.
     pub(super) fn joined(&mut self, session: &Session) {
-        self.tell(session.token, || Presence::Joined(session.name.clone()));
+        self.tell(Some(session.token), || {
+            Presence::Joined(session.name.clone())
+        });
     }
 
     /// Tells the watchers that a session has ended. It watches no more.
     pub(super) fn left(&mut self, session: &Session) {
         self.watchers.outboxes.remove(&session.token);
-        self.tell(session.token, || Presence::Left(session.name.clone()));
+        #[cfg(feature = "redis")]
+        if let Some(on_end) = &self.watchers.on_end {
+            return on_end(session.token);
+        }
+        self.tell(Some(session.token), || Presence::Left(session.name.clone()));
     }
 
     /// Tells the watchers that the session of this token has changed its name.
     pub(super) fn renamed(&mut self, token: Token, old: Username, new: &Username) {
         let new = new.clone();
-        self.tell(token, || Presence::Renamed { old, new });
+        self.tell(Some(token), || Presence::Renamed { old, new });
+    }
+
+    /// Tells the watchers of a change at any server, except the session that it is about.
+    #[cfg(feature = "redis")]
+    pub(super) fn announce(&mut self, about: Option<Token>, presence: &Presence) {
+        self.tell(about, || presence.clone());
+    }
+
+    /// Tells the watchers that they have missed this many changes.
+    #[cfg(feature = "redis")]
+    pub(super) fn missed(&self, count: u64) {
+        for outbox in self.watchers.outboxes.values() {
+            outbox.miss(count);
+        }
     }
 
     /// Releases the presence lock, and passes the filled outboxes on to be drained.
@@ -98,14 +125,14 @@ impl Change<'_> {
     }
 
     /// Queues a change for all watchers except the session that it is about.
-    fn tell(&mut self, about: Token, presence: impl FnOnce() -> Presence) {
+    fn tell(&mut self, about: Option<Token>, presence: impl FnOnce() -> Presence) {
         if self.watchers.outboxes.is_empty() || self.watchers.is_closed {
             return;
         }
         let delivery = Delivery::presence(&presence());
         for (token, outbox) in &self.watchers.outboxes {
             // If the queue does not take it, the outbox has counted it as missed, or is closed.
-            if *token != about
+            if Some(*token) != about
                 && let Ok(duty) = outbox.send_presence(&delivery)
                 && duty != MustDrain::No
             {

@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use parking_lot::RwLockWriteGuard;
+
 use super::per_address::AddressKey;
 use super::presence::Change;
 use super::state::{LingeringEntry, Owner, SessionEntry, State};
@@ -26,7 +28,7 @@ use crate::protocol::username::Username;
 /// Dropping it ends the session and frees the slot, also after a panic. So no dead client
 /// keeps a name.
 pub struct Registration {
-    sessions: Arc<Sessions>,
+    pub(super) sessions: Arc<Sessions>,
     address: Option<AddressKey>,
     /// The writer thread. It is started outside all locks, before the connection's first name is
     /// claimed. If the name is refused, the thread stays for the next try. The reader thread
@@ -81,7 +83,103 @@ impl Sessions {
     }
 }
 
+/// A session that is to begin, with the connection that claims it.
+pub struct Claim {
+    session: Session,
+    /// The number of the connection.
+    connection: u64,
+    /// The address of the connection.
+    address: Option<AddressKey>,
+}
+
+impl Claim {
+    /// Returns the session that it makes.
+    #[cfg(feature = "redis")]
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Sessions {
+    /// Makes the session of a claim, which has no connection yet, and tells the watchers. Returns
+    /// the sessions that were evicted to make room.
+    pub(super) fn insert(
+        &self,
+        claim: Claim,
+        change: &mut Change<'_>,
+    ) -> Result<Vec<Session>, NameError> {
+        let Claim {
+            session,
+            connection,
+            address,
+        } = claim;
+        let key = session.name.key();
+        let mut state = self.state.write();
+        if state.closing {
+            return Err(NameError::Closing);
+        }
+        if state.names.contains_key(&key) {
+            return Err(NameError::Taken);
+        }
+        let mut ended = Vec::new();
+        while let Some(longest) = self.eviction_candidate(&state, address) {
+            ended.extend(state.end_and_close_outbox(longest));
+        }
+        let (token, name) = (session.token, session.name.clone());
+        state.names.insert(key, (name, token));
+        state
+            .outboxes
+            .insert(connection, Arc::clone(&session.outbox));
+        state.snapshot = OnceLock::new();
+        let entry = SessionEntry {
+            session: session.clone(),
+            owner: Owner::Connection(connection),
+            claimed_by: connection,
+            token_was_used: false.into(),
+        };
+        state.sessions.insert(token, entry);
+        drop(state);
+        for session in &ended {
+            change.left(session);
+        }
+        change.joined(&session);
+        Ok(ended)
+    }
+
+    /// Gives a session this name, and tells the watchers between the two steps. Returns false if
+    /// it already has the name in this spelling.
+    pub(super) fn change_name(
+        &self,
+        mut state: RwLockWriteGuard<'_, State>,
+        token: Token,
+        name: &Username,
+        change: &mut Change<'_>,
+    ) -> Result<bool, NameError> {
+        let Some(old) = state.check_name(token, name)? else {
+            return Ok(false);
+        };
+        state.reserve_name(token, &old, name);
+        drop(state);
+        change.renamed(token, old, name);
+        self.state.write().set_name(token, name);
+        Ok(true)
+    }
+}
+
 impl Registration {
+    /// Returns the claim of a session of this name and outbox for the connection.
+    pub(super) fn claim_of(&self, name: &Username, outbox: &Arc<Outbox>) -> Claim {
+        Claim {
+            session: Session {
+                token: outbox.token(),
+                name: name.clone(),
+                outbox: Arc::clone(outbox),
+            },
+            connection: self.writer.attachment.number,
+            address: self.address,
+        }
+    }
+
     /// Returns the session map.
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
@@ -137,43 +235,12 @@ impl Registration {
         outbox: &Arc<Outbox>,
         pending: &PendingWrites,
     ) -> Result<Vec<Session>, NameError> {
-        let (number, token) = (self.writer.attachment.number, outbox.token());
-        let session = Session {
-            token,
-            name: name.clone(),
-            outbox: Arc::clone(outbox),
-        };
-        let (response, key) = (Response::YouAre(name.clone()), name.key());
+        let claim = self.claim_of(name, outbox);
         let mut change = Change::begin(&self.sessions.watchers);
-        let mut state = self.sessions.state.write();
-        if state.closing {
-            return Err(NameError::Closing);
-        }
-        if state.names.contains_key(&key) {
-            return Err(NameError::Taken);
-        }
-        let mut ended = Vec::new();
-        while let Some(longest) = self.sessions.eviction_candidate(&state, self.address) {
-            ended.extend(state.end_and_close_outbox(longest));
-        }
-        state.names.insert(key, (name.clone(), token));
-        state.outboxes.insert(number, Arc::clone(outbox));
-        state.snapshot = OnceLock::new();
-        let entry = SessionEntry {
-            session: session.clone(),
-            owner: Owner::Connection(number),
-            claimed_by: number,
-            token_was_used: false.into(),
-        };
-        state.sessions.insert(token, entry);
-        drop(state);
-        for session in &ended {
-            change.left(session);
-        }
-        change.joined(&session);
-        let _ = attach(&mut self.writer, outbox, response);
+        let ended = self.sessions.insert(claim, &mut change)?;
+        let _ = attach(&mut self.writer, outbox, Response::YouAre(name.clone()));
         // Before the end of the change, which may write to a watcher and panic.
-        self.session = Some(token);
+        self.session = Some(outbox.token());
         change.end(pending);
         pending.note(MustDrain::Soon, outbox);
         Ok(ended)
@@ -192,8 +259,9 @@ impl Registration {
     ) -> Result<Option<Evicted>, NameError> {
         debug_assert!(self.session.is_none());
         self.writer.start().map_err(|_| NameError::NoThread)?;
-        let mut change = Change::begin(&self.sessions.watchers);
-        let mut state = self.sessions.state.write();
+        let sessions = Arc::clone(&self.sessions);
+        let mut change = Change::begin(&sessions.watchers);
+        let mut state = sessions.state.write();
         if state.closing {
             return Err(NameError::Closing);
         }
@@ -205,18 +273,29 @@ impl Registration {
             state.reserve_name(token, &old, name);
             drop(state);
             change.renamed(token, old, name);
-            self.sessions.state.write().set_name(token, name);
+            sessions.state.write().set_name(token, name);
             Response::YouAre(name.clone())
         } else {
             drop(state);
             Response::YouAreAlready(name.clone())
         };
-        let evicted = attach(&mut self.writer, &outbox, response);
+        Ok(self.attach_resumed(&outbox, response, change, pending))
+    }
+
+    /// Last steps of a resumption: the connection is attached, and the change ends.
+    pub(super) fn attach_resumed(
+        &mut self,
+        outbox: &Arc<Outbox>,
+        response: Response,
+        change: Change<'_>,
+        pending: &PendingWrites,
+    ) -> Option<Evicted> {
+        let evicted = attach(&mut self.writer, outbox, response);
         // As in `begin_session`.
-        self.session = Some(token);
+        self.session = Some(outbox.token());
         change.end(pending);
-        pending.note(MustDrain::Soon, &outbox);
-        Ok(evicted)
+        pending.note(MustDrain::Soon, outbox);
+        evicted
     }
 
     /// Gives the session this name, and releases its old name, if it still belongs to this
@@ -224,20 +303,14 @@ impl Registration {
     pub fn rename(&self, name: &Username, pending: &PendingWrites) -> Result<bool, NameError> {
         let token = self.session.ok_or(NameError::Gone)?;
         let mut change = Change::begin(&self.sessions.watchers);
-        let mut state = self.sessions.state.write();
+        let state = self.sessions.state.write();
         // Another connection may have resumed it while this thread waited for the presence lock.
         if !state.is_owned_by(token, self.writer.attachment.number) {
             return Err(NameError::Gone);
         }
-        let Some(old) = state.check_name(token, name)? else {
-            return Ok(false);
-        };
-        state.reserve_name(token, &old, name);
-        drop(state);
-        change.renamed(token, old, name);
-        self.sessions.state.write().set_name(token, name);
+        let has_changed = self.sessions.change_name(state, token, name, &mut change)?;
         change.end(pending);
-        Ok(true)
+        Ok(has_changed)
     }
 
     /// Ends the session, if it still belongs to this connection. The connection stays registered.

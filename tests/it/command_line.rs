@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 /// Runs the server until it ends by itself. Returns exit code, stdout and stderr.
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_chat-server"))
         .args(arguments)
         .stdin(Stdio::null())
@@ -35,6 +35,15 @@ fn bad_option_prints_one_line_and_exits_with_2() {
         assert!(stderr.starts_with("chat-server: "), "{stderr}");
         assert!(stderr.contains("chat-server --help"), "{stderr}");
     }
+}
+
+#[cfg(not(feature = "redis"))]
+#[test]
+fn redis_option_without_its_feature_is_one_line() {
+    let (code, stdout, stderr) = run(&["--redis", "redis://127.0.0.1/"]);
+    assert_eq!((code, &*stdout), (Some(2), ""));
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains("feature"), "{stderr}");
 }
 
 #[test]

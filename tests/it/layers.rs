@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each folder or file of `src`, and what it may import.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("limits", &[]),
     ("log_throttle", &["limits"]),
     ("protocol", &["limits"]),
@@ -14,7 +14,21 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("net", &["limits", "protocol"]),
     ("outbox", &["limits", "protocol", "threads"]),
     ("sessions", &["limits", "protocol", "outbox"]),
-    ("commands", &["limits", "protocol", "outbox", "sessions"]),
+    (
+        "cluster",
+        &[
+            "limits",
+            "log_throttle",
+            "protocol",
+            "threads",
+            "outbox",
+            "sessions",
+        ],
+    ),
+    (
+        "commands",
+        &["limits", "protocol", "outbox", "sessions", "cluster"],
+    ),
     (
         "server",
         &[
@@ -27,6 +41,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
             "net",
             "outbox",
             "sessions",
+            "cluster",
             "commands",
         ],
     ),

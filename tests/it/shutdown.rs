@@ -198,7 +198,7 @@ fn rate_limited_client_gets_the_shutdown_notice_at_once() {
 #[test]
 fn library_server_runs_and_ends_without_signals() {
     let arguments = ["-l", "127.0.0.1:0", "-l", "127.0.0.1:0"];
-    let Ok(Operation::Run { config, .. }) = options::parse(arguments) else {
+    let Ok(Operation::Run { config, .. }) = options::parse(arguments, None) else {
         panic!("expected options to run")
     };
     let server = chat::server::Server::bind(config).expect("two free ports");

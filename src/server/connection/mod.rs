@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 use log::{debug, error, info, trace};
 use rustix::net::sockopt;
 
+#[cfg(feature = "redis")]
+use crate::cluster::Node;
 use crate::commands::{self, Outcome};
 use crate::limits::{self, MAX_BAD_REQUESTS};
 use crate::net::keepalive;
@@ -67,6 +69,9 @@ pub struct Connection {
     pub direct_writes: Arc<DirectWrites>,
     /// Logs the refusal of a name for which no writer thread can be started.
     pub refuser: Refuser,
+    /// This server as a node, if it shares its chat with others.
+    #[cfg(feature = "redis")]
+    pub node: Option<Arc<Node>>,
 }
 
 /// Serves one client until its connection is closed.
@@ -76,14 +81,20 @@ pub struct Connection {
 /// through would have a copy in its frame. `#[inline(never)]` keeps the frames of the functions
 /// below apart, because one frame for all of them would be large.
 pub fn serve(connection: Box<Connection>) {
+    #[cfg(feature = "redis")]
+    if let Some(node) = connection.node.clone() {
+        return serve_with(connection, move |registration, pending, request| {
+            commands::shared::execute(&node, registration, pending, request)
+        });
+    }
     serve_with(connection, commands::execute);
 }
 
-/// The function that executes a request.
-type Execute = fn(&mut Registration, &PendingWrites, Request) -> Outcome;
-
 /// Serves with another function that executes requests. The tests have one that panics.
-fn serve_with(mut connection: Box<Connection>, execute: Execute) {
+fn serve_with(
+    mut connection: Box<Connection>,
+    execute: impl Fn(&mut Registration, &PendingWrites, Request) -> Outcome,
+) {
     let attachment = connection.registration.attachment();
     if let Err(e) = set_options(&attachment.socket, attachment.write_timeout) {
         debug!("setting socket options failed: {e}");
@@ -123,7 +134,7 @@ enum Ending {
 #[inline(never)]
 fn request_loop_catching_panics(
     connection: &mut Connection,
-    execute: Execute,
+    execute: impl Fn(&mut Registration, &PendingWrites, Request) -> Outcome,
 ) -> io::Result<Ending> {
     let Connection {
         peer,
@@ -307,7 +318,14 @@ fn close_connection(mut connection: Box<Connection>, ending: io::Result<Ending>)
     // The session ends before the outbox is closed, so the name is free before the client can
     // see the close.
     if let Ok(Ending::EndOfInput | Ending::LastResponse(_)) = &ending {
-        connection.registration.end_session(&pending);
+        let ended = connection.registration.end_session(&pending);
+        #[cfg(feature = "redis")]
+        if let (Some(node), Some(session)) = (&connection.node, ended) {
+            pending.flush();
+            node.wait_for_release(session.token);
+        }
+        #[cfg(not(feature = "redis"))]
+        drop(ended);
     }
     match &ending {
         Ok(Ending::LastResponse(reply)) => attachment.finish(Some(reply.encode())),

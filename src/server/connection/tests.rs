@@ -38,6 +38,8 @@ fn connect(sessions: &Arc<Sessions>) -> (TcpStream, JoinHandle<()>) {
         direct_writes: DirectWrites::new(true),
         rate_limiter: any_rate(),
         refuser: Refuser::start().unwrap(),
+        #[cfg(feature = "redis")]
+        node: None,
     });
     (client, thread::spawn(|| serve_with(connection, defective)))
 }

@@ -68,6 +68,7 @@ impl Server {
             .args(form)
             .args(options)
             .env_remove("RUST_LOG")
+            .env_remove("CHAT_REDIS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(&log).expect("a file for the log"));
