@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client build install uninstall test check doc demo experiments experiment exercise bench bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
+.PHONY: help run client build install uninstall test test-servers check doc demo experiments experiment exercise bench bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,7 +57,17 @@ test: cargo ## run all tests, with direct writes and without (90 s after the bui
 	cargo test --locked
 	WRITER_THREADS_ONLY=1 cargo test --locked --test it
 
-check: cargo ## run all checks of CI: format, lints, docs, a build without default features, model, tests (four minutes)
+# The files whose tests are about messages between sessions. The other tests are about one
+# server or about the client, so several servers would add nothing. cargo test runs each test
+# whose path contains one of these words.
+SPREAD_TESTS = bad_input:: closing:: commands:: delivery:: framing:: history:: login:: \
+	model_check:: presence:: resuming:: servers:: shutdown:: tokens::
+
+test-servers: cargo ## run the tests again over three servers that are one chat, and those of their failures (75 s after the build; needs redis-server)
+	cargo test --locked --features redis --lib -- cluster::
+	SERVERS=3 cargo test --locked --features redis --test it -- --test-threads=6 $(SPREAD_TESTS)
+
+check: cargo ## run all checks of CI: format, lints, docs, a build without default features, model, tests (six minutes)
 	scripts/check
 
 doc: cargo ## build the documentation, with the course, in target/doc/chat/index.html (half a minute)

@@ -1,6 +1,6 @@
 //! The ends of connections (section 4): end of input, reset, refusal, the last message.
 
-use crate::support::{Client, Server, server_threads, wait_for};
+use crate::support::{Client, Server, is_spread_without, server_threads, wait_for};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::process::Signal;
 use std::io::Write;
@@ -205,6 +205,9 @@ fn last_messages_survive_megabytes_of_unread_input() {
 
 #[test]
 fn refusal_survives_megabytes_of_unread_input() {
+    if is_spread_without("--max-clients is of one server") {
+        return;
+    }
     let server = Server::start(&["--max-clients", "1"]);
     let _alice = server.log_in("alice");
     let mut refused = server.connect();
@@ -248,6 +251,9 @@ const BAD_STATUS_LINE: &str = "A request is an empty line, a token line and a re
 
 #[test]
 fn server_closes_although_client_keeps_its_side_open() {
+    if is_spread_without("the threads are of one process") {
+        return;
+    }
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.ask("Quit", "200 OK", "Goodbye");
@@ -260,6 +266,9 @@ fn server_closes_although_client_keeps_its_side_open() {
 
 #[test]
 fn full_server_refuses_until_a_client_disconnects() {
+    if is_spread_without("--max-clients is of one server") {
+        return;
+    }
     let server = Server::start(&["--max-clients", "2"]);
     let (mut alice, bob) = (server.log_in("alice"), server.log_in("bob"));
     for _ in 0..50 {
@@ -276,6 +285,9 @@ fn full_server_refuses_until_a_client_disconnects() {
 
 #[test]
 fn refusals_over_the_pending_limit_still_get_the_notice() {
+    if is_spread_without("--max-clients is of one server") {
+        return;
+    }
     let server = Server::start(&["--max-clients", "1"]);
     let mut alice = server.log_in("alice");
     let refused: Vec<Client> = (0..100).map(|_| server.connect()).collect();

@@ -1,6 +1,6 @@
 //! Order, limits and gaps of deliveries (section 7).
 
-use crate::support::{Client, Message, Server, missed_by, number_of, wait_for};
+use crate::support::{Client, Message, Server, is_spread_without, missed_by, number_of, wait_for};
 use std::collections::HashMap;
 use std::io::Write;
 use std::thread;
@@ -126,6 +126,9 @@ fn stalled_reader_delays_no_other_client() {
 
 #[test]
 fn server_stops_reading_when_responses_are_unread() {
+    if is_spread_without("the memory is of one process") {
+        return;
+    }
     let server = Server::start(&[]);
     let mut client = server.connect();
     let before = server.proc_status("VmHWM");
@@ -162,6 +165,9 @@ fn server_stops_reading_when_responses_are_unread() {
 
 #[test]
 fn unread_responses_to_one_read_stay_limited() {
+    if is_spread_without("the memory is of one process") {
+        return;
+    }
     let server = Server::start(&[]);
     let _others: Vec<Client> = (0..140)
         .map(|n| server.log_in(&format!("{n:063}")))
@@ -296,6 +302,9 @@ fn two_hundred_clients_get_all_messages_once_in_order() {
 
 #[test]
 fn disconnect_releases_threads_and_descriptors() {
+    if is_spread_without("the threads are of one process") {
+        return;
+    }
     let server = Server::start(&[]);
     server.connect().barrier();
     wait_for("the end of the first client's threads", || {

@@ -1,6 +1,6 @@
 //! History (section 2): `Recent-messages`, and which broadcasts are kept.
 
-use crate::support::{self, Client, Message, Server};
+use crate::support::{self, Client, Message, Server, is_spread_without};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -321,6 +321,9 @@ fn number_of(message: &str) -> u64 {
 
 #[test]
 fn history_counts_as_responses_of_a_client_that_does_not_read() {
+    if is_spread_without("the memory is of one process") {
+        return;
+    }
     let server = Server::start(&["--history", "1000"]);
     let mut alice = server.log_in("alice");
     for _ in 0..40 {
@@ -368,7 +371,7 @@ fn unread_messages_are_dropped_with_the_connection() {
     let filled = alice.fill_queue("greedy");
     greedy.send_raw("\n\nRecent-messages\n\n\nPrivate-message alice asked\n");
     alice.expect_delivery("private", "greedy", "asked");
-    let mut again = server.connect();
+    let mut again = server.connect_as(&greedy.token);
     again.token.clone_from(&greedy.token);
     again.send_as(&greedy.token, "Set-name greedy");
     again.expect("304 Not Modified", "You are already greedy");

@@ -50,6 +50,8 @@ mod resource_limits;
 mod resuming;
 #[cfg(feature = "client")]
 mod script;
+#[cfg(feature = "redis")]
+mod servers;
 mod shutdown;
 mod signals;
 mod support;

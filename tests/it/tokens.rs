@@ -98,6 +98,7 @@ fn token_ends_with_its_session() {
     alice.expect_with(&token, "200 OK", "Pong");
     let mut bob = bob;
     bob.ask("Quit", "200 OK", "Goodbye");
+    bob.expect_end();
     alice.send_as(&token, "Ping");
     alice.expect_with("", "401 Unauthorized", "Unknown token");
 }

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::state::{Connection, Id};
+use crate::support::is_spread;
 
 /// The messages that were sent to a session since it was last settled.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -353,8 +354,12 @@ impl Queue {
                 }
             }
         }
-        // What comes later is at the end of the list.
-        let may_come = |told: &&Told| told.may_come_later && !settling.has_ended;
+        // What comes later is at the end of the list. A session ends at its node first. So it is
+        // not told of a change at another node that its node has not read yet.
+        let may_come = |told: &&Told| match settling.has_ended {
+            true => is_spread(),
+            false => told.may_come_later,
+        };
         let later = self.presence.iter().rev().take_while(may_come).count();
         let rest = places.into_iter().filter_map(|(place, missing)| {
             let later = later.min(self.presence.len() - place);

@@ -8,8 +8,10 @@
 //!
 //! 1. For each connection that a client has closed or reset, it waits until the server has
 //!    logged the end.
-//! 2. Each client that reads sends a `Ping`. All earlier deliveries precede the `Pong`.
-//! 3. The witness requests the list of names and the history, and says once more whether it
+//! 2. If there are several servers, the witness broadcasts. All servers have executed the earlier
+//!    changes when they confirm that.
+//! 3. Each client that reads sends a `Ping`. All earlier deliveries precede the `Pong`.
+//! 4. The witness requests the list of names and the history, and says once more whether it
 //!    watches presence. That response comes behind every change in progress.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,12 +23,12 @@ use std::time::Instant;
 
 use super::deliveries::{Read, Sent};
 use super::explain::{Asked, End, Life, Received, Seen, explain};
-use super::history::{self, History, Recent, Window};
+use super::history::{self, Broadcast, History, Recent, Window};
 use super::plan::{
     Ask, Body, CLIENTS, Header, MAX_BAD_REQUESTS, Move, Plan, Round, Settings, Then,
 };
 use super::state::{Connection, Id, State, Token};
-use crate::support::{Client, Ended, Message, Server, missed_by, wait_for};
+use crate::support::{Client, Ended, Message, Server, is_spread, missed_by, servers, wait_for};
 
 /// The number of the witness, which sends requests only at the end of each round.
 const WITNESS: usize = CLIENTS;
@@ -38,8 +40,8 @@ const ACCEPTED_UNREAD: usize = 64 * 1024;
 /// The last lines of each dialogue that a failure prints.
 const SHOWN: usize = 40;
 
-/// The maximum bytes of a delivery without its text.
-const AROUND_A_TEXT: usize = 8 + 34 + "Incoming-message broadcast  ".len() + 64 + 2;
+/// The maximum bytes of a delivery without its text, or of a message of the history.
+const AROUND_A_TEXT: usize = 8 + 34 + "Incoming-recent 2000-01-01T00:00:00Z  ".len() + 64 + 2;
 
 /// The counts of a run, which show that it has tested something.
 #[derive(Clone, Copy, Debug, Default)]
@@ -162,8 +164,9 @@ struct Played {
 }
 
 impl Link {
-    fn new(server: &Server, number: u32) -> Link {
-        let client = server.connect();
+    /// Connects to the server of this client, which is always the same.
+    fn new(server: &Server, client: usize, number: u32) -> Link {
+        let client = server.connect_to(client);
         Link {
             number,
             address: client.stream().local_addr().expect("an open socket"),
@@ -229,6 +232,16 @@ impl Link {
     }
 }
 
+/// Returns the number of the server to which a client connects.
+fn node_of(client: usize) -> usize {
+    client % servers()
+}
+
+fn witness_of(played: &mut [Played]) -> &mut Played {
+    let witness = played.iter_mut().find(|it| it.client == WITNESS);
+    witness.expect("the witness")
+}
+
 /// Whether a message is a delivery of this kind, or a message in front of a response.
 fn is_incoming(message: &Message, kind: &str) -> bool {
     message.status == "200 OK" && message.data.strip_prefix(kind).is_some()
@@ -257,13 +270,14 @@ fn token_of(header: &str) -> Option<Token> {
 
 impl<'a> Driver<'a> {
     fn new(server: &'a Server, settings: &'a Settings) -> Driver<'a> {
-        let mut witness = Link::new(server, 0);
+        let mut witness = Link::new(server, WITNESS, 0);
         let client = witness.client.as_mut().expect("a client");
         client.set_name("witness");
         let token: Token = client.token.as_str().into();
         witness.token = Some(Arc::clone(&token));
         let mut state = State::default();
-        let (_, has_changed) = state.set_name(witness.number, None, "witness", &token);
+        let connection = (witness.number, node_of(WITNESS));
+        let (_, has_changed) = state.set_name(connection, None, "witness", &token);
         debug_assert!(has_changed);
         if settings.witness_watches {
             client.ask("Watch-presence on", "200 OK", "Watching presence");
@@ -347,7 +361,8 @@ impl<'a> Driver<'a> {
             Some(link) => (link, &[][..]),
             None => {
                 self.connections += 1;
-                (Link::new(self.server, self.connections), &*what.arrival)
+                let link = Link::new(self.server, client, self.connections);
+                (link, &*what.arrival)
             }
         };
         link.is_read = true;
@@ -444,13 +459,16 @@ impl<'a> Driver<'a> {
     }
 
     /// Waits until all requests are executed, and reads the messages.
-    fn settle(&self, played: &mut [Played]) {
+    fn settle(&mut self, played: &mut [Played]) {
         for it in played.iter() {
             if matches!(it.end, End::Closed(_) | End::Reset(_)) {
                 wait_for("a connection's end in the log", || {
                     self.has_ended(it.link.address)
                 });
             }
+        }
+        if is_spread() {
+            self.settle_servers(played);
         }
         let goes_on = |it: &&mut Played| it.end == End::NotRead && it.link.is_read;
         let settled = format!("Pong settled {}", self.rounds);
@@ -470,8 +488,7 @@ impl<'a> Driver<'a> {
                 it.end = end(answer.as_ref());
             }
         }
-        let witness = played.iter_mut().find(|it| it.client == WITNESS);
-        let witness = witness.expect("the witness");
+        let witness = witness_of(played);
         let is_on = self.settings.witness_watches;
         for body in [
             Body::ListNames { prefix: "" },
@@ -493,6 +510,26 @@ impl<'a> Driver<'a> {
         }
         witness.link.read_answers(witness.asked.len());
         witness.end = end(witness.link.inbox.last().filter(|it| is_answer(it)));
+    }
+
+    /// Lets the witness broadcast, and waits for the response.
+    fn settle_servers(&mut self, played: &mut [Played]) {
+        let witness = witness_of(played);
+        let ask = Ask {
+            header: Header::Empty,
+            body: Body::Broadcast { size: 0 },
+            bare: false,
+        };
+        let id = self.message(&mut witness.link, &ask);
+        let text = id.map(|id| &*self.sent[&id].1);
+        witness.link.send(&encode(&ask, None, text));
+        witness.asked.push(Asked {
+            ask,
+            token: None,
+            id,
+            answer: None,
+        });
+        witness.link.read_answers(1);
     }
 
     /// Whether the server has logged the end of the connection from this address.
@@ -582,13 +619,16 @@ impl<'a> Driver<'a> {
         for token in settled.difference(&torn) {
             let read_by = |life: &&Life| life.read.iter().any(|(header, _)| header == token);
             let mut lives = lives.iter().filter(read_by);
-            let read = lives.next().map_or(&[][..], |life| &life.read);
+            let life = lives.next();
+            let read = life.map_or(&[][..], |life| &life.read);
             let changes = read.iter().filter_map(|(header, read)| match read {
                 Read::Presence(change) if header == token => Some(Arc::clone(change)),
                 _ => None,
             });
             let has_missed = read.iter().any(|(_, read)| matches!(read, Read::Missed(_)));
-            if lives.next().is_none() && !has_missed {
+            let may_end_early =
+                is_spread() && life.is_none_or(|it| !matches!(it.end, End::Open(_) | End::NotRead));
+            if lives.next().is_none() && !has_missed && !may_end_early {
                 presence.insert(Arc::clone(token), changes.collect());
             }
         }
@@ -755,12 +795,19 @@ impl<'a> Driver<'a> {
                 let delivered = answer.filter(|it| it.data.starts_with("Delivered to "));
                 let sender = delivered.map(|it| it.header.as_str().into());
                 if answer.is_none() || sender.is_some() {
-                    self.history.sent(id, self.rounds, sender, *is_late);
+                    let broadcast = Broadcast {
+                        round: self.rounds,
+                        sender,
+                        is_late: *is_late || *client == WITNESS,
+                        max_size: self.sent[&id].1.len() + AROUND_A_TEXT,
+                    };
+                    self.history.sent(id, broadcast);
                 }
             }
         }
         Ok(Life {
             connection: link.number,
+            node: node_of(*client),
             asked: std::mem::take(asked),
             last,
             end: end.clone(),

@@ -73,6 +73,8 @@ pub(super) struct Received {
 /// The requests, messages and end of one connection in a round.
 pub(super) struct Life {
     pub(super) connection: Connection,
+    /// The node to which it is connected.
+    pub(super) node: usize,
     pub(super) asked: Vec<Asked>,
     /// The request with the 20th response 400 in a row, which is the last.
     pub(super) last: Option<usize>,
@@ -322,7 +324,7 @@ impl Seen<'_> {
                 let mut changed = node.state.clone();
                 let fresh = answer.header.as_str().into();
                 let (reply, has_changed) =
-                    changed.set_name(life.connection, acting.as_ref(), name, &fresh);
+                    changed.set_name((life.connection, life.node), acting.as_ref(), name, &fresh);
                 if has_changed && !may_change {
                     return Err("not yet".to_owned());
                 }
@@ -733,7 +735,7 @@ impl Seen<'_> {
             Body::SetName(name) if is_known => {
                 let fresh = format!("the token of connection {}", life.connection).into();
                 node.state
-                    .set_name(life.connection, acting.as_ref(), name, &fresh);
+                    .set_name((life.connection, life.node), acting.as_ref(), name, &fresh);
                 if node.state.renaming.is_some() {
                     node.progress[i].is_half_done = true;
                     return Ok(());

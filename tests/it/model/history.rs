@@ -32,7 +32,9 @@ pub(super) struct Broadcast {
     /// The session that sent it, from the response. `None` without a response.
     pub(super) sender: Option<Token>,
     /// Whether it was sent with a late move.
-    is_late: bool,
+    pub(super) is_late: bool,
+    /// The maximum bytes of it in a response.
+    pub(super) max_size: usize,
 }
 
 /// A response to `Recent-messages`.
@@ -103,13 +105,8 @@ impl History {
         }
     }
 
-    /// Notes a broadcast of this round, which was sent for `sender` if it has a response.
-    pub(super) fn sent(&mut self, id: Id, round: u32, sender: Option<Token>, is_late: bool) {
-        let broadcast = Broadcast {
-            round,
-            sender,
-            is_late,
-        };
+    /// Notes a broadcast of this round.
+    pub(super) fn sent(&mut self, id: Id, broadcast: Broadcast) {
         self.broadcasts.insert(id, broadcast);
     }
 
@@ -243,9 +240,10 @@ impl History {
         if ids.len() < window.count.min(self.limit) && !missing.is_empty() {
             let before = start.checked_sub(1).map(|at| self.order[at]);
             let before = before.filter(|_| unknown.is_empty());
+            let all = self.broadcasts.values();
             let next = match before.and_then(|id| self.sizes.get(&id)) {
                 Some(size) => *size,
-                None => self.sizes.values().copied().max().unwrap_or(0),
+                None => all.map(|it| it.max_size).max().unwrap_or(0),
             };
             if size + next <= MAX_SIZE {
                 return Err(format!(

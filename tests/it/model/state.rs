@@ -44,6 +44,8 @@ pub(super) struct Renaming {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Session {
     pub(super) name: Arc<str>,
+    /// The node at which it began. No other node can resume it.
+    node: usize,
     /// The connections to which it was attached in this round, in order.
     pub(super) holders: Vec<Connection>,
     /// If it lingers, the time before which it must not expire.
@@ -122,11 +124,11 @@ impl State {
         session.is_some_and(|session| session.holder() == Some(connection))
     }
 
-    /// Executes `Set-name`, up to the first half of a rename. Returns the response, and whether
-    /// the state has changed.
+    /// Executes `Set-name` on a connection to this node, up to the first half of a rename. Returns
+    /// the response, and whether the state has changed.
     pub(super) fn set_name(
         &mut self,
-        connection: Connection,
+        (connection, node): (Connection, usize),
         acting: Option<&Acting>,
         name: &str,
         new_token: &Token,
@@ -139,6 +141,7 @@ impl State {
                 self.own.insert(connection, Arc::clone(new_token));
                 let session = Session {
                     name: name.into(),
+                    node,
                     holders: vec![connection],
                     lingers: None,
                     token_was_used: false,
@@ -157,6 +160,10 @@ impl State {
                 let Some(old) = self.acting(token) else {
                     return (Reply::unknown_token(), false);
                 };
+                if own.is_none() && self.sessions[token].node != node {
+                    let data = "This session is at another server";
+                    return (Reply::new("403 Forbidden", Some(token), data), false);
+                }
                 if owner.is_some_and(|owner| owner != *token) {
                     return (taken(Some(token)), false);
                 }

@@ -2,14 +2,16 @@
 //!
 //! Does not know the server's process. Invariant: a failed expectation prints the dialogue.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 
-use super::DEADLINE;
+use super::{DEADLINE, is_spread};
 
 /// A message of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,14 @@ pub(crate) struct Client {
     pub(crate) ignore_deliveries: bool,
     dialogue: String,
     pings: u32,
+}
+
+/// The node of each session of a spread run, by its token.
+static HOMES: Mutex<BTreeMap<String, SocketAddr>> = Mutex::new(BTreeMap::new());
+
+/// Returns the address of the node that gave this token to a client.
+pub(super) fn home_of(token: &str) -> Option<SocketAddr> {
+    HOMES.lock().expect("no panic").get(token).copied()
 }
 
 impl Client {
@@ -108,6 +118,12 @@ impl Client {
             self.fail("the header is not a token");
         }
         self.token = message.header;
+        if is_spread()
+            && let Ok(node) = self.stream().peer_addr()
+        {
+            let mut homes = HOMES.lock().expect("no panic");
+            homes.insert(self.token.clone(), node);
+        }
     }
 
     #[track_caller]
@@ -168,6 +184,12 @@ impl Client {
             "200 OK",
             &format!("Incoming-message {scope} {sender} {text}"),
         );
+    }
+
+    /// Expects a delivery of presence.
+    #[track_caller]
+    pub(crate) fn expect_presence(&mut self, change: &str) {
+        self.expect("200 OK", &format!("Incoming-presence {change}"));
     }
 
     /// Sends a request and expects its response.

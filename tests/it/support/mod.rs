@@ -5,6 +5,9 @@
 //! - Every wait has a deadline. A failure prints the client's dialogue and the server's log.
 //! - A test learns with a `Ping` that the server has executed earlier requests: first on the
 //!   sender, then on the recipient. It polls only where no message tells.
+//! - In a spread run, a `Ping` is a barrier for its own node. A delivery of another node has been
+//!   queued when its sender is answered. A change of presence may come later, see
+//!   [`Server::connect_apart_from`].
 
 use std::fs;
 use std::thread;
@@ -12,8 +15,16 @@ use std::time::{Duration, Instant};
 
 mod client;
 mod process;
+#[cfg(feature = "redis")]
+mod proxy;
+#[cfg(feature = "redis")]
+mod redis;
 mod server;
 
+#[cfg(feature = "redis")]
+pub(crate) use self::proxy::{Mode, Proxy, Way};
+#[cfg(feature = "redis")]
+pub(crate) use self::redis::Redis;
 #[allow(unused_imports, reason = "the benchmarks use it")]
 pub(crate) use client::filling;
 pub(crate) use client::{Client, Ended, Filled, Message, is_token, missed_by, number_of};
@@ -22,7 +33,7 @@ pub(crate) use process::stop;
 pub(crate) use process::{ExecutableCopy, Program, output_of, signal, status_of};
 #[allow(unused_imports, reason = "the soak names the type")]
 pub(crate) use server::Usage;
-pub(crate) use server::{Server, server_threads};
+pub(crate) use server::{Server, is_spread, is_spread_without, server_threads, servers};
 
 /// The time limit of every wait. A loaded machine needs some seconds for a step.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

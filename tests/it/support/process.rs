@@ -62,7 +62,7 @@ pub(crate) fn signal(process: u32, signal: Signal) {
 }
 
 /// Stops a process and waits until all its threads have stopped.
-#[cfg(feature = "client")]
+#[cfg(any(feature = "client", feature = "redis"))]
 #[track_caller]
 pub(crate) fn stop(pid: u32) {
     signal(pid, Signal::STOP);

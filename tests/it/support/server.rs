@@ -1,28 +1,63 @@
 //! A server process, its log and its use of resources.
 //!
-//! Does not know the protocol.
+//! If `SERVERS` is set, as in `make test-servers`, each server of a test is several nodes of one
+//! chat, and its clients connect to the nodes in turn. Does not know the protocol.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
-use super::client::Client;
+use super::client::{self, Client};
 use super::process::{self, pid_of, status_of};
+#[cfg(feature = "redis")]
+use super::redis::Redis;
 use super::wait_for;
 
 /// The real binary on a free port of 127.0.0.1. Dropping it kills the process.
+///
+/// In a spread run it is the first node, and has the others.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     child: Child,
     stdout: BufReader<ChildStdout>,
     log: PathBuf,
+    /// The other nodes of its chat.
+    others: Vec<Server>,
+    /// The number of addresses that clients have taken.
+    turns: AtomicUsize,
+    /// The Redis of a spread run. It ends after the nodes.
+    #[cfg(feature = "redis")]
+    _redis: Option<Redis>,
+}
+
+/// Returns the number of nodes that each server of a test has.
+pub(crate) fn servers() -> usize {
+    match std::env::var("SERVERS") {
+        Ok(count) if cfg!(feature = "redis") => count.parse().expect("SERVERS: expected a number"),
+        Ok(_) => panic!("SERVERS: expected --features redis"),
+        Err(_) => 1,
+    }
+}
+
+/// Whether the servers of the tests are several nodes of one chat.
+pub(crate) fn is_spread() -> bool {
+    servers() > 1
+}
+
+/// Returns whether the run is spread over several nodes, and reports the test that cannot hold
+/// there.
+pub(crate) fn is_spread_without(test: &str) -> bool {
+    if is_spread() {
+        eprintln!("not run over several servers: {test}");
+    }
+    is_spread()
 }
 
 /// Returns the number of threads of a server without clients.
@@ -43,11 +78,46 @@ impl Server {
         Server::start_with(&[&["--rate", "0"], options].concat(), |_| {})
     }
 
-    /// Starts a server with these options. `prepare` can change its environment and its streams.
+    /// Starts a server with these options. `prepare` can change its environment and its streams,
+    /// in a spread run those of the first node.
     #[track_caller]
     pub(crate) fn start_with(options: &[&str], prepare: impl FnOnce(&mut Command)) -> Server {
+        #[cfg(feature = "redis")]
+        if is_spread() {
+            let redis = Redis::start(&[]);
+            let mut first = Server::start_node(&redis, options, prepare);
+            let others = (1..servers()).map(|_| Server::start_node(&redis, options, |_| {}));
+            first.others = others.collect();
+            first._redis = Some(redis);
+            return first;
+        }
+        assert_eq!(servers(), 1, "a server without a Redis");
         let command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
         Server::start_by(command, options, prepare)
+    }
+
+    /// Starts one node of a chat.
+    #[cfg(feature = "redis")]
+    #[track_caller]
+    pub(crate) fn start_node(
+        redis: &Redis,
+        options: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Server {
+        Server::start_node_at(&redis.url(), options, prepare)
+    }
+
+    /// Starts one node of a chat, whose Redis has this URL.
+    #[cfg(feature = "redis")]
+    #[track_caller]
+    pub(crate) fn start_node_at(
+        url: &str,
+        options: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Server {
+        let command = Command::new(env!("CARGO_BIN_EXE_chat-server"));
+        let options = [&["--redis", url], options].concat();
+        Server::start_by(command, &options, prepare)
     }
 
     /// Starts a server by a command that becomes the server. The options are appended to it.
@@ -80,7 +150,22 @@ impl Server {
             child,
             stdout,
             log,
+            others: Vec::new(),
+            turns: AtomicUsize::new(0),
+            #[cfg(feature = "redis")]
+            _redis: None,
         }
+    }
+
+    /// Returns this node and the others.
+    fn nodes(&self) -> impl Iterator<Item = &Server> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// Returns the address of the node with this number. The first node follows the last one.
+    fn address_of(&self, number: usize) -> SocketAddr {
+        let number = number % (1 + self.others.len());
+        self.nodes().nth(number).expect("a node").address
     }
 
     /// Starts the program at this path under a limit that prlimit(1) sets.
@@ -102,9 +187,13 @@ impl Server {
         next_address(&mut self.stdout)
     }
 
-    /// Returns the log so far.
+    /// Returns the log so far, of one node after the other.
     pub(crate) fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).expect("the log")).into_owned()
+        let logs = self
+            .nodes()
+            .map(|it| fs::read(&it.log).expect("the log"))
+            .collect::<Vec<_>>();
+        String::from_utf8_lossy(&logs.concat()).into_owned()
     }
 
     /// Waits for a log line that contains this.
@@ -115,9 +204,42 @@ impl Server {
         });
     }
 
+    /// Returns the address of the node whose turn it is.
+    pub(crate) fn next_turn(&self) -> SocketAddr {
+        self.address_of(self.turns.fetch_add(1, Ordering::Relaxed))
+    }
+
     #[track_caller]
     pub(crate) fn connect(&self) -> Client {
-        Client::connect(self.address)
+        Client::connect(self.next_turn())
+    }
+
+    /// Connects to the node with this number, from 0.
+    #[track_caller]
+    pub(crate) fn connect_to(&self, node: usize) -> Client {
+        Client::connect(self.address_of(node))
+    }
+
+    /// Connects to the node of the session with this token. No other node can resume it.
+    #[track_caller]
+    pub(crate) fn connect_as(&self, token: &str) -> Client {
+        Client::connect(self.home_of(token))
+    }
+
+    /// Connects to a node that does not have the session with this token, if there is one.
+    #[track_caller]
+    pub(crate) fn connect_apart_from(&self, token: &str) -> Client {
+        let home = self.home_of(token);
+        let other = self.nodes().find(|it| it.address != home);
+        Client::connect(other.unwrap_or(self).address)
+    }
+
+    #[track_caller]
+    fn home_of(&self, token: &str) -> SocketAddr {
+        match self.others[..] {
+            [] => self.address,
+            _ => client::home_of(token).expect("a token that a client has got"),
+        }
     }
 
     /// Connects to this address and expects to be refused with this notice.
@@ -149,16 +271,18 @@ impl Server {
         pid_of(self.child.id())
     }
 
+    /// Sends a signal to all nodes.
     #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) {
-        process::signal(self.child.id(), signal);
+        self.nodes()
+            .for_each(|it| process::signal(it.child.id(), signal));
     }
 
-    /// Stops the process until it gets SIGCONT.
-    #[cfg(feature = "client")]
+    /// Stops all nodes until they get SIGCONT.
+    #[cfg(any(feature = "client", feature = "redis"))]
     #[track_caller]
     pub(crate) fn stop(&self) {
-        process::stop(self.child.id());
+        self.nodes().for_each(|it| process::stop(it.child.id()));
     }
 
     /// Returns the exit status, if the process has ended.
@@ -167,17 +291,22 @@ impl Server {
         self.child.try_wait().expect("a status")
     }
 
-    /// Waits until the process ends by itself.
+    /// Waits until all nodes end by themselves, with the same status.
     #[track_caller]
     pub(crate) fn expect_exit(&mut self) -> ExitStatus {
-        status_of(&mut self.child)
+        let status = status_of(&mut self.child);
+        for other in &mut self.others {
+            assert_eq!(other.expect_exit(), status, "of another node");
+        }
+        status
     }
 
-    /// Returns what the ended process has printed after the addresses.
+    /// Returns what the ended nodes have printed after the addresses.
     pub(crate) fn rest_of_stdout(&mut self) -> String {
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).expect("text");
-        rest
+        let others = self.others.iter_mut().map(Server::rest_of_stdout);
+        rest + &others.collect::<String>()
     }
 
     /// Reads a value of /proc/PID/status: kB, or a count.
@@ -265,7 +394,8 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("--- the server's log\n{}---", self.log());
+            let log = fs::read_to_string(&self.log);
+            eprintln!("--- the server's log\n{}---", log.unwrap_or_default());
         }
         let _ = fs::remove_file(&self.log);
     }
