@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client build install uninstall test test-servers check doc demo experiments experiment exercise bench bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
+.PHONY: help run client build install uninstall test test-servers check doc demo demo-servers experiments experiment exercise bench bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -75,6 +75,9 @@ doc: cargo ## build the documentation, with the course, in target/doc/chat/index
 
 demo: cargo ## show a scripted chat of three users (about ten seconds)
 	@scripts/demo
+
+demo-servers: cargo ## show three users at two servers that are one chat, and how one server is killed (a minute; needs redis-server)
+	@scripts/demo-servers
 
 experiments: cargo ## run the experiments of all chapters of the course (two minutes)
 	cargo bench --quiet --locked --bench course

@@ -3,6 +3,7 @@
 //! Each test has a Redis of its own. If redis-server is not installed, the tests are skipped.
 
 mod chatting;
+mod demo;
 mod lost_answers;
 mod lost_data;
 mod outages;
