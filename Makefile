@@ -4,7 +4,7 @@
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run client build install uninstall test test-servers check doc demo demo-servers experiments experiment exercise bench bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
+.PHONY: help run client build install uninstall test test-servers check doc demo demo-servers experiments experiment exercise bench bench-servers bench-peers bench-stall soak model mutation-test fuzz coverage screenshot cargo
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -125,6 +125,9 @@ screenshot: cargo ## draw scripts/screenshot.svg from a real session (a minute; 
 
 bench: cargo ## measure the server under load (three minutes); options: make bench ARGS=--help
 	cargo bench --quiet --locked --bench load -- $(ARGS)
+
+bench-servers: cargo ## measure several servers that are one chat, in ROUNDS=5 (five minutes; needs redis-server)
+	cargo bench --quiet --locked --features redis --bench load -- servers $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 bench-peers: cargo ## compare the server with InspIRCd, ngIRCd and a minimal server, in ROUNDS=3 (40 minutes; Debian)
 	scripts/bench-peers $(ROUNDS)

@@ -45,6 +45,7 @@ pub mod operating {
 pub mod several_servers {
     //! [protocol]: crate::protocol
     //! [`cluster`]: crate::cluster
+    //! [`servers.md`]: ../../../../../tests/load/results/servers.md
     //!
     #![doc = include_str!("several_servers.md")]
 }

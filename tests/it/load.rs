@@ -99,6 +99,26 @@ fn login_case_counts_presence_of_all_watchers() {
     assert!(table.contains("\nlogin-20-0 "), "{table}");
 }
 
+#[cfg(feature = "redis")]
+#[test]
+fn servers_are_compared_with_one_server() {
+    if !crate::support::has_tool("redis-server") {
+        return;
+    }
+    let arguments = ["--quick", "--rounds", "1", "--max-seconds", "0.1"];
+    let table = load(&[&arguments[..], &["servers"]].concat()).expect("good servers");
+    for row in [
+        "| fanout-12-4-4 | 0 | ",
+        "| fanout-12-4-4 | 2 | ",
+        "| ping-3-local | 1 | ",
+        "| ping-3-across | 2 | ",
+        "| login-30-0 | 2 | ",
+    ] {
+        assert!(table.contains(row), "{row}: {table}");
+    }
+    assert!(!table.contains("ping-3-across | 1 |"), "{table}");
+}
+
 #[test]
 fn hold_case_connects_and_disconnects_all_clients() {
     let table = load(&["--clients", "20", "--stay", "0", "hold"]).expect("a good server");

@@ -8,7 +8,7 @@ use super::idle::{FEWEST, IdleCase};
 use super::login::LoginCase;
 use super::metrics::Metric;
 use super::ping::Ping;
-use super::process::Process;
+use super::process::Measured;
 
 /// The default number of clients of `fanout` and `hold`.
 pub(crate) const CLIENTS: usize = 100;
@@ -103,7 +103,7 @@ impl Case {
     pub(crate) fn run(
         &self,
         engine: &mut Engine,
-        process: Option<&Process>,
+        process: Option<&Measured>,
     ) -> Result<Vec<Metric>, Failure> {
         match self {
             Case::Fanout(fanout) => fanout.run(engine, process),

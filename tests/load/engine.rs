@@ -111,9 +111,9 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Makes an engine without connections, for the server at this address.
+    /// Makes an engine without connections, for the servers at these addresses.
     pub(crate) fn new(
-        address: SocketAddr,
+        spread: Spread,
         protocol: Protocol,
         settings: LoadSettings,
         progress: Progress,
@@ -122,7 +122,7 @@ impl Engine {
         let timer = Timer::new(&poll)?;
         let wire = Wire {
             registry: poll.registry().try_clone()?,
-            address,
+            spread,
             protocol,
             connections: Vec::new(),
             unsent: Vec::new(),
@@ -195,10 +195,33 @@ impl Engine {
     }
 }
 
+/// The servers, and the server of each client.
+pub(crate) struct Spread {
+    /// The addresses, in turn for the clients.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// The number of consecutive clients at one server.
+    pub(crate) together: usize,
+}
+
+impl Spread {
+    fn address(&self, client: usize) -> SocketAddr {
+        self.addresses[client / self.together % self.addresses.len()]
+    }
+}
+
+impl From<SocketAddr> for Spread {
+    fn from(address: SocketAddr) -> Spread {
+        Spread {
+            addresses: vec![address],
+            together: 1,
+        }
+    }
+}
+
 /// The connections and their pending bytes.
 pub(crate) struct Wire {
     registry: mio::Registry,
-    address: SocketAddr,
+    spread: Spread,
     protocol: Protocol,
     connections: Vec<Connection>,
     /// The clients with pending bytes that the next send writes.
@@ -225,7 +248,7 @@ impl Wire {
     /// Connects one more client. Its bytes wait until it is connected.
     pub(crate) fn connect(&mut self) -> Result<usize, Failure> {
         let client = self.connections.len();
-        let mut socket = TcpStream::connect(self.address)?;
+        let mut socket = TcpStream::connect(self.spread.address(client))?;
         socket.set_nodelay(true)?;
         self.registry.register(
             &mut socket,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Engine, Failure, Load, Wire};
 use super::message::{Ledger, Texts};
 use super::metrics::{self, Latencies, Meter, Metric};
-use super::process::Process;
+use super::process::Measured;
 use super::protocol::ServerEvent;
 use super::ramp_up::{ramp_up, unexpected};
 
@@ -47,7 +47,7 @@ impl Fanout {
     pub(crate) fn run(
         &self,
         engine: &mut Engine,
-        process: Option<&Process>,
+        process: Option<&Measured>,
     ) -> Result<Vec<Metric>, Failure> {
         let empty = metrics::size(process)?;
         ramp_up(engine, self.clients)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Engine, Failure, Load, Wire};
 use super::metrics::{self, Meter, Metric, figure, known};
-use super::process::Process;
+use super::process::Measured;
 use super::protocol::ServerEvent;
 use super::ramp_up::{log_in, unexpected};
 
@@ -34,7 +34,7 @@ impl IdleCase {
     pub(crate) fn run(
         &self,
         engine: &mut Engine,
-        process: Option<&Process>,
+        process: Option<&Measured>,
     ) -> Result<Vec<Metric>, Failure> {
         let sample = SAMPLE.min(self.clients / 4);
         let empty = metrics::size(process)?;
@@ -102,7 +102,7 @@ impl Cost {
     fn measure(
         sample: usize,
         engine: &mut Engine,
-        process: Option<&Process>,
+        process: Option<&Measured>,
     ) -> Result<Cost, Failure> {
         let mut nothing = Each::new(engine, Act::Nothing);
         engine.drain_until_quiet(&mut nothing)?;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::engine::{Engine, Failure, Load, Wire};
 use super::idle::{Act, Each};
 use super::metrics::{Meter, Metric, figure, known};
-use super::process::Process;
+use super::process::Measured;
 use super::protocol::ServerEvent;
 use super::ramp_up::{Logins, log_in};
 
@@ -23,7 +23,7 @@ impl LoginCase {
     pub(crate) fn run(
         &self,
         engine: &mut Engine,
-        process: Option<&Process>,
+        process: Option<&Measured>,
     ) -> Result<Vec<Metric>, Failure> {
         log_in(engine, self.watchers, engine.settings.logins_at_once)?;
         engine.run(&mut Each::new(engine, Act::Watch))?;
@@ -52,6 +52,7 @@ impl LoginCase {
         ]
         .into_iter()
         .chain(storm.logins.latencies.figures())
+        .chain(spent.counters_per(self.clients as f64))
         .collect())
     }
 }

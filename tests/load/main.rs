@@ -18,6 +18,7 @@
 //! | `server.rs` | the loaded server |
 //! | `floor.rs` | the floor of the shape: a server that only reads and writes |
 //! | `report.rs`, `progress.rs` | the output |
+//! | `servers.rs` | several servers that are one chat, beside one server |
 //!
 //! Its tests are in `tests/it/load.rs`, which includes this file as a module, because Cargo
 //! runs no tests of a bench target without a harness.
@@ -39,6 +40,8 @@ pub(crate) mod protocol;
 mod ramp_up;
 mod report;
 mod server;
+#[cfg(feature = "redis")]
+mod servers;
 
 use std::fmt;
 use std::fs;
@@ -58,10 +61,13 @@ use floor::FLOOR_SERVER;
 use idle::IdleCase;
 use login::LoginCase;
 use ping::Ping;
+use process::Measured;
 use progress::Progress;
 use protocol::Protocol;
 use report::Outcome;
 use server::Server;
+#[cfg(feature = "redis")]
+use servers::Comparison;
 
 /// The server of the same build, which is the default.
 const OWN_SERVER: &str = env!("CARGO_BIN_EXE_chat-server");
@@ -73,6 +79,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The default number of clients that log in at the same time: enough to keep a server busy,
 /// and few enough for its listen backlog.
 const LOGINS_AT_ONCE: usize = 64;
+
+/// The default number of rounds of `servers`.
+const ROUNDS: usize = 5;
 
 /// Descriptors that are not connections: the standard streams, epoll, the timer, and a few of
 /// /proc.
@@ -118,8 +127,12 @@ pub(crate) fn run(arguments: &[String], out: &mut impl Write) -> Result<(), Erro
         let names: Vec<String> = cases::standard().iter().map(Case::name).collect();
         return print(out, &format!("{}\n", names.join("\n")));
     }
+    if matches.free.first().is_some_and(|it| it == "servers") {
+        return compare_servers(&matches, out);
+    }
     let plan = Plan::from_matches(&matches)?;
-    raise_descriptor_limit(&plan.cases)?;
+    let clients = plan.cases.iter().map(Case::clients).max().unwrap_or(0);
+    raise_descriptor_limit(clients)?;
     let mut outcomes = Vec::new();
     for case in plan.cases {
         let figures = run_case(&case, &plan.target, plan.settings)
@@ -132,8 +145,7 @@ pub(crate) fn run(arguments: &[String], out: &mut impl Write) -> Result<(), Erro
         outcomes.push(outcome);
     }
     if let Some(path) = matches.opt_str("json") {
-        fs::write(&path, report::json(&outcomes))
-            .map_err(|e| Failure(format!("cannot write {path}: {e}")))?;
+        write_file(&path, &report::json(&outcomes))?;
     }
     print(out, &report::table(&outcomes))
 }
@@ -146,6 +158,10 @@ Usage: load [OPTION ...] [CASE [SERVER-OPTION ...]]
 CASE is fanout, ping, hold or login, with the options below, or the name of a standard
 case. Without a CASE, all standard cases run. Each case starts the server of this build,
 with the SERVER-OPTIONs behind `--`, unless --address or --floor is given.
+
+CASE servers compares several servers that are one chat with one server, in rounds of
+several cases, or in those whose names follow. It needs a build with the feature redis,
+and redis-server.
 
 Pacing of a fanout with --in-flight W:
   broadcasts  a sender sends when fewer than its share of W broadcasts are in flight.
@@ -200,7 +216,12 @@ fn options() -> Options {
     value(
         "max-seconds",
         "S",
-        "fanout, ping: seconds after which nothing more is sent (no limit)".into(),
+        "fanout, ping: seconds after which nothing more is sent (no limit; servers: 1)".into(),
+    );
+    value(
+        "rounds",
+        "N",
+        format!("servers: number of rounds ({ROUNDS})"),
     );
     value("text", "BYTES", format!("size of a text ({text})"));
     value("server", "cp|irc|irc-echo", "protocol (cp)".into());
@@ -268,7 +289,6 @@ impl Plan {
         if matches.opt_present("quick") {
             cases = cases.into_iter().map(Case::quick).collect();
         }
-        let idle_timeout: Option<f64> = value(matches, "idle-timeout")?;
         let target = Target::from_matches(matches, options)?;
         let needs_presence = |case: &Case| case.kind() == "login";
         if target.protocol() != Protocol::Cp && cases.iter().any(needs_presence) {
@@ -284,13 +304,19 @@ impl Plan {
         Ok(Plan {
             cases,
             target,
-            settings: LoadSettings {
-                idle_timeout: idle_timeout.map_or(IDLE_TIMEOUT, Duration::from_secs_f64),
-                logins_at_once: value(matches, "logins-at-once")?.unwrap_or(LOGINS_AT_ONCE),
-                max_duration: max_duration(matches)?,
-            },
+            settings: settings(matches)?,
         })
     }
+}
+
+/// Returns the settings that all cases share.
+fn settings(matches: &Matches) -> Result<LoadSettings, Error> {
+    let idle_timeout: Option<f64> = value(matches, "idle-timeout")?;
+    Ok(LoadSettings {
+        idle_timeout: idle_timeout.map_or(IDLE_TIMEOUT, Duration::from_secs_f64),
+        logins_at_once: value(matches, "logins-at-once")?.unwrap_or(LOGINS_AT_ONCE),
+        max_duration: max_duration(matches)?,
+    })
 }
 
 /// Returns the limit of the option `--max-seconds`.
@@ -428,20 +454,56 @@ fn value<T: FromStr>(matches: &Matches, name: &str) -> Result<Option<T>, Error> 
     matches.opt_str(name).map(parse).transpose()
 }
 
+/// Compares several servers that are one chat with one server.
+#[cfg(feature = "redis")]
+fn compare_servers(matches: &Matches, out: &mut impl Write) -> Result<(), Error> {
+    let comparison = Comparison {
+        rounds: value(matches, "rounds")?.unwrap_or(ROUNDS),
+        is_quick: matches.opt_present("quick"),
+        names: matches.free[1..].to_vec(),
+        settings: settings(matches)?,
+    };
+    if let Some(name) = comparison.unknown_names().next() {
+        return Err(Error::Usage(format!(
+            "{name:?}: expected a case of servers"
+        )));
+    }
+    if comparison.rounds == 0 {
+        return Err(Error::Usage("--rounds: expected at least 1".to_owned()));
+    }
+    raise_descriptor_limit(comparison.clients())?;
+    let server = matches.opt_str("spawn");
+    let report = comparison.run(server.as_deref().unwrap_or(OWN_SERVER))?;
+    if let Some(path) = matches.opt_str("json") {
+        write_file(&path, &report.json())?;
+    }
+    print(out, &report.tables())
+}
+
+/// Refuses, because the servers of this build have no Redis.
+#[cfg(not(feature = "redis"))]
+fn compare_servers(_: &Matches, _: &mut impl Write) -> Result<(), Error> {
+    Err(Error::Usage(
+        "the case servers: expected a build with the feature redis, as make bench-servers has"
+            .to_owned(),
+    ))
+}
+
 fn run_case(
     case: &Case,
     target: &Target,
     settings: LoadSettings,
 ) -> Result<Vec<metrics::Metric>, Failure> {
-    let server = target.server()?;
+    let mut server = target.server()?;
     let progress = Progress::of(format!("{} on {}", case.name(), target.protocol()));
-    let mut engine = Engine::new(server.address, target.protocol(), settings, progress)?;
-    case.run(&mut engine, server.process.as_ref())
+    let spread = server.address.into();
+    let mut engine = Engine::new(spread, target.protocol(), settings, progress)?;
+    let measured = server.process.take().map(|it| Measured::new(vec![it]));
+    case.run(&mut engine, measured.as_ref())
 }
 
 /// Raises the limit of descriptors for all connections. The usual soft limit is 1,024.
-fn raise_descriptor_limit(cases: &[Case]) -> Result<(), Failure> {
-    let clients = cases.iter().map(Case::clients).max().unwrap_or(0);
+fn raise_descriptor_limit(clients: usize) -> Result<(), Failure> {
     let wanted = clients as u64 + OTHER_DESCRIPTORS;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
@@ -455,6 +517,10 @@ fn raise_descriptor_limit(cases: &[Case]) -> Result<(), Failure> {
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).map_err(io::Error::from)?;
     Ok(())
+}
+
+fn write_file(path: &str, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|e| Failure(format!("cannot write {path}: {e}")))
 }
 
 fn print(out: &mut impl Write, text: &str) -> Result<(), Error> {

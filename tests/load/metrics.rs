@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::engine::{Failure, Wire};
-use super::process::{Process, Size, Switches, own_cpu};
+use super::process::{Counters, Measured, Size, Switches, own_cpu};
 
 /// The longest latency that is counted. It is longer than any idle timeout.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -73,9 +73,10 @@ impl Latencies {
 
 /// The counters at the beginning of a measurement.
 pub(crate) struct Meter<'a> {
-    process: Option<&'a Process>,
+    process: Option<&'a Measured>,
     switches: Option<Switches>,
     cpu: Option<Duration>,
+    counters: Counters,
     own_cpu: Duration,
     messages: u64,
     began: Instant,
@@ -88,27 +89,34 @@ pub(crate) struct Spent {
     pub(crate) cpu: Option<Duration>,
     pub(crate) own_cpu: Duration,
     pub(crate) switches: Option<Switches>,
+    /// The growth of the further counters.
+    pub(crate) counters: Counters,
     /// The messages of the server, responses included.
     pub(crate) messages: u64,
 }
 
 impl<'a> Meter<'a> {
-    pub(crate) fn start(process: Option<&'a Process>, wire: &Wire) -> io::Result<Meter<'a>> {
+    pub(crate) fn start(process: Option<&'a Measured>, wire: &Wire) -> io::Result<Meter<'a>> {
         Ok(Meter {
             process,
-            switches: process.map(Process::switches).transpose()?,
+            switches: process.map(Measured::switches).transpose()?,
             messages: wire.messages(),
+            counters: counters(process)?,
             own_cpu: own_cpu()?,
-            cpu: process.map(Process::cpu).transpose()?,
+            cpu: process.map(Measured::cpu).transpose()?,
             began: Instant::now(),
         })
     }
 
     pub(crate) fn stop(self, wire: &Wire) -> io::Result<Spent> {
         let time = self.began.elapsed();
-        let cpu = self.process.map(Process::cpu).transpose()?;
+        let cpu = self.process.map(Measured::cpu).transpose()?;
         let own_cpu = own_cpu()?;
-        let switches = self.process.map(Process::switches).transpose()?;
+        let mut counters = counters(self.process)?;
+        for ((_, now), (_, then)) in counters.iter_mut().zip(&self.counters) {
+            *now -= then;
+        }
+        let switches = self.process.map(Measured::switches).transpose()?;
         Ok(Spent {
             time,
             cpu: cpu.zip(self.cpu).map(|(now, then)| now - then),
@@ -117,14 +125,28 @@ impl<'a> Meter<'a> {
                 voluntary: now.voluntary.saturating_sub(then.voluntary),
                 involuntary: now.involuntary.saturating_sub(then.involuntary),
             }),
+            counters,
             messages: wire.messages() - self.messages,
         })
     }
 }
 
+/// Reads the further counters, if there are any.
+fn counters(process: Option<&Measured>) -> io::Result<Counters> {
+    process.map_or_else(|| Ok(Counters::new()), Measured::counters)
+}
+
+impl Spent {
+    /// Returns the growth of each further counter, divided by this count.
+    pub(crate) fn counters_per(&self, count: f64) -> impl Iterator<Item = Metric> {
+        let counters = self.counters.iter();
+        counters.map(move |&(key, growth)| known(key, "", growth / count))
+    }
+}
+
 /// Reads the size of the server's process, if it can be read.
-pub(crate) fn size(process: Option<&Process>) -> Result<Option<Size>, Failure> {
-    Ok(process.map(Process::size).transpose()?)
+pub(crate) fn size(process: Option<&Measured>) -> Result<Option<Size>, Failure> {
+    Ok(process.map(Measured::size).transpose()?)
 }
 
 /// Returns memory and threads per client: the growth divided by the number of clients.
@@ -179,5 +201,6 @@ pub(crate) fn traffic(deliveries: u64, latencies: &Latencies, spent: &Spent) -> 
             per_delivery(spent.own_cpu.as_secs_f64() * 1e6),
         ),
     ]);
+    figures.extend(spent.counters_per(deliveries as f64));
     figures
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::engine::{Engine, Failure, Load, Wire};
 use super::message::{Ledger, Texts, name};
 use super::metrics::{self, Latencies, Meter, Metric};
-use super::process::Process;
+use super::process::Measured;
 use super::protocol::{Protocol, ServerEvent};
 use super::ramp_up::{log_in, unexpected};
 
@@ -28,7 +28,7 @@ impl Ping {
     pub(crate) fn run(
         &self,
         engine: &mut Engine,
-        process: Option<&Process>,
+        process: Option<&Measured>,
     ) -> Result<Vec<Metric>, Failure> {
         let clients = 2 * self.pairs;
         let empty = metrics::size(process)?;

@@ -1,4 +1,4 @@
-//! The resources of the server's process, read from outside: CPU time, context switches,
+//! The resources of the servers' processes, read from outside: CPU time, context switches,
 //! memory, threads.
 //!
 //! Linux only: it reads `/proc` and the CPU clock of the process. The clock counts nanoseconds,
@@ -18,6 +18,35 @@ pub(crate) struct Process {
     folder: PathBuf,
     clock: ClockId,
 }
+
+/// A thread of a measured process.
+#[cfg(feature = "redis")]
+pub(crate) struct Thread {
+    folder: PathBuf,
+}
+
+#[cfg(feature = "redis")]
+impl Thread {
+    /// Returns its CPU time, in nanoseconds of the scheduler.
+    pub(crate) fn cpu(&self) -> io::Result<Duration> {
+        let times = fs::read_to_string(self.folder.join("schedstat"))?;
+        let nanos = times
+            .split_whitespace()
+            .next()
+            .and_then(|it| it.parse().ok());
+        let nanos = nanos.ok_or_else(|| io::Error::other("no time in schedstat"))?;
+        Ok(Duration::from_nanos(nanos))
+    }
+}
+
+/// The processes of the loaded servers. Their resources are added up.
+pub(crate) struct Measured {
+    processes: Vec<Process>,
+    further: Box<dyn Fn() -> io::Result<Counters>>,
+}
+
+/// Further counters that only grow, each with the name of its figure.
+pub(crate) type Counters = Vec<(&'static str, f64)>;
 
 /// The context switches of all present threads since they began.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +96,18 @@ impl Process {
         Ok(sum)
     }
 
+    /// Returns its first thread with this name.
+    #[cfg(feature = "redis")]
+    pub(crate) fn thread(&self, name: &str) -> io::Result<Thread> {
+        for task in fs::read_dir(self.folder.join("task"))? {
+            let folder = task?.path();
+            if fs::read_to_string(folder.join("comm"))?.trim_end() == name {
+                return Ok(Thread { folder });
+            }
+        }
+        Err(io::Error::other(format!("no thread {name}")))
+    }
+
     /// Returns its present size.
     pub(crate) fn size(&self) -> io::Result<Size> {
         let status = fs::read_to_string(self.folder.join("status"))?;
@@ -74,6 +115,61 @@ impl Process {
             rss_kib: status_value(&status, "VmRSS")?,
             threads: status_value(&status, "Threads")?,
         })
+    }
+}
+
+impl Measured {
+    /// Measures these processes.
+    pub(crate) fn new(processes: Vec<Process>) -> Measured {
+        Measured::with(processes, || Ok(Counters::new()))
+    }
+
+    /// Measures these processes and further counters.
+    pub(crate) fn with(
+        processes: Vec<Process>,
+        further: impl Fn() -> io::Result<Counters> + 'static,
+    ) -> Measured {
+        Measured {
+            processes,
+            further: Box::new(further),
+        }
+    }
+
+    /// Returns the CPU time of all processes.
+    pub(crate) fn cpu(&self) -> io::Result<Duration> {
+        self.processes.iter().map(Process::cpu).sum()
+    }
+
+    /// Returns the context switches of all processes. It takes as long as
+    /// [`Process::switches`].
+    pub(crate) fn switches(&self) -> io::Result<Switches> {
+        let each = self.processes.iter().map(Process::switches);
+        each.reduce(|sum, next| {
+            let (sum, next) = (sum?, next?);
+            Ok(Switches {
+                voluntary: sum.voluntary + next.voluntary,
+                involuntary: sum.involuntary + next.involuntary,
+            })
+        })
+        .unwrap_or_else(|| Err(io::Error::other("no process")))
+    }
+
+    /// Returns the size of all processes.
+    pub(crate) fn size(&self) -> io::Result<Size> {
+        let each = self.processes.iter().map(Process::size);
+        each.reduce(|sum, next| {
+            let (sum, next) = (sum?, next?);
+            Ok(Size {
+                rss_kib: sum.rss_kib + next.rss_kib,
+                threads: sum.threads + next.threads,
+            })
+        })
+        .unwrap_or_else(|| Err(io::Error::other("no process")))
+    }
+
+    /// Returns the further counters.
+    pub(crate) fn counters(&self) -> io::Result<Counters> {
+        (self.further)()
     }
 }
 

@@ -76,7 +76,7 @@ fn row(outcome: &Outcome) -> Vec<String> {
 }
 
 /// Formats a value with at least three digits. Whole numbers have all their digits.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
