@@ -6,7 +6,7 @@ use crate::pty::{
 };
 use crate::support::{Client, Server, has_tool, has_unread, signal, wait_for};
 use rustix::process::Signal;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::thread;
 
@@ -588,21 +588,24 @@ fn server_text_cannot_control_the_terminal() {
     let address = listener.local_addr().expect("an address");
     let server = thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("a client");
+        let requests = BufReader::new(socket.try_clone().expect("a socket"));
         let token = "0".repeat(32);
+        let mut say = |said: &str| socket.write_all(said.as_bytes()).expect("a client");
+        say(&format!("200 OK\r\n{token}\r\nYou are alice\r\n"));
+        // The only automatic request. Before it, the text that is not asked for would answer it.
+        let mut lines = requests.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == "List-names"));
         let said = [
-            format!("200 OK\r\n{token}\r\nYou are alice\r\n"),
             format!("200 OK\r\n{token}\r\n1 online: alice\x1B[2J\r\n"),
             format!(
                 "200 OK\r\n{token}\r\nIncoming-message broadcast bob \x1B[2J\x07\u{9B}2J\u{202E}hi\r\n"
             ),
             format!("403 Forbidden\r\n{token}\r\nunasked \x1B]0;title\x07\r\n"),
         ];
-        socket
-            .write_all(said.concat().as_bytes())
-            .expect("a client");
+        say(&said.concat());
         let _ = io::copy(&mut socket, &mut io::sink());
     });
-    let mut alice = Terminal::start(address, "-n alice", |_| {});
+    let mut alice = Terminal::start(address, "-n alice --no-presence --recent 0", |_| {});
     // The emulator does not show U+FFFD, which replaces the control characters.
     alice.shows("hh:mm bob: [2J2Jhi", "alice> ");
     alice.shows("hh:mm ! unasked ]0;title", "alice> ");
