@@ -211,7 +211,8 @@ impl Out {
         loop {
             let mut batch = Batch::new();
             // Before the orders: what the entries up to this one have caused is among them.
-            let last = self.node.progress.lock().last.clone();
+            let is_leaving = self.leaving.is_some();
+            let last = is_leaving.then(|| self.node.progress.lock().last.clone());
             // What is owed is called before the next order.
             if self.owed.is_empty() {
                 let first = self.orders.recv_deadline(self.next_due(&joined));
@@ -292,8 +293,14 @@ impl Out {
     }
 
     /// Adds the calls that are due. The releases come first: when an answer behind them arrives,
-    /// the names are free. `last` is how far the inbox was read before the orders were taken.
-    fn add_due(&mut self, joined: &mut Joined, last: String, batch: &mut Batch) -> RedisResult<()> {
+    /// the names are free. `last` is how far the inbox was read before the orders were taken, if
+    /// the node is leaving.
+    fn add_due(
+        &mut self,
+        joined: &mut Joined,
+        last: Option<String>,
+        batch: &mut Batch,
+    ) -> RedisResult<()> {
         let now = Instant::now();
         if !self.owed.is_empty() {
             let tokens: Vec<Token> = self.owed.keys().copied().collect();
@@ -307,12 +314,17 @@ impl Out {
             batch.insert(0, (call, Asker::StaleRelease));
         }
         let mode = if self.was_removed { "told" } else { "again" };
-        let due = self.reclaims.iter_mut().filter(|it| it.next <= now);
-        for reclaim in due.take(limits::MAX_PIPELINE) {
-            reclaim.next = now + limits::RECLAIM_INTERVAL;
+        let mut room = limits::MAX_PIPELINE;
+        self.reclaims.retain_mut(|reclaim| {
+            if reclaim.next > now || room == 0 {
+                return true;
+            }
+            // It has ended since.
             let Some(session) = self.node.sessions.by_token(reclaim.token) else {
-                continue;
+                return false;
             };
+            reclaim.next = now + limits::RECLAIM_INTERVAL;
+            room -= 1;
             let call = Call::new(Script::Claim)
                 .arg(reclaim.token.hex())
                 .arg(session.name.key().as_str())
@@ -320,10 +332,8 @@ impl Out {
                 .arg(mode)
                 .arg("");
             batch.push((call, Asker::Reclaim(reclaim.token)));
-        }
-        let sessions = &self.node.sessions;
-        self.reclaims
-            .retain(|reclaim| sessions.by_token(reclaim.token).is_some());
+            true
+        });
         if self.leaving.is_none() && joined.next_renewal <= now {
             joined.next_renewal = now + limits::RENEWAL;
             if self.may_renew(now)? {
@@ -339,7 +349,10 @@ impl Out {
             }
         }
         let has_nothing_left = self.owed.is_empty() && self.orders.is_empty();
-        if self.leaving.is_some() && has_nothing_left && joined.next_leave <= now {
+        if let Some(last) = last
+            && has_nothing_left
+            && joined.next_leave <= now
+        {
             joined.next_leave = now + limits::LEAVE_INTERVAL;
             batch.push((Call::new(Script::Leave).arg(last), Asker::Leave));
         }
