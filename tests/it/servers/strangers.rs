@@ -85,6 +85,21 @@ fn entries_of_a_stranger_are_logged_and_skipped() {
     let words = |words: &[&str]| -> Vec<Vec<u8>> {
         words.iter().map(|it| it.as_bytes().to_vec()).collect()
     };
+    let broadcast = |text, at| {
+        let head = [
+            "k",
+            "broadcast",
+            "n",
+            "9",
+            "q",
+            "1",
+            "from",
+            node,
+            "token",
+            &token,
+        ];
+        words(&[&head[..], &["sender", "bob", "text", text, "at", at]].concat())
+    };
     let entries = [
         words(&["x", "y"]),
         words(&["k", "unknown"]),
@@ -106,42 +121,8 @@ fn entries_of_a_stranger_are_logged_and_skipped() {
             "k", "confirm", "q", "1", "from", node, "outcome", "queued", "count", "-1",
         ]),
         words(&["k", "end", "q", "1", "from", node, "token", "x"]),
-        words(&[
-            "k",
-            "broadcast",
-            "n",
-            "9",
-            "q",
-            "1",
-            "from",
-            node,
-            "token",
-            &token,
-            "sender",
-            "bob",
-            "text",
-            "two\r\nlines",
-            "at",
-            "1",
-        ]),
-        words(&[
-            "k",
-            "broadcast",
-            "n",
-            "9",
-            "q",
-            "1",
-            "from",
-            node,
-            "token",
-            &token,
-            "sender",
-            "bob",
-            "text",
-            "hi",
-            "at",
-            "18446744073709551615",
-        ]),
+        broadcast("two\r\nlines", "1"),
+        broadcast("hi", "18446744073709551615"),
         private(b"alice", b""),
         private(b"alice", b"two\r\nlines"),
         private(b"alice", huge.as_bytes()),
